@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The contract between the two halves of a steering program.
+ *
+ * One half decides: it looks at a packet and says which IPsec connection takes it. That is our classifier
+ * (classifier.bpf.c) or a program of your own. The other half carries the decision out: xfrm_egress.bpf.c gives the
+ * packet the kernel's xfrm metadata, tun_egress.bpf.c writes the same two words in front of it for the userspace ESP
+ * engine. The halves are compiled apart and joined by the linker, so a deciding half runs on either backend unchanged.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+/*
+ * The metadata, as struct bpf_xfrm_info in the kernel's net/xfrm/xfrm_state_bpf.c and net/xfrm/xfrm_interface_bpf.c;
+ * both words in host byte order. Criteria that the kernel adds later are added here and nowhere else.
+ */
+struct xfrm_steer_info {
+	__u32 if_id; /* picks policy and SA; never 0 */
+	__s32 link;  /* ifindex of the underlay for the outer route, 0: let routing choose */
+};
+
+enum xfrm_steer_verdict {
+	XFRM_STEER_DROP = 0,  /* drop the packet */
+	XFRM_STEER_STEER = 1, /* give it the metadata in info */
+	XFRM_STEER_PASS = 2,  /* leave it without metadata of ours: another program or a route may set it */
+};
+
+/*
+ * Decides about a packet on its way out of the steering interface. `info` is all zeroes on entry and is read only
+ * after XFRM_STEER_STEER. Being a global function, it is verified on its own: check `info` for NULL.
+ */
+int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info);
+
+/*
+ * Decides about a packet that came in, decrypted, with this if_id. Returns XFRM_STEER_PASS or XFRM_STEER_DROP, and
+ * may set skb->mark.
+ */
+int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id);

@@ -1,0 +1,94 @@
+#!/usr/bin/env node
+/**
+ * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
+ * TypeScript, BPF objects. Quick when nothing is missing.
+ *
+ *   node scripts/setup.js [--build-only]
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const buildOnly = process.argv.includes("--build-only");
+
+/** Debian packages and how to see that each is there. */
+const packages = [
+  { name: "clang", present: () => onPath(/^clang(-\d+)?$/) },
+  { name: "libbpf-dev", present: () => existsSync("/usr/include/bpf/bpf_helpers.h") },
+  { name: "linux-libc-dev", present: () => existsSync("/usr/include/linux/bpf.h") },
+  { name: "iproute2", present: () => onPath(/^tc$/) },
+  { name: "iputils-ping", present: () => onPath(/^ping$/) },
+  { name: "tshark", present: () => onPath(/^tshark$/) },
+];
+
+function onPath(pattern) {
+  const folders = [...(process.env.PATH ?? "").split(":"), "/usr/sbin", "/sbin"];
+  return folders.some((folder) => {
+    try {
+      return readdirSync(folder).some((name) => pattern.test(name));
+    } catch {
+      return false;
+    }
+  });
+}
+
+function fail(message, status = 1) {
+  console.error(`setup: ${message}`);
+  process.exit(status);
+}
+
+/** Runs one step; its output is shown only when it fails. */
+function step(title, command, args, options = {}) {
+  const started = Date.now();
+  if (title) process.stderr.write(`setup: ${title} ... `);
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+    stdio: ["ignore", "pipe", "pipe"],
+    ...options,
+  });
+  if (status === 0) {
+    if (title) process.stderr.write(`${((Date.now() - started) / 1000).toFixed(1)} s\n`);
+    return;
+  }
+  if (title) process.stderr.write("failed\n");
+  process.stderr.write(`${stdout ?? ""}${stderr ?? ""}`);
+  fail(`${[command, ...args].join(" ")}: ${error?.message ?? `exit ${status}`}`);
+}
+
+function installPackages() {
+  const missing = packages.filter(({ present }) => !present()).map(({ name }) => name);
+  if (missing.length === 0) return;
+  const command = `apt-get install -y --no-install-recommends ${missing.join(" ")}`;
+  if (!existsSync("/usr/bin/apt-get"))
+    fail(
+      `these are missing: ${missing.join(", ")}; install your distribution's packages for them, then run this again`,
+    );
+  if (process.getuid?.() !== 0)
+    fail(`run this as root, then run this again:\n  apt-get update && ${command}`, 4);
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  step("apt-get update", "apt-get", ["update", "-q"], { env });
+  step(`installing ${missing.join(" ")}`, command.split(" ")[0], command.split(" ").slice(1), { env });
+}
+
+function installModules() {
+  const stamp = join(root, "node_modules", ".lock-installed");
+  const lock = readFileSync(join(root, "package-lock.json"), "utf8");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
+  step("npm ci", "npm", ["ci", "--no-audit", "--no-fund"]);
+  writeFileSync(stamp, lock);
+}
+
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major < 20 || (major === 20 && minor < 19))
+  fail(`Node ${process.versions.node} is too old; 20.19 or later is needed`);
+if (!buildOnly) {
+  installPackages();
+  installModules();
+}
+const built = existsSync(join(root, "dist", "src", "cli", "main.js"));
+step(built ? "" : "compiling TypeScript", process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+step(built ? "" : "compiling BPF", process.execPath, ["scripts/build-bpf.js"]);

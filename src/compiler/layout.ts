@@ -1,0 +1,60 @@
+/**
+ * The layout of the compiled tables, as `bpf/tables.h` declares it; test/compiler/layout.test.ts compares the two
+ * through the BTF of the compiled object.
+ */
+
+/** Words of a packet's key, host byte order. */
+export const KeyWord = { src: 0, dst: 4, ports: 8, proto: 9, mark: 10, iif: 11 } as const;
+
+/** Protocol of a packet whose headers do not tell it. */
+export const PROTO_UNKNOWN = 256;
+export const PROTO_BITS = 9;
+export const DSCP_SHIFT = 9;
+export const DSCP_BITS = 6;
+
+/** First bit of each guarded lane in a rule's `lo` and `hi`. */
+export const Lane = { sport: 0, dport: 17, proto: 34, dscp: 44, ported: 51, index: 53 } as const;
+export const INDEX_HALF_BITS = 11;
+/** Rule index that stands for "none"; also the most rules that a rule set can have. */
+export const INDEX_NONE = 0x3fffff;
+
+/** Bits of a slot; those from 32 on are given within its high word. */
+export const Slot = {
+  baseBits: 26,
+  shift: 26,
+  wordHigh: 0,
+  widthHigh: 4,
+  countHigh: 0,
+  countMax: 511,
+  firstHigh: 9,
+  leafHigh: 31,
+} as const;
+
+/** Owner of a prefix: a connection's index, or `ownerShared` | the start of its list in the shared table. */
+export const OWNER_BITS = 24;
+export const OWNER_SHARED = 0x800000;
+
+export const TARGET_VERDICT = 24;
+export const Verdict = { drop: 0, steer: 1, pass: 2 } as const;
+
+/** Bytes of one entry of each table. */
+export const EntrySize = {
+  slots: 8,
+  rules4: 32,
+  rules6: 80,
+  extra4: 16,
+  extra6: 16,
+  prefixes4: 8,
+  prefixes6: 24,
+  shared: 4,
+  targets: 4,
+  connections: 16,
+} as const;
+
+export type TableName = keyof typeof EntrySize;
+
+/** Transmit counters behind those of the rules and the connections; receive counters behind twice the connections. */
+export const TxReason = { default: 0, malformed: 1 } as const;
+export const RxReason = { unknownIfId: 0, malformed: 1 } as const;
+export const TX_REASONS = 2;
+export const RX_REASONS = 2;

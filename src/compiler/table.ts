@@ -1,0 +1,66 @@
+import { EntrySize, type TableName } from "./layout.js";
+
+/** One flat table under construction: entries of a fixed size in a buffer that doubles as it fills. */
+export class Table {
+  #bytes: Uint8Array;
+  #words: Uint32Array;
+  #length = 0;
+  readonly #wordsPerEntry: number;
+  readonly #entryBytes: number;
+  readonly #name: TableName;
+
+  constructor(name: TableName) {
+    this.#name = name;
+    this.#entryBytes = EntrySize[name];
+    this.#wordsPerEntry = this.#entryBytes / 4;
+    this.#bytes = new Uint8Array(16 * this.#entryBytes);
+    this.#words = new Uint32Array(this.#bytes.buffer);
+  }
+
+  /** Entries in use. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Reserves `count` entries, all zero, and returns the index of the first. */
+  reserve(count: number): number {
+    const first = this.#length;
+    const wanted = (first + count) * this.#entryBytes;
+    if (wanted > this.#bytes.length) this.#grow(wanted);
+    this.#length += count;
+    return first;
+  }
+
+  /** Gives back what was reserved from entry `length` on. */
+  truncate(length: number): void {
+    this.#words.fill(0, length * this.#wordsPerEntry, this.#length * this.#wordsPerEntry);
+    this.#length = length;
+  }
+
+  /** Writes the 32-bit words of one entry (little endian, as the BPF program reads them). */
+  set(index: number, ...words: number[]): void {
+    this.#words.set(words, index * this.#wordsPerEntry);
+  }
+
+  word(index: number, word: number): number {
+    return this.#words[index * this.#wordsPerEntry + word] ?? 0;
+  }
+
+  /** The finished table, padded with zeroes to a power of two of entries, so that a mask bounds every index. */
+  finish(): Uint8Array {
+    const entries = 2 ** Math.ceil(Math.log2(Math.max(1, this.#length)));
+    const size = entries * this.#entryBytes;
+    if (this.#bytes.length < size) this.#grow(size);
+    return this.#bytes.subarray(0, size);
+  }
+
+  #grow(wanted: number): void {
+    const size = Math.max(wanted, this.#bytes.length * 2);
+    if (size > 2 ** 31)
+      throw new RangeError(`table ${this.#name} would need ${size} bytes; at most 2 GiB fit one map value`);
+    const bytes = new Uint8Array(size);
+    bytes.set(this.#bytes);
+    this.#bytes = bytes;
+    this.#words = new Uint32Array(bytes.buffer);
+  }
+}

@@ -1,0 +1,410 @@
+/**
+ * Builds one decision tree over rows: each inner node cuts a window of adjacent bits out of one field, chosen so that
+ * the rules are spread best for the copies that it costs; each leaf is a short run of rows, in order of precedence.
+ * The idea is that of HyperSplit and bit-window trees (CutSplit, ByteCuts); the scores were found by measurement.
+ */
+
+import { type Dimension, emptyRegion, type Region, regionBounds } from "./dimension.js";
+import { Slot } from "./layout.js";
+import type { Table } from "./table.js";
+
+export interface TreeOptions {
+  /** Rows that a leaf may hold without another cut. */
+  readonly leafSize: number;
+  /** Bits of the widest window. */
+  readonly widest: number;
+  /** Row copies over all leaves after which nodes are no longer cut. */
+  readonly budget: number;
+}
+
+/** Where the rows of leaves are written. */
+export interface LeafWriter {
+  /** Writes rows[from, to) side by side and returns the position of the first in the table of entries. */
+  write(rows: Int32Array, from: number, to: number): number;
+  /** Precedence of a row: a lower one wins. */
+  first(row: number): number;
+  /** True where a row can match only packets that have ports. */
+  needsPorts?(row: number): boolean;
+}
+
+export interface Tree {
+  /** Root slot, low and high word. */
+  readonly root: readonly [number, number];
+  readonly depth: number;
+  readonly longestLeaf: number;
+  /** Row copies over all leaves, and by row. */
+  readonly entries: number;
+  readonly copies: Uint32Array;
+}
+
+/** Rows that no field can tell apart and that are too many for one leaf. */
+export class InseparableRows extends Error {
+  readonly rows: readonly number[];
+  constructor(rows: readonly number[]) {
+    super(`${rows.length} rows overlap so much that no field separates them`);
+    this.rows = rows;
+  }
+}
+
+const MAX_DEPTH = 28;
+const ALPHA = 0.4;
+/** Widen a window while its score falls at least by this factor. */
+const WIDEN = 0.96;
+/** A cut is worth while when the expected leaf shrinks below this part of the node. */
+const WORTH = 0.97;
+/** ... and the copies do not reach this multiple of the rows. */
+const COPIES = 1.95;
+const WINDOW_COPIES = 8;
+const SLOTS_PER_ROW = 4;
+const SAMPLE = 2048;
+
+export class TreeBuilder {
+  readonly #dimensions: readonly Dimension[];
+  readonly #slots: Table;
+  readonly #leaves: LeafWriter;
+  readonly #options: TreeOptions;
+  readonly #known = new Map<number, { rows: Int32Array; slot: [number, number] }[]>();
+  readonly #region: Region;
+  readonly #histogram: Int32Array;
+  readonly #copies: Uint32Array;
+  #entries = 0;
+  #depth = 0;
+  #longestLeaf = 0;
+  // Results of #spread and #span, kept in fields to spare an object for each of millions of calls.
+  #expected = 0;
+  #total = 0;
+  #from = 0;
+  #to = 0;
+
+  constructor(dimensions: readonly Dimension[], slots: Table, leaves: LeafWriter, options: TreeOptions) {
+    this.#dimensions = dimensions;
+    this.#slots = slots;
+    this.#leaves = leaves;
+    this.#options = options;
+    this.#region = emptyRegion(dimensions.length);
+    this.#histogram = new Int32Array(2 ** options.widest + 2);
+    this.#copies = new Uint32Array(dimensions[0]?.a.length ?? 0);
+  }
+
+  /**
+   * @param rows in order of precedence
+   * @throws InseparableRows
+   */
+  build(rows: Int32Array): Tree {
+    const root = this.#node(rows, 0, rows.length, 0);
+    return {
+      root,
+      depth: this.#depth,
+      longestLeaf: this.#longestLeaf,
+      entries: this.#entries,
+      copies: this.#copies,
+    };
+  }
+
+  #node(rows: Int32Array, from: number, end: number, depth: number): [number, number] {
+    const to = this.#cutBehindCover(rows, from, end);
+    const n = to - from;
+    const { leafSize, budget } = this.#options;
+    const crowded = n > Slot.countMax;
+    if (n <= leafSize || (!crowded && (depth >= MAX_DEPTH || this.#entries > budget)))
+      return this.#leaf(rows, from, to, depth);
+    const window = this.#choose(rows, from, to);
+    if (!window || (!crowded && !window.worthwhile)) {
+      if (crowded) throw new InseparableRows([...rows.subarray(from, to)]);
+      return this.#leaf(rows, from, to, depth);
+    }
+    return this.#inner(rows, from, to, depth, window.field, window.shift, window.width);
+  }
+
+  #inner(
+    rows: Int32Array,
+    from: number,
+    to: number,
+    depth: number,
+    field: number,
+    shift: number,
+    width: number,
+  ) {
+    const dimension = this.#dimensions[field] as Dimension;
+    const size = 2 ** width;
+    const starts = this.#distribute(rows, from, to, field, shift, width);
+    const children = starts.rows;
+    const base = this.#slots.reserve(size);
+    const { fixed, value } = this.#region;
+    const fixedBefore = fixed[field] as number;
+    const valueBefore = value[field] as number;
+    fixed[field] = (fixedBefore | ((size - 1) << shift)) >>> 0;
+    let slot: [number, number] = EMPTY;
+    for (let i = 0; i < size; i++) {
+      const a = starts.at[i] as number;
+      const b = starts.at[i + 1] as number;
+      if (a === b) {
+        slot = EMPTY;
+      } else {
+        value[field] = (valueBefore | (i << shift)) >>> 0;
+        if (i === 0 || !this.#sameAsNeighbour(starts, i, field, valueBefore, shift))
+          slot = this.#node(children, a, b, depth + 1);
+      }
+      this.#slots.set(base + i, slot[0], slot[1]);
+    }
+    fixed[field] = fixedBefore;
+    value[field] = valueBefore;
+    const high =
+      (dimension.word << Slot.wordHigh) |
+      (width << Slot.widthHigh) |
+      (this.#leaves.first(rows[from] as number) << Slot.firstHigh);
+    return [(base | ((shift + dimension.shift) << Slot.shift)) >>> 0, high >>> 0] as [number, number];
+  }
+
+  /** Neighbouring children with the same rows share one subtree. */
+  #sameAsNeighbour(starts: Children, i: number, field: number, valueBefore: number, shift: number): boolean {
+    const { at, rows } = starts;
+    const p = at[i - 1] as number;
+    const a = at[i] as number;
+    const n = (at[i + 1] as number) - a;
+    if (a - p !== n) return false;
+    for (let k = 0; k < n; k++) if (rows[p + k] !== rows[a + k]) return false;
+    const dimension = this.#dimensions[field] as Dimension;
+    if (dimension.kind === "mask") return true;
+    // A range may be clipped differently by the two regions: share only where every range spans both.
+    const fixed = this.#region.fixed[field] as number;
+    const [low] = regionBounds(dimension, fixed, (valueBefore | ((i - 1) << shift)) >>> 0);
+    const [, high] = regionBounds(dimension, fixed, (valueBefore | (i << shift)) >>> 0);
+    for (let k = a; k < a + n; k++) {
+      const row = rows[k] as number;
+      if ((dimension.a[row] as number) > low || (dimension.b[row] as number) < high) return false;
+    }
+    return true;
+  }
+
+  /** Rows behind one that matches everything in this node can never win here. */
+  #cutBehindCover(rows: Int32Array, from: number, to: number): number {
+    for (let i = from; i < to - 1; i++) if (this.#covers(rows[i] as number)) return i + 1;
+    return to;
+  }
+
+  #covers(row: number): boolean {
+    const { fixed, value } = this.#region;
+    let ported = false;
+    for (let f = 0; f < this.#dimensions.length; f++) {
+      const dimension = this.#dimensions[f] as Dimension;
+      const a = dimension.a[row] as number;
+      const b = dimension.b[row] as number;
+      if (dimension.kind === "mask") {
+        const cared = ~b & (dimension.bits === 32 ? -1 : 2 ** dimension.bits - 1);
+        if (cared & ~(fixed[f] as number)) return false;
+      } else {
+        const [low, high] = regionBounds(dimension, fixed[f] as number, value[f] as number);
+        if (a > low || b < high) return false;
+        if (dimension.name.endsWith("port") && low > 0) ported = true;
+      }
+    }
+    return ported || !this.#leaves.needsPorts?.(row);
+  }
+
+  #leaf(rows: Int32Array, from: number, to: number, depth: number): [number, number] {
+    const n = to - from;
+    if (n === 0) return EMPTY;
+    this.#depth = Math.max(this.#depth, depth);
+    this.#longestLeaf = Math.max(this.#longestLeaf, n);
+    this.#entries += n;
+    let hash = n;
+    for (let i = from; i < to; i++) {
+      const row = rows[i] as number;
+      this.#copies[row] = (this.#copies[row] as number) + 1;
+      hash = Math.imul(hash ^ row, 16777619) >>> 0;
+    }
+    const alike = this.#known.get(hash);
+    const found = alike?.find(
+      (leaf) => leaf.rows.length === n && leaf.rows.every((row, i) => row === rows[from + i]),
+    );
+    if (found) return found.slot;
+    const start = this.#leaves.write(rows, from, to);
+    const high =
+      (n << Slot.countHigh) |
+      (this.#leaves.first(rows[from] as number) << Slot.firstHigh) |
+      (1 << Slot.leafHigh);
+    const leaf = { rows: rows.slice(from, to), slot: [start, high >>> 0] as [number, number] };
+    if (alike) alike.push(leaf);
+    else this.#known.set(hash, [leaf]);
+    return leaf.slot;
+  }
+
+  /** Finds the best single bit, then widens it to a window while that pays. */
+  #choose(rows: Int32Array, from: number, to: number) {
+    const n = to - from;
+    let field = -1;
+    let shift = 0;
+    let best = Number.POSITIVE_INFINITY;
+    let expected = 0;
+    let total = 0;
+    for (let f = 0; f < this.#dimensions.length; f++) {
+      const dimension = this.#dimensions[f] as Dimension;
+      for (let s = 0; s < dimension.bits; s++) {
+        if (((this.#region.fixed[f] as number) >>> s) & 1) continue;
+        const score = this.#score(rows, from, to, f, s, 1);
+        if (score < best) {
+          best = score;
+          field = f;
+          shift = s;
+          expected = this.#expected;
+          total = this.#total;
+        }
+      }
+    }
+    if (field < 0 || expected >= n) return null;
+    const worthwhile = expected <= WORTH * n && total <= COPIES * n;
+    let width = 1;
+    const fixed = this.#region.fixed[field] as number;
+    const { bits } = this.#dimensions[field] as Dimension;
+    while (width < this.#options.widest && 2 ** (width + 1) <= Math.max(4, SLOTS_PER_ROW * n)) {
+      let below = Number.POSITIVE_INFINITY;
+      let above = Number.POSITIVE_INFINITY;
+      let copies = 0;
+      if (shift > 0 && !((fixed >>> (shift - 1)) & 1)) {
+        below = this.#score(rows, from, to, field, shift - 1, width + 1);
+        copies = this.#total;
+      }
+      if (shift + width < bits && !((fixed >>> (shift + width)) & 1)) {
+        above = this.#score(rows, from, to, field, shift, width + 1);
+        if (above < below) copies = this.#total;
+      }
+      const score = Math.min(below, above);
+      if (score > WIDEN * best || copies > WINDOW_COPIES * n) break;
+      if (below <= above) shift--;
+      width++;
+      best = score;
+    }
+    return { field, shift, width, worthwhile };
+  }
+
+  #score(rows: Int32Array, from: number, to: number, field: number, shift: number, width: number): number {
+    this.#spread(rows, from, to, field, shift, width);
+    return this.#expected * (this.#total / (to - from)) ** ALPHA;
+  }
+
+  /** Over a window: rows expected in the child of a random row (#expected) and row copies in all (#total). */
+  #spread(rows: Int32Array, from: number, to: number, field: number, shift: number, width: number): void {
+    const size = 2 ** width;
+    const histogram = this.#histogram;
+    histogram.fill(0, 0, size + 1);
+    const n = to - from;
+    const step = n > 2 * SAMPLE ? Math.floor(n / SAMPLE) : 1;
+    let sampled = 0;
+    for (let i = from; i < to; i += step) {
+      sampled++;
+      this.#eachSpan(rows[i] as number, field, shift, size - 1, (a, b) => {
+        histogram[a] = (histogram[a] as number) + 1;
+        histogram[b + 1] = (histogram[b + 1] as number) - 1;
+      });
+    }
+    let total = 0;
+    let squares = 0;
+    let count = 0;
+    for (let i = 0; i < size; i++) {
+      count += histogram[i] as number;
+      total += count;
+      squares += count * count;
+    }
+    const scale = n / sampled;
+    this.#expected = total > 0 ? (squares / total) * scale : 0;
+    this.#total = total * scale;
+  }
+
+  #distribute(
+    rows: Int32Array,
+    from: number,
+    to: number,
+    field: number,
+    shift: number,
+    width: number,
+  ): Children {
+    const size = 2 ** width;
+    const at = new Int32Array(size + 1);
+    for (let i = from; i < to; i++)
+      this.#eachSpan(rows[i] as number, field, shift, size - 1, (a, b) => {
+        for (let c = a; c <= b; c++) at[c + 1] = (at[c + 1] as number) + 1;
+      });
+    for (let i = 0; i < size; i++) at[i + 1] = (at[i + 1] as number) + (at[i] as number);
+    const next = at.slice(0, size);
+    const children = new Int32Array(at[size] as number);
+    for (let i = from; i < to; i++) {
+      const row = rows[i] as number;
+      this.#eachSpan(row, field, shift, size - 1, (a, b) => {
+        for (let c = a; c <= b; c++) {
+          const position = next[c] as number;
+          children[position] = row;
+          next[c] = position + 1;
+        }
+      });
+    }
+    return { at, rows: children };
+  }
+
+  /** Calls `visit` with each run of children (inclusive) that the row's field can fall into. */
+  #eachSpan(
+    row: number,
+    field: number,
+    shift: number,
+    last: number,
+    visit: (a: number, b: number) => void,
+  ): void {
+    const dimension = this.#dimensions[field] as Dimension;
+    if (dimension.kind === "range") {
+      if (!this.#span(row, field, shift, last)) return;
+      if (this.#from <= this.#to) visit(this.#from, this.#to);
+      else {
+        visit(0, this.#to);
+        visit(this.#from, last);
+      }
+      return;
+    }
+    const wild = ((dimension.b[row] as number) >>> shift) & last;
+    const value = ((dimension.a[row] as number) >>> shift) & last & ~wild;
+    // Wildcard bits at the low end (a prefix) make one run; others repeat it for each of their combinations.
+    const tail = lowestRun(wild);
+    const others = wild & ~tail;
+    for (let sub = 0; ; ) {
+      visit(value | sub, value | sub | tail);
+      sub = (sub - others) & others;
+      if (sub === 0) return;
+    }
+  }
+
+  /** The (cyclic) run of window values of a range, clipped to the region; false where nothing is left of it. */
+  #span(row: number, field: number, shift: number, last: number): boolean {
+    const dimension = this.#dimensions[field] as Dimension;
+    const [low, high] = regionBounds(
+      dimension,
+      this.#region.fixed[field] as number,
+      this.#region.value[field] as number,
+    );
+    const a = Math.max(dimension.a[row] as number, low) >>> 0;
+    const b = Math.min(dimension.b[row] as number, high) >>> 0;
+    if (a > b) return false;
+    const from = a >>> shift;
+    const to = b >>> shift;
+    if (to - from >= last) {
+      this.#from = 0;
+      this.#to = last;
+    } else {
+      this.#from = from & last;
+      this.#to = to & last;
+    }
+    return true;
+  }
+}
+
+interface Children {
+  /** Child i has rows[at[i], at[i + 1]). */
+  readonly at: Int32Array;
+  readonly rows: Int32Array;
+}
+
+/** A leaf without rows. */
+export const EMPTY: [number, number] = [0, ((1 << Slot.leafHigh) | (0x3fffff << Slot.firstHigh)) >>> 0];
+
+/** The run of ones at the low end: 0b10111 gives 0b111. */
+function lowestRun(x: number): number {
+  return x & (x ^ (x + 1));
+}

@@ -1,0 +1,102 @@
+/** Reads compiled tables the way bpf/classifier.bpf.c does, so that the compiler can be tested without root. */
+import type { Generation } from "../../src/compiler/compile.js";
+import { INDEX_HALF_BITS, INDEX_NONE, Lane, OWNER_BITS, Slot } from "../../src/compiler/layout.js";
+
+const OWNER_NONE = 2 ** OWNER_BITS - 1;
+
+const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
+
+/** A packet's key: 16 words, and the same fields as lanes. */
+export interface Key {
+  readonly family: 4 | 6;
+  readonly words: Uint32Array;
+}
+
+function descend(generation: Generation, root: number, key: Key, best: number) {
+  const slots = words(generation.tables.slots);
+  let at = root;
+  for (;;) {
+    const low = slots[2 * at] as number;
+    const high = slots[2 * at + 1] as number;
+    const first = (high >>> Slot.firstHigh) & INDEX_NONE;
+    if (high >>> Slot.leafHigh || first >= best)
+      return {
+        start: low & (2 ** Slot.baseBits - 1),
+        count: high >>> Slot.leafHigh ? (high >>> Slot.countHigh) & Slot.countMax : 0,
+        first,
+      };
+    const word = key.words[(high >>> Slot.wordHigh) & 15] as number;
+    const width = (high >>> Slot.widthHigh) & 31;
+    at = (low & (2 ** Slot.baseBits - 1)) + ((word >>> ((low >>> Slot.shift) & 31)) & (2 ** width - 1));
+  }
+}
+
+function lanes(key: Key, ported: boolean): bigint {
+  const [ports, proto] = [key.words[8] as number, key.words[9] as number];
+  return (
+    (BigInt(ports >>> 16) << BigInt(Lane.sport)) |
+    (BigInt(ports & 0xffff) << BigInt(Lane.dport)) |
+    (BigInt(proto & 511) << BigInt(Lane.proto)) |
+    (BigInt(proto >>> 9) << BigInt(Lane.dscp)) |
+    (BigInt(ported) << BigInt(Lane.ported))
+  );
+}
+
+const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
+
+/** Index of the first matching rule, or INDEX_NONE. */
+export function matchRules(generation: Generation, key: Key, ported: boolean): number {
+  const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
+  const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
+  const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
+  const size = key.family === 4 ? 4 : 10;
+  const word = (i: number) => BigInt(key.words[i] as number);
+  const address =
+    key.family === 4 ? [(word(0) << 32n) | word(4)] : [0, 2, 4, 6].map((i) => (word(i) << 32n) | word(i + 1));
+  const k = lanes(key, ported);
+  let best = INDEX_NONE;
+  for (let t = 0; t < forest.count; t++) {
+    const leaf = descend(generation, forest.root + t, key, best);
+    for (let i = 0; i < leaf.count; i++) {
+      const at = leaf.start + i;
+      const q = (j: number) => rules[at * size + j] as bigint;
+      const values = key.family === 4 ? [q(0)] : [q(0), q(1), q(4), q(5)];
+      const masks = key.family === 4 ? [q(1)] : [q(2), q(3), q(6), q(7)];
+      if (address.some((a, j) => ((a ^ (values[j] as bigint)) & (masks[j] as bigint)) !== 0n)) continue;
+      const [lo, hi] = [q(size - 2), q(size - 1)];
+      const low = BigInt.asUintN(64, (k | GUARDS) - lo);
+      const high = BigInt.asUintN(64, (hi | GUARDS) - k);
+      if ((low & high & GUARDS) !== GUARDS) continue;
+      if (forest.extra) {
+        const markIif = (word(10) << 32n) | word(11);
+        if ((markIif ^ (extra[2 * at] as bigint)) & (extra[2 * at + 1] as bigint)) continue;
+      }
+      const index = Number(
+        ((lo >> BigInt(Lane.index)) << BigInt(INDEX_HALF_BITS)) | (hi >> BigInt(Lane.index)),
+      );
+      best = Math.min(best, index);
+      break;
+    }
+  }
+  return best;
+}
+
+/** Owner of the longest prefix that holds the address at `at`, or null. */
+export function ownerOf(generation: Generation, tree: { root: number }, key: Key, at: number): number | null {
+  if (tree.root === 0) return null;
+  const leaf = descend(generation, tree.root, key, INDEX_NONE);
+  const wide = key.family === 6;
+  const prefixes = words(wide ? generation.tables.prefixes6 : generation.tables.prefixes4);
+  for (let i = 0; i < leaf.count; i++) {
+    const o = (leaf.start + i) * (wide ? 6 : 2);
+    const value = wide ? [1, 0, 3, 2].map((j) => prefixes[o + j] as number) : [prefixes[o] as number];
+    const packed =
+      BigInt(prefixes[o + (wide ? 4 : 1)] as number) | (wide ? BigInt(prefixes[o + 5] as number) << 32n : 0n);
+    const length = Number(packed >> BigInt(OWNER_BITS));
+    const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
+    const address = bits(value.map((_, j) => key.words[at + j] as number));
+    if (address.startsWith(bits(value).slice(0, length))) return Number(packed) & OWNER_NONE;
+  }
+  return null;
+}
