@@ -1,0 +1,72 @@
+import type { BackendName, Policy } from "../config/policy.js";
+import type { Traffic } from "./counters.js";
+
+/** Whether a backend can serve on this machine, and what it would take where it cannot. */
+export interface Probe {
+  readonly available: boolean;
+  /** One sentence: why it can, or what is lacking and which kernel or package has it. */
+  readonly reason: string;
+}
+
+/** What a connection did since the interface was set up; counters survive generation swaps. */
+export interface ConnectionStatus {
+  readonly name: string;
+  readonly ifId: number;
+  readonly link: string | null;
+  /** Steered to this connection, by rules or by its subnets. */
+  readonly sent: Traffic;
+  readonly received: Traffic;
+  /** Decrypted, but from a source address that is not the connection's. */
+  readonly badSource: Traffic;
+  /** Keys and ciphers are the backend's; the kernel backends leave them to `ip xfrm`. */
+  readonly sa: SaStatus | null;
+}
+
+export interface SaStatus {
+  readonly spiOut: number;
+  readonly spiIn: number;
+  readonly encrypted: Traffic;
+  readonly decrypted: Traffic;
+}
+
+export interface Status {
+  readonly backend: BackendName;
+  readonly interface: string;
+  readonly ifindex: number;
+  readonly generation: number;
+  /** ISO 8601 time of the last apply. */
+  readonly applied: string;
+  readonly connections: readonly ConnectionStatus[];
+  readonly rules: readonly { readonly name: string; readonly to: string; readonly matched: Traffic }[];
+  /** Packets that neither a rule nor a subnet decided, and what became of them. */
+  readonly default: { readonly action: Policy["default"]; readonly matched: Traffic };
+  /** Drops by reason; those of the data path are named as in /proc/net/xfrm_stat. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** What an apply did. */
+export interface Applied {
+  readonly generation: number;
+  readonly created: boolean;
+  /** Milliseconds. */
+  readonly compileMs: number;
+  readonly loadMs: number;
+  /** Bytes of the tables in the kernel. */
+  readonly tableBytes: number;
+}
+
+/**
+ * One way to steer. All act on the network namespace of the calling thread.
+ *
+ * - `apply` makes the policy the running one, creating the interface if there is none. When it throws, what ran before
+ *   runs on unchanged.
+ * - `status` gives null where no interface of this name is set up.
+ * - `remove` takes away all that apply made, and nothing else; false where there was nothing.
+ */
+export interface Backend {
+  readonly name: BackendName;
+  probe(): Probe;
+  apply(policy: Policy): Promise<Applied>;
+  status(interfaceName: string): Promise<Status | null>;
+  remove(interfaceName: string): Promise<boolean>;
+}

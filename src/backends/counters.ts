@@ -1,0 +1,85 @@
+import type { BpfMap } from "libbpf-ts";
+import type { Generation } from "../compiler/compile.js";
+import { RxReason, TxReason } from "../compiler/layout.js";
+
+export interface Traffic {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export const NO_TRAFFIC: Traffic = { packets: 0, bytes: 0 };
+
+export function add(a: Traffic, b: Traffic): Traffic {
+  return { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
+}
+
+/** Counters of the classifier under names, so that they can be carried over to a generation with other indexes. */
+export interface Counters {
+  readonly rules: ReadonlyMap<string, Traffic>;
+  /** By connection: chosen by its subnets, accepted on receive, refused for their source. */
+  readonly subnets: ReadonlyMap<string, Traffic>;
+  readonly received: ReadonlyMap<string, Traffic>;
+  readonly badSource: ReadonlyMap<string, Traffic>;
+  readonly default: Traffic;
+  readonly malformed: Traffic;
+  readonly unknownIfId: Traffic;
+}
+
+/** Reads tx_counters and rx_counters, summed over CPUs. */
+export function readCounters(generation: Generation, tx: BpfMap, rx: BpfMap): Counters {
+  const { rules, connections } = generation;
+  const sent = sumPerCpu(tx);
+  const received = sumPerCpu(rx);
+  const named = (names: readonly string[], from: readonly Traffic[], start: number) =>
+    new Map(names.map((name, i) => [name, from[start + i] ?? NO_TRAFFIC]));
+  const txReason = (reason: number) => sent[rules.length + connections.length + reason] ?? NO_TRAFFIC;
+  const rxReason = (reason: number) => received[2 * connections.length + reason] ?? NO_TRAFFIC;
+  return {
+    rules: named(rules, sent, 0),
+    subnets: named(connections, sent, rules.length),
+    received: named(connections, received, 0),
+    badSource: named(connections, received, connections.length),
+    default: txReason(TxReason.default),
+    malformed: add(txReason(TxReason.malformed), rxReason(RxReason.malformed)),
+    unknownIfId: rxReason(RxReason.unknownIfId),
+  };
+}
+
+/** Adds up two generations' counters; a name that is only in one keeps its own. */
+export function addCounters(a: Counters, b: Counters): Counters {
+  const merged = (x: ReadonlyMap<string, Traffic>, y: ReadonlyMap<string, Traffic>) => {
+    const sum = new Map(x);
+    for (const [name, traffic] of y) sum.set(name, add(sum.get(name) ?? NO_TRAFFIC, traffic));
+    return sum;
+  };
+  return {
+    rules: merged(a.rules, b.rules),
+    subnets: merged(a.subnets, b.subnets),
+    received: merged(a.received, b.received),
+    badSource: merged(a.badSource, b.badSource),
+    default: add(a.default, b.default),
+    malformed: add(a.malformed, b.malformed),
+    unknownIfId: add(a.unknownIfId, b.unknownIfId),
+  };
+}
+
+/** struct counter is two u64; a per-CPU value has one for each possible CPU. */
+function sumPerCpu(map: BpfMap): Traffic[] {
+  const { maxEntries } = map.shape;
+  const sums: Traffic[] = new Array(maxEntries).fill(NO_TRAFFIC);
+  for (const { keys, values, count } of map.lookupBatches()) {
+    const index = new Uint32Array(keys.buffer, keys.byteOffset, count);
+    const words = new BigUint64Array(values.buffer, values.byteOffset, values.byteLength / 8);
+    const stride = words.length / count;
+    for (let i = 0; i < count; i++) {
+      let packets = 0n;
+      let bytes = 0n;
+      for (let w = i * stride; w < (i + 1) * stride; w += 2) {
+        packets += words[w] as bigint;
+        bytes += words[w + 1] as bigint;
+      }
+      sums[index[i] as number] = { packets: Number(packets), bytes: Number(bytes) };
+    }
+  }
+  return sums;
+}

@@ -1,0 +1,58 @@
+import { MissingFeatureError, MissingLibraryError, MissingRightsError } from "libbpf-ts";
+import { CompileError } from "../compiler/compile.js";
+import { FlowSyntaxError } from "../compiler/flow.js";
+import { KeyError } from "../config/index.js";
+
+/** What the process ends with; as kselftest counts them, 4 is a skip for a lacking kernel feature or right. */
+export const ExitCode = { done: 0, failed: 1, usage: 2, lacking: 4 } as const;
+
+/** An error whose message is all that the user needs; `code` becomes the exit code. */
+export class CliError extends Error {
+  override readonly name = "CliError";
+  readonly code: number;
+  constructor(message: string, code: number) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Errors that a user can cause and mend: their message is printed without a stack. */
+const EXPECTED = new Set([
+  "ArgumentError",
+  "BackendError",
+  "BpfError",
+  "ControlError",
+  "InvalidObjectError",
+  "IpError",
+  "SystemError",
+  "TunError",
+  "VerifierError",
+]);
+
+/** Prints an error the way its kind wants it, and returns the exit code. */
+export function reportError(error: unknown): number {
+  if (!(error instanceof Error)) {
+    console.error(`xfrm-steer: ${String(error)}`);
+    return ExitCode.failed;
+  }
+  if (error instanceof CliError) return say(error, error.code);
+  if (error instanceof FlowSyntaxError || error instanceof KeyError) {
+    console.error(`xfrm-steer: ${error.message}; ${error.hint}`);
+    return ExitCode.usage;
+  }
+  if (error instanceof CompileError) return say(error, ExitCode.usage);
+  if (error instanceof MissingRightsError || reasonOf(error) === "no-rights") return say(error, ExitCode.lacking);
+  if (error instanceof MissingFeatureError || error instanceof MissingLibraryError) return say(error, ExitCode.lacking);
+  if (codeOf(error) === "EPERM" || codeOf(error) === "EACCES") return say(error, ExitCode.lacking);
+  if (EXPECTED.has(error.name)) return say(error, ExitCode.failed);
+  console.error(`xfrm-steer: internal error: ${error.stack ?? error.message}`);
+  return ExitCode.failed;
+}
+
+function say(error: Error, code: number): number {
+  console.error(`xfrm-steer: ${error.message}`);
+  return code;
+}
+
+const codeOf = (error: Error) => (error as NodeJS.ErrnoException).code;
+const reasonOf = (error: Error) => (error as { reason?: unknown }).reason;

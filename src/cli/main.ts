@@ -1,0 +1,43 @@
+import { Command, CommanderError } from "commander";
+import { enterNetns } from "../sys/netns.js";
+import { applyCommand } from "./apply.js";
+import { checkCommand } from "./check.js";
+import { demoCommand } from "./demo.js";
+import { ExitCode, reportError } from "./exit.js";
+import { explainCommand } from "./explain.js";
+import { probeCommand } from "./probe.js";
+import { runCommand } from "./run.js";
+import { statusCommand } from "./status.js";
+import { unloadCommand } from "./unload.js";
+
+const program = new Command("xfrm-steer")
+  .description("Steers flows to IPsec connections on one interface")
+  .version("0.1.0")
+  .option("--netns <name>", "act in this network namespace (one that `ip netns list` shows)")
+  .configureHelp({ showGlobalOptions: true })
+  .hook("preAction", (command) => {
+    const { netns } = command.optsWithGlobals<{ netns?: string }>();
+    if (netns !== undefined) enterNetns(netns);
+  });
+
+for (const command of [
+  probeCommand(),
+  checkCommand(),
+  explainCommand(),
+  applyCommand(),
+  statusCommand(),
+  unloadCommand(),
+  runCommand(),
+  demoCommand(),
+])
+  program.addCommand(command.copyInheritedSettings(program));
+
+// Subcommands inherit this only when it is set on each.
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? ExitCode.done : ExitCode.usage;
+  else process.exitCode = reportError(error);
+}

@@ -1,0 +1,40 @@
+import { spawnSync } from "node:child_process";
+
+/** iproute2 refused; the message has its own words. */
+export class IpError extends Error {
+  override readonly name = "IpError";
+  readonly args: readonly string[];
+  constructor(args: readonly string[], found: string) {
+    super(`ip ${args.join(" ")}: ${found}`);
+    this.args = args;
+  }
+}
+
+/**
+ * Runs iproute2's `ip` in the calling thread's network namespace and returns what it prints.
+ *
+ * @throws IpError
+ */
+export function ip(...args: string[]): string {
+  return run(args);
+}
+
+/** As `ip`, many commands in one process, one a line; stops at the first that fails. */
+export function ipBatch(lines: readonly string[]): void {
+  run(["-batch", "-"], lines.join("\n"));
+}
+
+/** `ip -json ...`, parsed; an empty answer is an empty list. */
+export function ipJson<T>(...args: string[]): T[] {
+  const text = run(["-json", ...args]);
+  return text.trim() === "" ? [] : (JSON.parse(text) as T[]);
+}
+
+function run(args: readonly string[], input = ""): string {
+  const { status, stdout, stderr, error } = spawnSync("ip", args, { encoding: "utf8", input, env: PATH_WITH_SBIN });
+  if (error) throw new IpError(args, `${error.message}; install iproute2`);
+  if (status !== 0) throw new IpError(args, stderr.trim() || `exit ${status}`);
+  return stdout;
+}
+
+const PATH_WITH_SBIN = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, LC_ALL: "C" };
