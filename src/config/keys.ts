@@ -120,7 +120,10 @@ function decodeHex(source: KeySource, text: Buffer, suite: Suite): Buffer {
     throw new KeyError(source, `${name(source)} holds something else than hexadecimal digits`, right);
   if (digits.length !== 2 * bytes)
     throw new KeyError(source, `${name(source)} holds ${digits.length} hexadecimal digits`, right);
-  return Buffer.from(digits, "hex");
+  // alloc, as Buffer.from() takes its memory from a pool that other buffers share.
+  const key = Buffer.alloc(bytes);
+  key.write(digits, "hex");
+  return key;
 }
 
 function name(source: KeySource): string {
