@@ -1,0 +1,160 @@
+import { formatAddress, formatPrefix } from "../config/address.js";
+import type { Match, Policy, Range } from "../config/policy.js";
+import { dscpName, protocolName } from "../config/protocols.js";
+import { formatFlow } from "./flow.js";
+import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
+import {
+  type Decision,
+  decide,
+  fieldMatches,
+  longestSubnet,
+  MATCH_FIELDS,
+  type MatchField,
+} from "./reference.js";
+
+/** One rule on the way to the decision. */
+export interface Step {
+  readonly rule: string;
+  /** In the policy's list. */
+  readonly index: number;
+  /** Of the rule in its file, from 1. */
+  readonly line: number;
+  readonly matched: boolean;
+  /** For each field that did not match: what it wants and what the packet has. */
+  readonly reasons: readonly string[];
+}
+
+export interface Explanation {
+  /** The packet in words; null when it is malformed. */
+  readonly flow: string | null;
+  readonly decision: Decision;
+  /** Name of the deciding rule, or null. */
+  readonly rule: string | null;
+  /** Where the packet goes, or null when it goes into no connection. */
+  readonly connection: { readonly name: string; readonly ifId: number; readonly link: string | null } | null;
+  /** Why the packet goes there, in one sentence. */
+  readonly summary: string;
+  /** The rules up to the one that matched, or all. */
+  readonly steps: readonly Step[];
+}
+
+/** Says what becomes of a packet on transmit, and why each rule in front of the deciding one did not match. */
+export function explain(policy: Policy, packet: PacketKey | Malformed): Explanation {
+  const decision = decide(policy, packet);
+  const { action } = decision;
+  const target = action.kind === "connection" ? policy.connections[action.connection] : undefined;
+  const connection =
+    target === undefined ? null : { name: target.name, ifId: target.ifId, link: target.link };
+  const rule = decision.by === "rule" ? (policy.rules[decision.rule]?.name ?? null) : null;
+  return {
+    flow: "malformed" in packet ? null : formatFlow(packet),
+    decision,
+    rule,
+    connection,
+    summary: `${becomes(decision, connection)}: ${because(policy, packet, decision, rule)}`,
+    steps: "malformed" in packet ? [] : steps(policy, packet, decision),
+  };
+}
+
+/** The explanation for a terminal, one line a rule. */
+export function formatExplanation({ flow, summary, steps }: Explanation): string {
+  const lines = steps.map(({ rule, line, matched, reasons }) => {
+    const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
+    return `  rule ${rule} (line ${line}) ${outcome}`;
+  });
+  return [...(flow === null ? [] : [flow]), ...lines, summary].join("\n");
+}
+
+function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
+  const count = decision.by === "rule" ? decision.rule + 1 : policy.rules.length;
+  return policy.rules.slice(0, count).map(({ name, match, location }, index) => {
+    const failing = MATCH_FIELDS.filter((field) => !fieldMatches(field, match, packet));
+    return {
+      rule: name,
+      index,
+      line: location.line,
+      matched: failing.length === 0,
+      reasons: failing.map(
+        (field) => `wants ${field} ${wanted(field, match)}, the packet has ${found(field, packet)}`,
+      ),
+    };
+  });
+}
+
+function becomes({ action }: Decision, connection: Explanation["connection"]): string {
+  if (action.kind === "drop") return "dropped";
+  if (action.kind === "pass") return "passed on without a connection";
+  if (connection === null) return "dropped";
+  const link = connection.link === null ? "" : `, link ${connection.link}`;
+  return `goes to connection ${connection.name} (if_id ${connection.ifId}${link})`;
+}
+
+function because(
+  policy: Policy,
+  packet: PacketKey | Malformed,
+  decision: Decision,
+  rule: string | null,
+): string {
+  switch (decision.by) {
+    case "malformed":
+      return `the packet is malformed (${decision.reason})`;
+    case "rule":
+      return `rule ${rule} decides`;
+    case "subnet":
+      return `no rule matches, and ${formatPrefix(decision.prefix)} is the longest subnet around its destination`;
+    case "default": {
+      const shared = "malformed" in packet ? null : longestSubnet(policy, dstAddress(packet));
+      if (shared === null)
+        return `no rule matches and no connection has its destination, so default: ${policy.default} decides`;
+      const names = shared.connections.map((index) => policy.connections[index]?.name).join(" and ");
+      return `no rule matches, and ${formatPrefix(shared.prefix)} is a subnet of ${names}, so default: ${policy.default} decides`;
+    }
+  }
+}
+
+function wanted(field: MatchField, match: Match): string {
+  switch (field) {
+    case "src":
+    case "dst":
+      return match[field].map(formatPrefix).join(" or ");
+    case "sport":
+    case "dport":
+      return match[field].map(formatRange).join(" or ");
+    case "proto":
+      return match.proto === null ? "any" : protocolName(match.proto);
+    case "dscp":
+      return match.dscp === null ? "any" : dscpName(match.dscp);
+    case "mark":
+      return match.mark === null ? "any" : `${hex(match.mark.value)}/${hex(match.mark.mask)}`;
+    case "iif":
+      return match.iif ?? "any";
+  }
+}
+
+function found(field: MatchField, packet: PacketKey): string {
+  switch (field) {
+    case "src":
+      return formatAddress(srcAddress(packet));
+    case "dst":
+      return formatAddress(dstAddress(packet));
+    case "sport":
+    case "dport":
+      return packet[field] === null ? "no ports" : String(packet[field]);
+    case "proto":
+      return packet.proto === null ? "none that can be read" : protocolName(packet.proto);
+    case "dscp":
+      return dscpName(packet.dscp);
+    case "mark":
+      return hex(packet.mark);
+    case "iif":
+      return packet.iif ?? "none, as it was made here";
+  }
+}
+
+function formatRange({ from, to }: Range): string {
+  return from === to ? String(from) : `${from}-${to}`;
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

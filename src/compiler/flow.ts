@@ -1,0 +1,156 @@
+import { type Address, formatAddress, parseAddress } from "../config/address.js";
+import { isInterfaceName } from "../config/names.js";
+import { dscpName, dscpNumber, PORT_PROTOCOLS, protocolName, protocolNumber } from "../config/protocols.js";
+import { dstAddress, type Malformed, type PacketKey, parsePacket, srcAddress } from "./packet.js";
+
+/** A packet in words that cannot be read; the hint says what would be right. */
+export class FlowSyntaxError extends Error {
+  override readonly name = "FlowSyntaxError";
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+const USAGE =
+  'write "udp 10.0.0.1:1234 > 192.168.1.200:5060", "tcp [fd00::1]:1 > [fd00::2]:443" or "icmp 10.0.0.1 > 10.0.0.2", ' +
+  "then, if wanted, dscp ef, mark 0x1, iif lan0, len 1400";
+
+/** A packet as text: a flow, or its bytes from the IP header on in hexadecimal. @throws FlowSyntaxError */
+export function parsePacketText(text: string): PacketKey | Malformed {
+  return text.includes(">") ? parseFlow(text) : parsePacket(parseHex(text));
+}
+
+/** Reads hexadecimal digits; white space and colons between them do not count. @throws FlowSyntaxError */
+export function parseHex(text: string): Uint8Array {
+  const digits = text.replace(/[\s:]+/g, "");
+  if (!/^(?:[0-9a-f]{2})+$/i.test(digits)) {
+    throw new FlowSyntaxError("this is neither a flow nor bytes in hexadecimal", USAGE);
+  }
+  return Uint8Array.from(Buffer.from(digits, "hex"));
+}
+
+/** Reads `PROTO SRC[:PORT] > DST[:PORT]` and the optional words behind it. @throws FlowSyntaxError */
+export function parseFlow(text: string): PacketKey {
+  const [protoText = "", srcText = "", arrow, dstText = "", ...rest] = text.trim().split(/\s+/);
+  if (arrow !== ">") throw new FlowSyntaxError(`${JSON.stringify(text)} is not a flow`, USAGE);
+  const proto = protocolNumber(protoText);
+  if (proto === null)
+    throw new FlowSyntaxError(
+      `${JSON.stringify(protoText)} is not a protocol`,
+      "write tcp, udp, icmp or a number",
+    );
+  const hasPorts = PORT_PROTOCOLS.has(proto);
+  const src = parseEndpoint(srcText, hasPorts, protoText);
+  const dst = parseEndpoint(dstText, hasPorts, protoText);
+  const { family } = src.address;
+  if (dst.address.family !== family) {
+    throw new FlowSyntaxError(
+      `the source is IPv${family}, the destination IPv${dst.address.family}`,
+      "write two addresses of one family",
+    );
+  }
+  return {
+    family,
+    src: src.address.words,
+    dst: dst.address.words,
+    proto,
+    sport: src.port,
+    dport: dst.port,
+    dscp: 0,
+    fragment: "none",
+    mark: 0,
+    iif: null,
+    // The shortest packet with these headers.
+    length: (family === 4 ? 20 : 40) + (hasPorts ? 8 : 0),
+    ...parseOptions(rest),
+  };
+}
+
+/** The flow as `parseFlow` reads it, as far as it can be written so. */
+export function formatFlow(key: PacketKey): string {
+  const words = [
+    key.proto === null ? "unknown protocol" : protocolName(key.proto),
+    formatEndpoint(srcAddress(key), key.sport),
+    ">",
+    formatEndpoint(dstAddress(key), key.dport),
+  ];
+  if (key.dscp !== 0) words.push(`dscp ${dscpName(key.dscp)}`);
+  if (key.mark !== 0) words.push(`mark 0x${key.mark.toString(16)}`);
+  if (key.iif !== null) words.push(`iif ${key.iif}`);
+  if (key.fragment !== "none") words.push(`(${key.fragment} fragment)`);
+  return words.join(" ");
+}
+
+function formatEndpoint(address: Address, port: number | null): string {
+  const text = formatAddress(address);
+  if (port === null) return text;
+  return address.family === 4 ? `${text}:${port}` : `[${text}]:${port}`;
+}
+
+interface Endpoint {
+  readonly address: Address;
+  readonly port: number | null;
+}
+
+/** `addr:port` (IPv4), `[addr]:port` (either family), or the bare address where the protocol has no ports. */
+function parseEndpoint(text: string, hasPorts: boolean, proto: string): Endpoint {
+  const [, bracketed, plain, portText] = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
+  const address = parseAddress(bracketed ?? plain ?? text);
+  if (address === null) throw new FlowSyntaxError(`${JSON.stringify(text)} is not an address`, USAGE);
+  if (!hasPorts) {
+    if (portText !== undefined) throw new FlowSyntaxError(`${proto} has no ports`, `leave out :${portText}`);
+    return { address, port: null };
+  }
+  if (portText === undefined) {
+    const right = address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address);
+    throw new FlowSyntaxError(
+      `${JSON.stringify(text)} has no port, and ${proto} has ports`,
+      `write ${right}:PORT`,
+    );
+  }
+  if (Number(portText) > 65535)
+    throw new FlowSyntaxError(`port ${portText} is out of range`, "ports go from 0 to 65535");
+  return { address, port: Number(portText) };
+}
+
+/** The optional words, as pairs of a name and a value. */
+function parseOptions(
+  words: readonly string[],
+): Partial<Pick<PacketKey, "dscp" | "mark" | "iif" | "length">> {
+  const options: { dscp?: number; mark?: number; iif?: string; length?: number } = {};
+  for (let index = 0; index < words.length; index += 2) {
+    const [name = "", value = ""] = words.slice(index, index + 2);
+    const wrong = (hint: string) =>
+      new FlowSyntaxError(`${JSON.stringify(value)} is not a valid ${name}`, hint);
+    switch (name) {
+      case "dscp": {
+        const dscp = dscpNumber(value);
+        if (dscp === null) throw wrong("write a name such as ef or af41, or a number from 0 to 63");
+        options.dscp = dscp;
+        break;
+      }
+      case "mark":
+        if (!/^(0x[0-9a-f]+|\d+)$/i.test(value) || Number(value) > 0xffffffff)
+          throw wrong("write a number up to 0xffffffff");
+        options.mark = Number(value);
+        break;
+      case "iif":
+        if (!isInterfaceName(value)) throw wrong("write the name of a network interface");
+        options.iif = value;
+        break;
+      case "len":
+        if (!/^\d+$/.test(value) || Number(value) > 65535 + 40) throw wrong("write a number of bytes");
+        options.length = Number(value);
+        break;
+      default:
+        throw new FlowSyntaxError(
+          `${JSON.stringify(name)} is not known here`,
+          "behind the flow may stand dscp, mark, iif and len",
+        );
+    }
+  }
+  return options;
+}

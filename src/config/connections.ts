@@ -1,0 +1,83 @@
+import { show } from "./diagnostics.js";
+import { EspReader } from "./esp.js";
+import { INTERFACE_NAME_HINT, isInterfaceName, NAME_HINT, NAME_PATTERN } from "./names.js";
+import type { Connection, Location, Prefix } from "./policy.js";
+import type { PartlyRaw } from "./shape.js";
+import type { Path } from "./source.js";
+import { type Context, readMark, readPrefixes } from "./values.js";
+
+/** Words that `to:` takes besides the names of connections. */
+const RESERVED = ["drop", "pass"];
+
+/** A connection as far as it could be read, and where each of its subnets stands. */
+export interface ReadConnection extends Connection {
+  readonly subnetLocations: readonly Location[];
+}
+
+/** Reads all connections, in the order of the file; what is wrong is reported and left out. */
+export function readConnections(raw: PartlyRaw["connections"], context: Context): ReadConnection[] {
+  const { source, report } = context;
+  const esp = new EspReader(context);
+  const ifIds = new Map<number, string>();
+  // Objects list keys such as "101" first, whatever the order of the file.
+  const names = Object.keys(raw ?? {}).toSorted((a, b) =>
+    compare(source.atKey(["connections", a]), source.atKey(["connections", b])),
+  );
+  return names.map((name) => {
+    const at: Path = ["connections", name];
+    const connection = raw?.[name] ?? {};
+    checkName(name, at, context);
+    const ifId = connection.if_id ?? 0;
+    const other = ifIds.get(ifId);
+    if (other !== undefined) {
+      report.error(
+        source.at([...at, "if_id"]),
+        `if_id ${ifId} is already that of the connection ${other}`,
+        "give each connection its own if_id",
+      );
+    } else if (ifId !== 0) ifIds.set(ifId, name);
+    checkInterfaceName(connection.link, [...at, "link"], context);
+    const subnets: Prefix[] = [];
+    const subnetLocations: Location[] = [];
+    for (const [index, text] of (connection.subnets ?? []).entries()) {
+      const path = [...at, "subnets", index];
+      for (const prefix of readPrefixes(text, path, context)) {
+        subnets.push(prefix);
+        subnetLocations.push(source.at(path));
+      }
+    }
+    const rxMark = connection.rx?.mark;
+    return {
+      name,
+      ifId,
+      link: connection.link ?? null,
+      subnets,
+      rxMark: rxMark === undefined ? null : readMark(rxMark, [...at, "rx", "mark"], context),
+      esp: connection.esp === undefined ? null : esp.read(connection.esp, [...at, "esp"]),
+      location: source.atKey(at),
+      subnetLocations,
+    };
+  });
+}
+
+function compare(a: Location, b: Location): number {
+  return a.line - b.line || a.column - b.column;
+}
+
+function checkName(name: string, at: Path, { source, report }: Context): void {
+  if (RESERVED.includes(name)) {
+    report.error(
+      source.atKey(at),
+      `a connection cannot be named ${name}`,
+      `'to: ${name}' has its own meaning; take another name`,
+    );
+  } else if (!NAME_PATTERN.test(name)) {
+    report.error(source.atKey(at), `${show(name)} is not a valid connection name`, NAME_HINT);
+  }
+}
+
+/** Reports a device name that the kernel would refuse. */
+export function checkInterfaceName(name: string | undefined, at: Path, { source, report }: Context): void {
+  if (name === undefined || isInterfaceName(name)) return;
+  report.error(source.at(at), `${show(name)} is not a valid interface name`, INTERFACE_NAME_HINT);
+}

@@ -1,0 +1,54 @@
+import type { Location } from "./policy.js";
+
+/** One problem in a file. Line and column start at 1. */
+export interface Diagnostic extends Location {
+  readonly severity: "error" | "warning";
+  /** What is wrong. */
+  readonly message: string;
+  /** What would be right. */
+  readonly hint: string;
+}
+
+/** `file:line:column: error: what; what would be right` */
+export function formatDiagnostic({ file, line, column, severity, message, hint }: Diagnostic): string {
+  return `${file}:${line}:${column}: ${severity}: ${message}; ${hint}`;
+}
+
+/** Collects the diagnostics of one file. */
+export class Report {
+  readonly #diagnostics: Diagnostic[] = [];
+  #errors = 0;
+
+  /** Errors so far. */
+  get errors(): number {
+    return this.#errors;
+  }
+
+  error(location: Location, message: string, hint: string): void {
+    this.#errors++;
+    this.#diagnostics.push({ ...location, severity: "error", message, hint });
+  }
+
+  warning(location: Location, message: string, hint: string): void {
+    this.#diagnostics.push({ ...location, severity: "warning", message, hint });
+  }
+
+  /** In the order of the file. */
+  sorted(): Diagnostic[] {
+    return this.#diagnostics.toSorted((a, b) => a.line - b.line || a.column - b.column);
+  }
+}
+
+/** 128 bits or more in hexadecimal: long enough to be a key. */
+const KEY_LIKE = /(?:[0-9a-f][\s:]?){32,}/i;
+const LONGEST_SHOWN = 60;
+
+/** A value as a message may show it: what could be key material is left out, what is long is cut. */
+export function show(value: unknown): string {
+  if (value === null || value === undefined) return "empty";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
+  if (typeof value === "object") return "a mapping";
+  if (typeof value !== "string") return String(value);
+  if (KEY_LIKE.test(value)) return "a long run of hexadecimal digits (not shown)";
+  return JSON.stringify(value.length > LONGEST_SHOWN ? `${value.slice(0, LONGEST_SHOWN)}...` : value);
+}

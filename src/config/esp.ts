@@ -1,0 +1,113 @@
+import path from "node:path";
+import { type Address, formatAddress, parseAddress } from "./address.js";
+import type { EspConfig, KeySource, Location, SaConfig } from "./policy.js";
+import type { RawPolicy } from "./schema.js";
+import type { Partly } from "./shape.js";
+import type { Path } from "./source.js";
+import type { Context } from "./values.js";
+
+type RawEsp = Partly<NonNullable<RawPolicy["connections"][string]["esp"]>>;
+
+/** IANA's port for ESP in UDP (RFC 3948). */
+const NAT_T_PORT = 4500;
+const REPLAY_WINDOW = 1024;
+
+/** Reads the esp blocks of a file; what must be unique among them is remembered from one to the next. */
+export class EspReader {
+  readonly #context: Context;
+  /** Where each (SPI, local address) of an inbound SA and each key source was first written. */
+  readonly #inbound = new Map<string, Location>();
+  readonly #keys = new Map<string, Location>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Null when a part is missing or wrong; that has been reported then. */
+  read(raw: RawEsp, at: Path): EspConfig | null {
+    const { source, report } = this.#context;
+    const local = this.#address(raw.local, [...at, "local"]);
+    const remote = this.#address(raw.remote, [...at, "remote"]);
+    if (local !== null && remote !== null && local.family !== remote.family) {
+      report.error(
+        source.at([...at, "remote"]),
+        `remote ${raw.remote} is IPv${remote.family} and local ${raw.local} is IPv${local.family}`,
+        "write two addresses of one family",
+      );
+    }
+    const out = this.#sa(raw.out, [...at, "out"]);
+    const inbound = this.#sa(raw.in, [...at, "in"]);
+    if (raw.in?.spi !== undefined && local !== null) {
+      this.#unique(
+        this.#inbound,
+        `${raw.in.spi} ${formatAddress(local)}`,
+        source.at([...at, "in", "spi"]),
+        `the SPI 0x${raw.in.spi.toString(16)} is already that of another inbound SA at ${formatAddress(local)}`,
+        "give each inbound SA of one local address its own SPI",
+      );
+    }
+    if (local === null || remote === null || out === null || inbound === null || raw.suite === undefined)
+      return null;
+    return {
+      local: formatAddress(local),
+      remote: formatAddress(remote),
+      localPort: raw.local_port ?? NAT_T_PORT,
+      remotePort: raw.remote_port ?? NAT_T_PORT,
+      suite: raw.suite,
+      out,
+      in: inbound,
+      replayWindow: raw.replay_window ?? REPLAY_WINDOW,
+    };
+  }
+
+  #address(text: string | undefined, at: Path): Address | null {
+    if (text === undefined) return null;
+    const address = parseAddress(text);
+    if (address === null) {
+      const { source, report } = this.#context;
+      report.error(
+        source.at(at),
+        `${JSON.stringify(text)} is not an IP address`,
+        'write one such as 192.0.2.1 or, in quotes, "2001:db8::1"',
+      );
+    }
+    return address;
+  }
+
+  #sa(raw: RawEsp["out"], at: Path): SaConfig | null {
+    const key = raw?.key === undefined ? null : this.#key(raw.key, [...at, "key"]);
+    return key === null || raw?.spi === undefined ? null : { spi: raw.spi, key };
+  }
+
+  #key(text: string, at: Path): KeySource | null {
+    const { source, report } = this.#context;
+    const location = source.at(at);
+    const [, kind, rest = ""] = /^(file|env):(.+)$/.exec(text) ?? [];
+    if (kind === undefined || (kind === "env" && !/^[A-Za-z_]\w*$/.test(rest))) {
+      report.error(
+        location,
+        "the key does not name a source (its text is not shown, as it may be a key)",
+        "write key: file:PATH or key: env:NAME and keep the key there",
+      );
+      return null;
+    }
+    const key: KeySource =
+      kind === "env"
+        ? { kind, name: rest, location }
+        : { kind: "file", path: path.resolve(path.dirname(source.file), rest), location };
+    this.#unique(
+      this.#keys,
+      key.kind === "env" ? `env:${key.name}` : `file:${key.path}`,
+      location,
+      "this key source is already that of another SA",
+      "give each SA its own key: two SAs with one key repeat nonces (RFC 4106 section 3.1)",
+    );
+    return key;
+  }
+
+  #unique(known: Map<string, Location>, id: string, location: Location, message: string, hint: string): void {
+    const first = known.get(id);
+    if (first === undefined) known.set(id, location);
+    else this.#context.report.error(location, `${message} (line ${first.line})`, hint);
+  }
+}

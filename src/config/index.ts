@@ -1,0 +1,13 @@
+export {
+  type Address,
+  formatAddress,
+  formatPrefix,
+  parseAddress,
+  parseInterfaceAddress,
+  parsePrefix,
+} from "./address.js";
+export { type Diagnostic, formatDiagnostic } from "./diagnostics.js";
+export { checkKeys, KeyError, readKey } from "./keys.js";
+export { type LoadResult, loadPolicy, parsePolicy } from "./load.js";
+export type * from "./policy.js";
+export { policySchema } from "./schema.js";

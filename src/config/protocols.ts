@@ -1,0 +1,71 @@
+/** IP protocol numbers by the names that rules use (IANA "Assigned Internet Protocol Numbers" and common aliases). */
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  igmp: 2,
+  ipip: 4,
+  tcp: 6,
+  egp: 8,
+  udp: 17,
+  dccp: 33,
+  ipv6: 41,
+  rsvp: 46,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  "ipv6-icmp": 58,
+  icmpv6: 58,
+  icmp6: 58,
+  eigrp: 88,
+  ospf: 89,
+  pim: 103,
+  vrrp: 112,
+  l2tp: 115,
+  sctp: 132,
+  udplite: 136,
+};
+
+export const ICMP = 1;
+export const ICMPV6 = 58;
+
+/** Protocols whose header starts with source port and destination port, 16 bits each. */
+export const PORT_PROTOCOLS: ReadonlySet<number> = new Set([6, 17, 33, 132, 136]);
+export const PORT_PROTOCOL_NAMES = "tcp, udp, sctp, dccp or udplite";
+
+/** Differentiated services code points by name: RFC 2474 (cs), RFC 2597 (af), RFC 3246 (ef), RFC 5865 (va), RFC 8622 (le). */
+const DSCPS: Readonly<Record<string, number>> = {
+  le: 1,
+  va: 44,
+  ef: 46,
+  ...Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`cs${index}`, index * 8])),
+  ...Object.fromEntries(
+    [1, 2, 3, 4].flatMap((c) => [1, 2, 3].map((drop) => [`af${c}${drop}`, c * 8 + drop * 2])),
+  ),
+};
+
+export const PROTOCOL_NAMES = Object.keys(PROTOCOLS);
+export const DSCP_NAMES = Object.keys(DSCPS);
+
+/** A protocol's number from its name or decimal text, or null. */
+export function protocolNumber(text: string): number | null {
+  return lookUp(PROTOCOLS, text, 255);
+}
+
+/** A code point (0 to 63) from its name or decimal text, or null. */
+export function dscpNumber(text: string): number | null {
+  return lookUp(DSCPS, text, 63);
+}
+
+/** The first name of a protocol number, or the number as text. */
+export function protocolName(proto: number): string {
+  return PROTOCOL_NAMES.find((name) => PROTOCOLS[name] === proto) ?? String(proto);
+}
+
+export function dscpName(dscp: number): string {
+  return DSCP_NAMES.find((name) => DSCPS[name] === dscp) ?? String(dscp);
+}
+
+function lookUp(table: Readonly<Record<string, number>>, text: string, max: number): number | null {
+  if (/^\d{1,3}$/.test(text)) return Number(text) <= max ? Number(text) : null;
+  const name = text.toLowerCase();
+  return Object.hasOwn(table, name) ? (table[name] ?? null) : null;
+}

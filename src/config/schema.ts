@@ -1,0 +1,131 @@
+import { z } from "zod";
+import { NAME_PATTERN } from "./names.js";
+
+/**
+ * The shape of a steer.yaml: types, required keys and plain number ranges. Text inside (prefixes, ports, names) is
+ * read afterwards, so the schema holds no transform and z.toJSONSchema() takes it as it is. The message of each part
+ * says what would be right; shape.ts puts what was found in front of it.
+ */
+
+function integer(from: number, to: number, hint = `write a whole number from ${from} to ${to}`) {
+  return z.int(hint).min(from, hint).max(to, hint);
+}
+
+function oneOrMore<T extends z.ZodType>(item: T, hint: string) {
+  return z.union([item, z.array(item, hint).min(1, hint)], hint);
+}
+
+const PREFIX_HINT = 'write a prefix such as 10.1.0.0/16 or, in quotes, "fd00:1::/48"';
+const PREFIXES_HINT = `${PREFIX_HINT}, or a list of them; leave the key out to match any`;
+const PORT_HINT = 'write a port (53), a range ("5060-5070") or a list of them';
+const MARK_HINT = "write a value (0x66) or value/mask (0x1/0xff), each at most 0xffffffff";
+const PROTO_HINT = "write a name such as tcp, udp or icmp, or a number from 0 to 255";
+const DSCP_HINT = "write a name such as ef, af41 or cs1, or a number from 0 to 63";
+const KEY_HINT = "write key: file:PATH or key: env:NAME; the key itself never stands in the policy";
+const U32_MAX = 0xffffffff;
+
+const ports = oneOrMore(z.union([z.number(PORT_HINT), z.string(PORT_HINT)], PORT_HINT), PORT_HINT);
+const prefixes = oneOrMore(z.string(PREFIX_HINT), PREFIXES_HINT);
+const mark = z.union([z.number(MARK_HINT), z.string(MARK_HINT)], MARK_HINT);
+const deviceName = z.string("write the name of a network device");
+
+const sa = z
+  .strictObject(
+    {
+      // RFC 4303 section 2.1: 0 is for local use, 1 to 255 are reserved.
+      spi: integer(
+        256,
+        U32_MAX,
+        "write a number from 0x100 to 0xffffffff (RFC 4303 section 2.1 reserves 0 to 255)",
+      ),
+      key: z.string(KEY_HINT),
+    },
+    "write {spi: 0x1001, key: file:PATH}",
+  )
+  .describe("One SA: its SPI and where its key is kept");
+
+const port = integer(1, 65535).optional();
+
+const esp = z
+  .strictObject(
+    {
+      local: z.string("write the outer address of this end").describe("Outer address of this end"),
+      remote: z.string("write the outer address of the other end").describe("Outer address of the other end"),
+      local_port: port.describe("UDP port of this end (RFC 3948); 4500 if left out"),
+      remote_port: port.describe("UDP port of the other end; 4500 if left out"),
+      suite: z.enum(["aes128-gcm", "aes256-gcm"], "write aes128-gcm or aes256-gcm"),
+      out: sa,
+      in: sa,
+      replay_window: integer(32, 4096).optional().describe("Anti-replay window in packets; 1024 if left out"),
+    },
+    "write a mapping with local, remote, suite, out and in",
+  )
+  .describe("Manual keys for the userspace backend");
+
+const connection = z.strictObject(
+  {
+    if_id: integer(
+      1,
+      U32_MAX,
+      "write a number from 1 to 0xffffffff (0 would match policies that have no if_id)",
+    ),
+    link: deviceName.optional().describe("Underlay device; routing chooses if left out"),
+    subnets: z.array(z.string(PREFIX_HINT), "write a list of prefixes").optional(),
+    rx: z.strictObject({ mark }, "write {mark: 0x66}").optional().describe("Given to received packets"),
+    esp: esp.optional(),
+  },
+  "write a mapping such as {if_id: 101, subnets: [10.1.0.0/16]}",
+);
+
+const match = z.strictObject(
+  {
+    src: prefixes.optional(),
+    dst: prefixes.optional(),
+    proto: z.union([z.string(PROTO_HINT), z.number(PROTO_HINT)], PROTO_HINT).optional(),
+    sport: ports.optional(),
+    dport: ports.optional(),
+    dscp: z.union([z.string(DSCP_HINT), z.number(DSCP_HINT)], DSCP_HINT).optional(),
+    mark: mark.optional(),
+    iif: deviceName.optional().describe("Interface on which a forwarded packet came in"),
+  },
+  "write a mapping such as {dst: 10.1.0.0/16, proto: udp, dport: 53}, or leave match out to match everything",
+);
+
+const rule = z.strictObject(
+  {
+    name: z.string("write a name in text").optional().describe("rule-N, counted from 1, if left out"),
+    match: match.optional(),
+    to: z.string("write the name of a connection, drop or pass").describe("A connection, drop or pass"),
+  },
+  "write a mapping such as {match: {dst: 10.1.0.0/16}, to: CONNECTION}",
+);
+
+const MTU_HINT = "write auto or a number of bytes from 68 to 65535";
+
+const interfaceSchema = z.strictObject(
+  {
+    name: deviceName.optional().describe("ipsec0 if left out"),
+    mtu: z.union([z.literal("auto"), integer(68, 65535, MTU_HINT)], MTU_HINT).optional(),
+    addresses: z.array(z.string(PREFIX_HINT), 'write a list such as [10.0.0.1/32, "fd00::1/128"]').optional(),
+  },
+  "write a mapping such as {name: ipsec0, mtu: auto, addresses: [10.0.0.1/32]}",
+);
+
+const BACKENDS = ["auto", "kernel-bpf", "kernel-lwt", "userspace"] as const;
+
+export const policySchema = z.strictObject(
+  {
+    version: z.literal(1, "write version: 1, the only one that this release reads"),
+    backend: z.enum(BACKENDS, "write auto, kernel-bpf, kernel-lwt or userspace").optional(),
+    interface: interfaceSchema.optional(),
+    connections: z
+      .record(z.string(), connection, "write a mapping of names to connections")
+      .meta({ propertyNames: { pattern: NAME_PATTERN.source } }),
+    rules: z.array(rule, "write a list of rules, or leave the key out").optional(),
+    default: z.enum(["drop", "pass"], "write drop or pass").optional(),
+  },
+  "write a mapping that starts with 'version: 1'",
+);
+
+/** A policy's values as written: the shape is right, the text inside is not yet read. */
+export type RawPolicy = z.infer<typeof policySchema>;
