@@ -1,0 +1,176 @@
+import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
+import type { AeadBackend } from "./aead.js";
+import { type CheckedConnection, type ConnectionConfig, checkConnections } from "./connection.js";
+import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
+import { type SaPair, SaRegistry, stateSpec } from "./sa-registry.js";
+import { SocketPool } from "./socket-pool.js";
+import { IO_COUNTERS, type IoCounter, XFRM_STATS, type XfrmStat } from "./statistics.js";
+import { WorkerHandle } from "./worker-handle.js";
+
+export interface DatapathOptions {
+  /** A TUN device (or a packet socket in its place) whose frames are those of framing.ts. Stays the caller's to close. */
+  readonly tunFd: number;
+  readonly connections: readonly ConnectionConfig[];
+  /** "auto" unless a test wants one of the two. */
+  readonly crypto?: AeadBackend["name"] | "auto";
+}
+
+export interface SaStatistics {
+  readonly spi: number;
+  readonly packets: number;
+  /** Of inner IP packets, without the encapsulation. */
+  readonly bytes: number;
+}
+
+export interface DatapathStatistics {
+  /** By if_id. */
+  readonly connections: ReadonlyMap<number, { readonly out: SaStatistics; readonly in: SaStatistics }>;
+  /** Packets dropped, under the names of /proc/net/xfrm_stat. */
+  readonly errors: Readonly<Record<XfrmStat, number>>;
+  readonly io: Readonly<Record<IoCounter, number>>;
+}
+
+const read = ({ spi, traffic }: SaPair["out"]): SaStatistics => ({
+  spi,
+  packets: traffic.packets,
+  bytes: traffic.bytes,
+});
+
+/** The userspace ESP data path: one worker from TUN to socket, one from socket to TUN. Made by startDatapath. */
+export class Datapath {
+  /** Settles when the data path has ended: rejects when a worker failed, e.g. because the TUN device was deleted. */
+  readonly ended: Promise<void>;
+
+  readonly #tx: WorkerHandle<OutboundSpec>;
+  readonly #rx: WorkerHandle<InboundSpec>;
+  readonly #sockets = new SocketPool();
+  readonly #registry = new SaRegistry();
+  #pairs = new Map<number, SaPair>();
+  #inUse: readonly SocketSpec[] = [];
+  #updating = false;
+
+  /** @internal */
+  constructor(tunFd: number, crypto: AeadBackend["name"] | "auto") {
+    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), tunFd, crypto);
+    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), tunFd, crypto);
+    this.ended = this.#untilEnded();
+    this.ended.catch(() => {});
+  }
+
+  /**
+   * Puts other connections in force. Each packet sees either all of the old or all of the new ones of its direction. SAs
+   * with the same SPI, key, suite and addresses as before keep their sequence numbers, replay windows and statistics.
+   * New sockets are opened before this returns its promise, in the calling thread's network namespace.
+   *
+   * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails. After a failure
+   * the connections from before stay in force, unless the data path has ended.
+   * @throws ConnectionError, SystemError
+   */
+  async update(connections: readonly ConnectionConfig[]): Promise<void> {
+    if (this.#updating) throw new Error("an update of the data path is under way; await it first");
+    this.#updating = true;
+    try {
+      const checked = checkConnections(connections);
+      const sockets = this.#sockets.resolve(checked);
+      await this.#install(checked, sockets);
+      this.#inUse = sockets;
+    } finally {
+      this.#sockets.retain(this.#inUse);
+      for (const { out, in: inbound } of connections) {
+        out.key.fill(0);
+        inbound.key.fill(0);
+      }
+      this.#updating = false;
+    }
+  }
+
+  /** Reads all counters; cheap, and safe at any time, also after the end. */
+  statistics(): DatapathStatistics {
+    const sum = (name: XfrmStat | IoCounter): number =>
+      this.#tx.counters.get(name) + this.#rx.counters.get(name);
+    return {
+      connections: new Map(
+        [...this.#pairs].map(([ifId, pair]) => [ifId, { out: read(pair.out), in: read(pair.in) }] as const),
+      ),
+      errors: Object.fromEntries(XFRM_STATS.map((name) => [name, sum(name)])) as Record<XfrmStat, number>,
+      io: Object.fromEntries(IO_COUNTERS.map((name) => [name, sum(name)])) as Record<IoCounter, number>,
+    };
+  }
+
+  /** Ends both workers and closes the sockets. The TUN device stays. @throws what a worker had failed with */
+  async stop(): Promise<void> {
+    await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+    await this.ended;
+  }
+
+  async #untilEnded(): Promise<void> {
+    try {
+      // A direction alone is of no use: when one ends, so does the other.
+      await Promise.race([this.#tx.ended, this.#rx.ended]);
+    } finally {
+      const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+      this.#inUse = [];
+      this.#sockets.retain([]);
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+    }
+  }
+
+  async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
+    const { pairs, commit } = this.#registry.resolve(connections);
+    const policies = connections.map(({ ifId, localAddress, remoteAddress }) => ({
+      ifId,
+      local: localAddress.text,
+      remote: remoteAddress.text,
+    }));
+    const rx: InboundSpec[] = [];
+    const tx: OutboundSpec[] = [];
+    connections.forEach((connection, index) => {
+      const pair = pairs[index];
+      const socket = sockets[index];
+      if (pair === undefined || socket === undefined) return;
+      const { replayWindow, remotePort, link } = connection;
+      rx.push({ ...stateSpec(connection, "in", pair.in), replayWindow });
+      tx.push({ ...stateSpec(connection, "out", pair.out), remotePort, link, fd: socket.fd });
+    });
+    // Receive first: a peer may answer the first packet that we send.
+    const table = <S>(states: S[]) => ({ policies, states, sockets: [...new Set(sockets)] });
+    await this.#rx.replace(table(rx) satisfies Table<InboundSpec>);
+    try {
+      await this.#tx.replace(table(tx) satisfies Table<OutboundSpec>);
+    } catch (error) {
+      // The receiver has given up the old SAs, and its replay windows with them: no way back.
+      await this.stop();
+      throw error;
+    }
+    for (const pair of pairs) {
+      pair.in.installed = true;
+      pair.out.installed = true;
+    }
+    commit();
+    this.#pairs = new Map(connections.map(({ ifId }, index) => [ifId, pairs[index] as SaPair]));
+  }
+}
+
+/**
+ * Starts the data path and resolves once it takes packets. UDP sockets are opened before this returns its promise, in
+ * the calling thread's network namespace. The `key` buffers are overwritten with zeros in any case.
+ * @throws ConnectionError when a connection is wrong, SystemError when a socket cannot be opened
+ */
+export async function startDatapath({
+  tunFd,
+  connections,
+  crypto = "auto",
+}: DatapathOptions): Promise<Datapath> {
+  // A blocking read could not be interrupted, see worker-loop.ts.
+  const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
+  check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
+  const datapath = new Datapath(tunFd, crypto);
+  try {
+    await datapath.update(connections);
+    return datapath;
+  } catch (error) {
+    await datapath.stop().catch(() => {});
+    throw error;
+  }
+}

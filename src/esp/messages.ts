@@ -1,0 +1,58 @@
+import type { MessagePort } from "node:worker_threads";
+import type { AeadBackend } from "./aead.js";
+import type { Policy } from "./database.js";
+import type { SuiteName } from "./suite.js";
+
+/** What a worker is started with. Descriptors belong to the main thread, which closes them after the worker ended. */
+export interface WorkerSetup {
+  readonly tunFd: number;
+  /** An eventfd: something is in the mailbox, or `stop` is set. */
+  readonly wakeFd: number;
+  /** One Int32: not 0 when the worker is to end. */
+  readonly stop: SharedArrayBuffer;
+  /** Memory of the worker's Counters. */
+  readonly counters: SharedArrayBuffer;
+  readonly crypto: AeadBackend["name"] | "auto";
+  readonly mailbox: MessagePort;
+}
+
+/** An SA on its way to a worker. One whose `id` the worker has already keeps its cipher, numbers and traffic. */
+export interface StateSpec {
+  readonly id: number;
+  readonly ifId: number;
+  readonly spi: number;
+  readonly suite: SuiteName;
+  /** Keying material, transferred and wiped by the worker; null for an SA that it has already. */
+  readonly keymat: Uint8Array<ArrayBuffer> | null;
+  readonly local: string;
+  readonly remote: string;
+  /** Memory of the SA's Traffic. */
+  readonly traffic: SharedArrayBuffer;
+}
+
+export interface OutboundSpec extends StateSpec {
+  readonly fd: number;
+  readonly remotePort: number;
+  /** ifindex, 0 for any. */
+  readonly link: number;
+}
+
+export interface InboundSpec extends StateSpec {
+  readonly replayWindow: number;
+}
+
+export interface SocketSpec {
+  readonly fd: number;
+  /** The address that it is bound to. */
+  readonly local: string;
+}
+
+/** Everything a worker works from. It takes the place of the table before, between two packets. */
+export interface Table<S extends StateSpec> {
+  readonly policies: readonly Policy[];
+  readonly states: readonly S[];
+  readonly sockets: readonly SocketSpec[];
+}
+
+/** A worker's answer to a table: null, or why it stayed with the one before. */
+export type Answer = string | null;

@@ -1,0 +1,92 @@
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { EventFd } from "../sys/eventfd.js";
+import type { AeadBackend } from "./aead.js";
+import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
+import { Counters } from "./statistics.js";
+
+interface Waiting {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** The main thread's side of a worker: sends it tables, and can stop it whatever it is doing. */
+export class WorkerHandle<S extends StateSpec> {
+  readonly counters: Counters;
+  /** Settles when the worker has ended: rejects when it ended by an error. */
+  readonly ended: Promise<void>;
+
+  readonly #name: string;
+  readonly #wake = new EventFd();
+  readonly #stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  readonly #mailbox: MessagePort;
+  readonly #waiting: Waiting[] = [];
+  #running = true;
+
+  constructor(name: string, module: URL, tunFd: number, crypto: AeadBackend["name"] | "auto") {
+    const channel = new MessageChannel();
+    const counters = Counters.allocate();
+    this.#name = name;
+    this.counters = new Counters(counters);
+    this.#mailbox = channel.port1;
+    const setup: WorkerSetup = {
+      tunFd,
+      wakeFd: this.#wake.fd,
+      stop: this.#stop.buffer as SharedArrayBuffer,
+      counters,
+      crypto,
+      mailbox: channel.port2,
+    };
+    this.#mailbox.on("message", (answer: Answer) => this.#settle(answer));
+    const worker = new Worker(module, { name, workerData: setup, transferList: [channel.port2] });
+    this.ended = new Promise((resolve, reject) => {
+      worker.on("error", reject);
+      worker.on("exit", () => {
+        this.#end();
+        resolve();
+      });
+    });
+    // Whoever cares awaits `ended`; nobody doing so is no reason to end the process.
+    this.ended.catch(() => {});
+    process.on("exit", this.#onProcessExit);
+  }
+
+  /** Hands over a table; its keys are transferred, so they are gone from this thread. Resolves when it is in force. */
+  replace(table: Table<S>): Promise<void> {
+    if (!this.#running) return Promise.reject(new Error(`the worker ${this.#name} has ended`));
+    const keys = table.states.flatMap(({ keymat }) => (keymat === null ? [] : [keymat.buffer]));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#mailbox.postMessage(table, keys);
+      this.#wake.wake();
+    });
+  }
+
+  /** Ends the worker after the packet in hand. */
+  async stop(): Promise<void> {
+    this.#requestStop();
+    await this.ended;
+  }
+
+  #requestStop(): void {
+    if (!this.#running) return;
+    Atomics.store(this.#stop, 0, 1);
+    this.#wake.wake();
+  }
+
+  /** process.exit() waits for its workers, and one asleep in poll(2) would never end. */
+  readonly #onProcessExit = (): void => this.#requestStop();
+
+  #settle(answer: Answer): void {
+    const waiting = this.#waiting.shift();
+    if (answer === null) waiting?.resolve();
+    else waiting?.reject(new Error(`${this.#name}: ${answer}`));
+  }
+
+  #end(): void {
+    this.#running = false;
+    process.off("exit", this.#onProcessExit);
+    for (const { reject } of this.#waiting.splice(0)) reject(new Error(`the worker ${this.#name} has ended`));
+    this.#mailbox.close();
+    this.#wake.close();
+  }
+}

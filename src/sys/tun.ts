@@ -1,0 +1,106 @@
+import { check, close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, SystemError } from "./libc.js";
+import { Slab } from "./slab.js";
+
+/** linux/if_tun.h */
+const TUNSETIFF = 0x400454ca;
+const TUNSETOFFLOAD = 0x400454d0;
+const IFF_TUN = 0x0001;
+const IFF_VNET_HDR = 0x4000;
+const TUN_F_CSUM = 0x01;
+/** linux/if.h: with its terminating zero. */
+const IFNAMSIZ = 16;
+/** offsetof(struct ifreq, ifr_flags) and sizeof(struct ifreq) on 64-bit. */
+const IFR_FLAGS = 16;
+const IFREQ_SIZE = 40;
+
+/** A TUN device could not be made. `reason` is for programs, the message for people. */
+export class TunError extends Error {
+  override readonly name = "TunError";
+  readonly reason: "no-device-node" | "no-rights" | "in-use" | "bad-name" | "other";
+
+  constructor(reason: TunError["reason"], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.reason = reason;
+  }
+}
+
+export interface TunOptions {
+  /** Accept packets whose checksum is still to be filled in (VIRTIO_NET_HDR_F_NEEDS_CSUM). */
+  readonly checksumOffload: boolean;
+}
+
+export interface Tun {
+  /** Non-blocking. The device lives until this is closed. */
+  readonly fd: number;
+  readonly name: string;
+  close(): void;
+}
+
+/**
+ * Makes a TUN device in the calling thread's network namespace. Each read and write carries one packet behind a 4-byte
+ * struct tun_pi and then a 10-byte struct virtio_net_hdr (drivers/net/tun.c, tun_get_user and tun_put_user).
+ * @throws TunError
+ */
+export function openTun(name: string, options: TunOptions = { checksumOffload: true }): Tun {
+  const ifreq = new Slab(IFREQ_SIZE);
+  const encoded = new TextEncoder().encode(name);
+  if (encoded.length === 0 || encoded.length >= IFNAMSIZ) {
+    throw new TunError("bad-name", `TUN device name "${name}": it must have 1 to ${IFNAMSIZ - 1} bytes`);
+  }
+  const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) throw openFailure(errno());
+  try {
+    ifreq.bytes.set(encoded);
+    ifreq.view.setUint16(IFR_FLAGS, IFF_TUN | IFF_VNET_HDR, true);
+    if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
+    check(
+      ioctl(fd, TUNSETOFFLOAD, options.checksumOffload ? TUN_F_CSUM : 0),
+      `setting the offloads of the TUN device ${name}`,
+    );
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return { fd, name, close: () => void close(fd) };
+}
+
+function openFailure(number: number): TunError {
+  const cause = new SystemError("opening /dev/net/tun", number);
+  if (cause.code === "ENOENT" || cause.code === "ENODEV" || cause.code === "ENXIO") {
+    return new TunError(
+      "no-device-node",
+      `${cause.message}; load the tun module or give the container /dev/net/tun`,
+      cause,
+    );
+  }
+  if (cause.code === "EACCES" || cause.code === "EPERM") {
+    return new TunError(
+      "no-rights",
+      `${cause.message}; run as root, or allow the container /dev/net/tun`,
+      cause,
+    );
+  }
+  return new TunError("other", cause.message, cause);
+}
+
+function attachFailure(name: string, number: number): TunError {
+  const cause = new SystemError(`making the TUN device ${name}`, number);
+  if (cause.code === "EPERM") {
+    return new TunError(
+      "no-rights",
+      `${cause.message}; it needs CAP_NET_ADMIN in this network namespace`,
+      cause,
+    );
+  }
+  if (cause.code === "EBUSY") {
+    return new TunError("in-use", `${cause.message}; another process holds a TUN device of that name`, cause);
+  }
+  if (cause.code === "EINVAL") {
+    return new TunError(
+      "in-use",
+      `${cause.message}; a link of that name exists already, or the name is not allowed`,
+      cause,
+    );
+  }
+  return new TunError("other", cause.message, cause);
+}

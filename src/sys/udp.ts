@@ -1,0 +1,64 @@
+import {
+  AF_INET,
+  bindSocket,
+  check,
+  close,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  SOCK_DGRAM,
+  setsockopt,
+  socket,
+} from "./libc.js";
+import { Slab } from "./slab.js";
+import { type Address, SOCKADDR_IN6_SIZE, writeSockaddr } from "./sockaddr.js";
+
+/** asm-generic/socket.h */
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+/** linux/in.h and linux/in6.h */
+export const IPPROTO_IP = 0;
+export const IPPROTO_IPV6 = 41;
+export const IP_PKTINFO = 8;
+const IPV6_V6ONLY = 26;
+const IPV6_RECVPKTINFO = 49;
+
+/** A burst of a few thousand full-sized packets; the kernel doubles it for its own bookkeeping. */
+const BUFFER_BYTES = 4 << 20;
+
+/**
+ * Opens a non-blocking UDP socket bound to a local address and port, in the calling thread's network namespace. Each
+ * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO).
+ * @param link ifindex, the scope of an IPv6 link-local address; else unused
+ * @returns the descriptor
+ * @throws SystemError
+ */
+export function openUdpSocket(local: Address, port: number, link: number): number {
+  const doing = `binding the UDP socket ${local.text} port ${port}`;
+  const fd = check(socket(local.family, SOCK_DGRAM | O_NONBLOCK | O_CLOEXEC, 0), doing);
+  try {
+    const slab = new Slab(32);
+    const option = (level: number, name: number, value: number): number => {
+      slab.view.setInt32(0, value, true);
+      return setsockopt(fd, level, name, slab.base, 4);
+    };
+    // The FORCE forms ignore net.core.[rw]mem_max but need CAP_NET_ADMIN; without it take what is allowed.
+    if (option(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES) < 0) option(SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+    if (option(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES) < 0) option(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+    if (local.family === AF_INET) {
+      check(option(IPPROTO_IP, IP_PKTINFO, 1), doing);
+    } else {
+      check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
+      check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
+    }
+    const name = new Slab(SOCKADDR_IN6_SIZE);
+    const size = writeSockaddr(name, 0, local, port, link);
+    check(bindSocket(fd, name.base, size), doing, "the address must be up on this machine and the port free");
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
