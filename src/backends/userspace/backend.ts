@@ -1,0 +1,70 @@
+import { spawn } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Policy } from "../../config/policy.js";
+import type { Applied, Backend, Probe, Status } from "../backend.js";
+import { BackendError } from "../errors.js";
+import { ask } from "./control.js";
+import type { Announcement } from "./daemon.js";
+import { readKeys } from "./keys.js";
+
+/** TUN device, TC programs that carry the metadata in front of the packet, and the ESP engine in a process of its own. */
+export const userspaceBackend: Backend = {
+  name: "userspace",
+
+  probe(): Probe {
+    try {
+      accessSync("/dev/net/tun", constants.R_OK | constants.W_OK);
+      return { available: true, reason: "TUN is there; ESP runs in a process of its own" };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const reason =
+        code === "ENOENT"
+          ? "there is no /dev/net/tun; load the tun module, or give the container the device"
+          : `/dev/net/tun cannot be opened (${code}); run as root`;
+      return { available: false, reason };
+    }
+  },
+
+  async apply(policy: Policy): Promise<Applied> {
+    const { name } = policy.interface;
+    const request = { policy, keys: readKeys(policy) };
+    const applied = await ask(name, "apply", request);
+    if (applied) return applied;
+    await startDaemon(name);
+    try {
+      const first = await ask(name, "apply", request);
+      if (first) return first;
+      throw new BackendError(`the service of ${name} ended right after its start`);
+    } catch (error) {
+      await ask(name, "stop", {}).catch(() => {});
+      throw error;
+    }
+  },
+
+  async status(interfaceName: string): Promise<Status | null> {
+    return await ask(interfaceName, "status", {});
+  },
+
+  async remove(interfaceName: string): Promise<boolean> {
+    return (await ask(interfaceName, "stop", {})) !== null;
+  },
+};
+
+async function startDaemon(interfaceName: string): Promise<void> {
+  const child = spawn(process.execPath, [fileURLToPath(new URL("./daemon.js", import.meta.url)), interfaceName], {
+    detached: true,
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+  });
+  const answer = await new Promise<Announcement>((resolve) => {
+    child.once("message", (message) => resolve(message as Announcement));
+    child.once("error", ({ name, message }) => resolve({ failed: message, name }));
+    child.once("exit", (code) => resolve({ failed: `its process ended with ${code}`, name: "BackendError" }));
+  });
+  child.removeAllListeners();
+  child.unref();
+  if (child.connected) child.disconnect();
+  if ("ready" in answer) return;
+  const error = new BackendError(answer.failed);
+  throw Object.assign(error, { reason: answer.reason });
+}

@@ -1,0 +1,135 @@
+import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { createConnection, createServer, type Server } from "node:net";
+import { join } from "node:path";
+import type { Policy } from "../../config/policy.js";
+import { runtimeDir } from "../../sys/runtime-dir.js";
+import type { Applied, Status } from "../backend.js";
+
+/**
+ * The control socket of a running userspace interface: one request a connection, one answer, each a line of JSON.
+ * The socket lies in a folder of root's with mode 0700, so keys may cross it.
+ */
+export interface Requests {
+  apply: { request: { policy: Policy; keys: ConnectionKeys[] }; answer: Applied };
+  status: { request: Record<never, never>; answer: Status };
+  stop: { request: Record<never, never>; answer: Record<never, never> };
+}
+
+/** Hexadecimal keying material of a connection's two SAs. */
+export interface ConnectionKeys {
+  readonly connection: string;
+  readonly out: string;
+  readonly in: string;
+}
+
+type Operation = keyof Requests;
+export type Handlers = { [O in Operation]: (request: Requests[O]["request"]) => Promise<Requests[O]["answer"]> };
+
+/** The running service refused a request; the message is its own. */
+export class ControlError extends Error {
+  override readonly name = "ControlError";
+}
+
+const SUFFIX = ".sock";
+/** Larger than any policy that fits the tables. */
+const MAX_REQUEST = 1 << 30;
+
+export function socketPath(interfaceName: string): string {
+  return join(runtimeDir(), `${interfaceName}${SUFFIX}`);
+}
+
+/** Interfaces of this network namespace that have a control socket, live or left behind. */
+export function controlledInterfaces(): string[] {
+  return readdirSync(runtimeDir())
+    .filter((name) => name.endsWith(SUFFIX))
+    .map((name) => name.slice(0, -SUFFIX.length));
+}
+
+/** Serves requests, one at a time, until the server is closed; a socket that a killed process left is replaced. */
+export async function serveControl(interfaceName: string, handlers: Handlers): Promise<Server> {
+  const path = socketPath(interfaceName);
+  if (existsSync(path)) {
+    if (await isServed(path))
+      throw new ControlError(`${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`);
+    rmSync(path);
+  }
+  let queue = Promise.resolve();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let text = "";
+    socket.setEncoding("utf8");
+    socket.on("error", () => socket.destroy());
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+      if (text.length > MAX_REQUEST) socket.destroy();
+    });
+    socket.on("end", () => {
+      queue = queue.then(async () => socket.end(JSON.stringify(await answer(text, handlers))));
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return server;
+}
+
+type Answer = { ok: unknown } | { error: string };
+
+async function answer(text: string, handlers: Handlers): Promise<Answer> {
+  try {
+    const { operation, request } = JSON.parse(text) as { operation: Operation; request: never };
+    return { ok: await handlers[operation](request) };
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/**
+ * Asks the service that runs an interface.
+ *
+ * @returns null where nobody serves it
+ * @throws ControlError with the service's words where it refused
+ */
+export async function ask<O extends Operation>(
+  interfaceName: string,
+  operation: O,
+  request: Requests[O]["request"],
+): Promise<Requests[O]["answer"] | null> {
+  const path = socketPath(interfaceName);
+  const text = await exchange(path, JSON.stringify({ operation, request }));
+  if (text === null) return null;
+  if (text === "") throw new ControlError(`the service of ${interfaceName} ended while it was asked to ${operation}`);
+  const reply = JSON.parse(text) as Answer;
+  if ("error" in reply) throw new ControlError(reply.error);
+  return reply.ok as Requests[O]["answer"];
+}
+
+async function isServed(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = createConnection(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+}
+
+/** Sends one request and reads the answer to its end; null where nobody listens. */
+function exchange(path: string, request: string): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const socket = createConnection({ path, allowHalfOpen: true });
+    socket.setEncoding("utf8");
+    socket.on("connect", () => socket.end(request));
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+    });
+    socket.on("end", () => resolve(text));
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT" || error.code === "ECONNREFUSED") resolve(null);
+      else if (error.code === "ECONNRESET" || error.code === "EPIPE") resolve(text);
+      else reject(error);
+    });
+  });
+}

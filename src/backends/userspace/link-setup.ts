@@ -1,0 +1,89 @@
+import { formatPrefix } from "../../config/address.js";
+import type { InterfaceConfig, Policy } from "../../config/policy.js";
+import { ip, ipBatch, IpError, ipJson } from "../../sys/ip.js";
+
+/** Bytes that ESP in UDP adds to an inner packet: UDP, SPI, sequence number, IV, padding length, next header, ICV. */
+const ESP_IN_UDP = 8 + 8 + 8 + 2 + 16;
+const IPV4_HEADER = 20;
+const IPV6_HEADER = 40;
+/** ESP pads to 4 bytes (RFC 4303 section 2.4). */
+const ESP_ALIGN = 4;
+const ETHERNET_MTU = 1500;
+
+/** What the policy's interface setting comes to on this machine. */
+export interface LinkState {
+  readonly mtu: number;
+  readonly addresses: readonly string[];
+}
+
+export function wantedLinkState(policy: Policy): LinkState {
+  const { mtu, addresses } = policy.interface;
+  return { mtu: mtu === "auto" ? autoMtu(policy) : mtu, addresses: addresses.map(formatPrefix) };
+}
+
+/** The largest inner packet that every connection's underlay takes without a fragment. */
+function autoMtu(policy: Policy): number {
+  const remotes = new Map(policy.connections.flatMap(({ esp, link }) => (esp ? [[esp.remote, link] as const] : [])));
+  const mtus = [...remotes].map(([remote, link]) => {
+    const room = underlayMtu(remote, link) - (remote.includes(":") ? IPV6_HEADER : IPV4_HEADER) - ESP_IN_UDP;
+    // Inner packet, padding length and next header together fill whole words.
+    return Math.floor((room + 2) / ESP_ALIGN) * ESP_ALIGN - 2;
+  });
+  return Math.min(...mtus, ETHERNET_MTU - IPV4_HEADER - ESP_IN_UDP);
+}
+
+function underlayMtu(remote: string, link: string | null): number {
+  try {
+    const [route] = ipJson<{ dev: string }>("route", "get", remote, ...(link === null ? [] : ["oif", link]));
+    const [device] = route ? ipJson<{ mtu: number }>("link", "show", "dev", route.dev) : [];
+    return device?.mtu ?? ETHERNET_MTU;
+  } catch (error) {
+    if (error instanceof IpError) return ETHERNET_MTU; // no route yet
+    throw error;
+  }
+}
+
+/** Brings a device that was just made to the wanted state, and up. */
+export function setUpLink(name: string, wanted: LinkState): void {
+  ipBatch([
+    // Nothing but steered traffic is to come out of it: no link-local address, no router solicitations.
+    `link set dev ${name} addrgenmode none`,
+    `link set dev ${name} mtu ${wanted.mtu} up`,
+    ...wanted.addresses.map((address) => addAddress(name, address)),
+  ]);
+}
+
+/** Changes what differs between two states; when it throws, the old state is back. */
+export function changeLink(name: string, from: LinkState, to: LinkState): void {
+  const step = (a: LinkState, b: LinkState) => [
+    ...(a.mtu === b.mtu ? [] : [`link set dev ${name} mtu ${b.mtu}`]),
+    ...b.addresses.filter((address) => !a.addresses.includes(address)).map((address) => addAddress(name, address)),
+    ...a.addresses
+      .filter((address) => !b.addresses.includes(address))
+      .map((address) => `address del ${address} dev ${name}`),
+  ];
+  try {
+    ipBatch(step(from, to));
+  } catch (error) {
+    for (const line of step(to, from)) {
+      try {
+        ip(...line.split(" "));
+      } catch {
+        // It had not been changed yet.
+      }
+    }
+    throw error;
+  }
+}
+
+function addAddress(name: string, address: string): string {
+  return `address replace ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`;
+}
+
+export function ifindexOf(name: string): number {
+  const [device] = ipJson<{ ifindex: number }>("link", "show", "dev", name);
+  if (!device) throw new IpError(["link", "show", "dev", name], "no such device");
+  return device.ifindex;
+}
+
+export type { InterfaceConfig };

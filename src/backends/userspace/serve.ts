@@ -1,0 +1,46 @@
+import { rmSync } from "node:fs";
+import { serveControl, socketPath } from "./control.js";
+import { UserspaceService } from "./service.js";
+
+export interface Served {
+  readonly service: UserspaceService;
+  /** Resolves when the interface was told to stop, by a request or by stop(); rejects when the data path failed. */
+  readonly ended: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Makes an interface and answers requests about it until it is told to stop. */
+export async function serve(interfaceName: string): Promise<Served> {
+  const stopped = Promise.withResolvers<void>();
+  let service: UserspaceService | null = null;
+  const demand = () => {
+    if (!service) throw new Error("the interface is being made or removed; try again");
+    return service;
+  };
+  // The socket first: it is what two processes for one interface would fight over.
+  const server = await serveControl(interfaceName, {
+    apply: ({ policy, keys }) => demand().apply(policy, keys),
+    status: async () => demand().status(),
+    stop: async () => {
+      await demand().stop();
+      stopped.resolve();
+      return {};
+    },
+  });
+  const stop = async () => {
+    await service?.stop();
+    stopped.resolve();
+  };
+  try {
+    service = new UserspaceService(interfaceName);
+  } catch (error) {
+    server.close();
+    throw error;
+  }
+  const ended = Promise.race([stopped.promise, service.failed]).finally(async () => {
+    await service?.stop();
+    server.close();
+    rmSync(socketPath(interfaceName), { force: true });
+  });
+  return { service, ended, stop };
+}

@@ -1,0 +1,212 @@
+import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
+import { compile, type Generation } from "../../compiler/compile.js";
+import type { Policy } from "../../config/policy.js";
+import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { bpfObjectPath } from "../../sys/paths.js";
+import { openTun, type Tun } from "../../sys/tun.js";
+import type { Applied, ConnectionStatus, Status } from "../backend.js";
+import { loadClassifier } from "../classifier.js";
+import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
+import type { ConnectionKeys } from "./control.js";
+import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "./link-setup.js";
+
+/** One generation at work. */
+interface Running {
+  readonly policy: Policy;
+  readonly generation: Generation;
+  readonly object: BpfObject;
+  readonly link: LinkState;
+  readonly applied: string;
+  readonly number: number;
+}
+
+/**
+ * A userspace interface: a TUN device, the steering programs on it and the ESP data path behind it. All of it lives in
+ * this process and is gone when the process is.
+ */
+export class UserspaceService {
+  readonly #name: string;
+  readonly #tun: Tun;
+  readonly #ifindex: number;
+  #links: { egress: TcLink; ingress: TcLink } | null = null;
+  #datapath: Datapath | null = null;
+  #running: Running | null = null;
+  /** Counters of the generations before. */
+  #carried: Counters | null = null;
+  readonly #failed: (error: Error) => void;
+  /** Rejects when the data path fails. */
+  readonly failed: Promise<never>;
+
+  /** Makes the device, down and without addresses. @throws TunError */
+  constructor(name: string) {
+    this.#name = name;
+    this.#tun = openTun(name);
+    this.#ifindex = ifindexOf(name);
+    const failed = Promise.withResolvers<never>();
+    this.failed = failed.promise;
+    this.failed.catch(() => {});
+    this.#failed = failed.reject;
+  }
+
+  /** See Backend.apply. */
+  async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
+    const before = this.#running;
+    const started = performance.now();
+    const generation = compile(policy, { ifindexOf });
+    const compiled = performance.now();
+    const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
+    try {
+      const loaded = performance.now();
+      const link = wantedLinkState(policy);
+      const connections = connectionConfigs(policy, keys);
+      if (before && this.#datapath) {
+        changeLink(this.#name, before.link, link);
+        try {
+          await this.#datapath.update(connections);
+        } catch (error) {
+          changeLink(this.#name, link, before.link);
+          throw error;
+        }
+        this.#swap(before, object);
+      } else {
+        await this.#start(connections, object, link);
+      }
+      this.#running = {
+        policy,
+        generation,
+        object,
+        link,
+        applied: new Date().toISOString(),
+        number: (before?.number ?? 0) + 1,
+      };
+      return {
+        generation: this.#running.number,
+        created: before === null,
+        compileMs: compiled - started,
+        loadMs: loaded - compiled,
+        tableBytes: Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0),
+      };
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  }
+
+  async #start(connections: ConnectionConfig[], object: BpfObject, link: LinkState): Promise<void> {
+    // Programs before the device is up: no packet without metadata reaches the engine.
+    const attach = (direction: "egress" | "ingress") =>
+      attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
+    this.#links = { egress: attach("egress"), ingress: attach("ingress") };
+    this.#datapath = await startDatapath({ tunFd: this.#tun.fd, connections });
+    this.#datapath.ended.catch(this.#failed);
+    setUpLink(this.#name, link);
+  }
+
+  #swap(before: Running, object: BpfObject): void {
+    this.#links?.ingress.update(object.program("tun_ingress"));
+    this.#links?.egress.update(object.program("tun_egress"));
+    this.#carried = this.#counters(before);
+    before.object.close();
+  }
+
+  #counters({ generation, object }: Running): Counters {
+    const own = readCounters(generation, object.map("tx_counters"), object.map("rx_counters"));
+    return this.#carried ? addCounters(this.#carried, own) : own;
+  }
+
+  status(): Status {
+    const running = this.#running;
+    if (running === null || this.#datapath === null) throw new Error(`${this.#name} has no policy yet`);
+    const { policy } = running;
+    const counters = this.#counters(running);
+    const statistics = this.#datapath.statistics();
+    const matched = (name: string) => counters.rules.get(name) ?? NO_TRAFFIC;
+    const connections = policy.connections.map(({ name, ifId, link }): ConnectionStatus => {
+      const sa = statistics.connections.get(ifId);
+      return {
+        name,
+        ifId,
+        link,
+        sent: policy.rules
+          .filter(({ to }) => to.kind === "connection" && to.connection === name)
+          .reduce((sum, rule) => add(sum, matched(rule.name)), counters.subnets.get(name) ?? NO_TRAFFIC),
+        received: counters.received.get(name) ?? NO_TRAFFIC,
+        badSource: counters.badSource.get(name) ?? NO_TRAFFIC,
+        sa: sa
+          ? {
+              spiOut: sa.out.spi,
+              spiIn: sa.in.spi,
+              encrypted: { packets: sa.out.packets, bytes: sa.out.bytes },
+              decrypted: { packets: sa.in.packets, bytes: sa.in.bytes },
+            }
+          : null,
+      };
+    });
+    return {
+      backend: "userspace",
+      interface: this.#name,
+      ifindex: this.#ifindex,
+      generation: running.number,
+      applied: running.applied,
+      connections,
+      rules: policy.rules.map(({ name, to }) => ({
+        name,
+        to: to.kind === "connection" ? to.connection : to.kind,
+        matched: matched(name),
+      })),
+      default: { action: policy.default, matched: counters.default },
+      drops: {
+        malformed: counters.malformed.packets,
+        unknownIfId: counters.unknownIfId.packets,
+        ...nonZero({ ...statistics.errors, ...statistics.io }),
+      },
+    };
+  }
+
+  /** Ends the data path and removes the device; idempotent. */
+  async stop(): Promise<void> {
+    const { egress, ingress } = this.#links ?? {};
+    this.#links = null;
+    egress?.close();
+    ingress?.close();
+    const datapath = this.#datapath;
+    this.#datapath = null;
+    await datapath?.stop().catch(() => {});
+    this.#running?.object.close();
+    this.#running = null;
+    this.#tun.close();
+  }
+}
+
+/** Connections that the engine has SAs for. What is steered to another is dropped there and counted, as in the kernel. */
+function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): ConnectionConfig[] {
+  const byName = new Map(keys.map((key) => [key.connection, key]));
+  return policy.connections.flatMap(({ name, ifId, link, esp }) => {
+    const key = byName.get(name);
+    if (!esp || !key) return [];
+    const bytes = (hex: string) => {
+      // alloc, as Buffer.from() takes its memory from a pool; the data path wipes it.
+      const buffer = Buffer.alloc(hex.length / 2);
+      buffer.write(hex, "hex");
+      return buffer;
+    };
+    return [
+      {
+        ifId,
+        link: link === null ? 0 : ifindexOf(link),
+        local: esp.local,
+        localPort: esp.localPort,
+        remote: esp.remote,
+        remotePort: esp.remotePort,
+        suite: esp.suite,
+        out: { spi: esp.out.spi, key: bytes(key.out) },
+        in: { spi: esp.in.spi, key: bytes(key.in) },
+        replayWindow: esp.replayWindow,
+      },
+    ];
+  });
+}
+
+function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counters).filter(([, count]) => count > 0));
+}
