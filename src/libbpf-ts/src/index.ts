@@ -1,1 +1,48 @@
-export {};
+export { type AttachTcOptions, attachTc, findTc } from "./attach-tc.js";
+export { BPFFS, ensureBpffs } from "./bpffs.js";
+export {
+  Btf,
+  type BtfDatasec,
+  type BtfEnum,
+  type BtfMember,
+  type BtfStruct,
+  type BtfVariable,
+} from "./btf.js";
+export type { BtfType, BtfTypeOf } from "./btf-types.js";
+export {
+  attachClsact,
+  ClsactFilter,
+  type ClsactOptions,
+  type ClsactPlace,
+  findClsact,
+  removeClsact,
+} from "./clsact.js";
+export { possibleCpus } from "./cpus.js";
+export {
+  ArgumentError,
+  BpfError,
+  ClosedError,
+  InvalidObjectError,
+  MissingBtfError,
+  MissingFeatureError,
+  MissingLibraryError,
+  MissingRightsError,
+  StateError,
+  UnknownNameError,
+} from "./errors.js";
+export type { Globals, GlobalValue } from "./globals.js";
+export { BpfLink, type LinkInfo } from "./link.js";
+export { BpfMap, type MapKey, UpdateFlag } from "./map.js";
+export type { MapBatch } from "./map-batch.js";
+export { type MapInfo, type MapShape, MapType } from "./map-shape.js";
+export { BpfObject, type OpenOptions } from "./object.js";
+export type { ObjectMap } from "./object-map.js";
+export type { ObjectProgram } from "./object-program.js";
+export { unpin } from "./pin.js";
+export { BpfProgram, type ProgramInfo } from "./program.js";
+export type { Scalar } from "./scalar.js";
+export { LinkError, linkObjects } from "./static-linker.js";
+export type { TcDirection, TcLink } from "./tc-link.js";
+export { attachTcx, TcxLink, type TcxOptions } from "./tcx.js";
+export type { TestRunOptions, TestRunResult } from "./test-run.js";
+export { type SourceLine, VerifierError } from "./verifier-log.js";

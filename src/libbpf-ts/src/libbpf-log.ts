@@ -1,0 +1,44 @@
+import koffi from "koffi";
+import { free, vasprintf } from "./libc.js";
+import { native, type Pointer, printProto } from "./native.js";
+
+/** enum libbpf_print_level: 0 warn, 1 info, 2 debug. */
+const LIBBPF_DEBUG = 2;
+
+let sink: string[] | undefined;
+let callback: Pointer | undefined;
+
+/**
+ * A va_list parameter is a pointer on x86-64 and arm64 and is valid only while the callback runs, so the text is
+ * formatted here and now. vasprintf sizes the buffer itself: a verifier log may have 16 MB.
+ */
+function print(level: number, format: Pointer, args: Pointer): number {
+  if (level >= LIBBPF_DEBUG || sink === undefined) return 0;
+  const out = new BigUint64Array(1);
+  const length = vasprintf(out, format, args);
+  const text = out[0];
+  if (length < 0 || text === undefined) return 0;
+  sink.push(koffi.decode.string(text, length));
+  free(text);
+  return length;
+}
+
+/**
+ * Runs `work` while libbpf's messages are collected in place of being printed on stderr.
+ * libbpf has one print function per process: the callback is installed for the time of the call only, so that
+ * a worker thread that ends cannot leave a dead one behind.
+ */
+export function withLibbpfLog<T>(work: () => T): { result: T; log: string } {
+  const lib = native();
+  callback ??= koffi.register(print, koffi.pointer(printProto));
+  const lines: string[] = [];
+  const outer = sink;
+  sink = lines;
+  lib.setPrint(callback);
+  try {
+    return { result: work(), log: lines.join("") };
+  } finally {
+    sink = outer;
+    if (outer === undefined) lib.setPrint(null);
+  }
+}

@@ -1,0 +1,44 @@
+import koffi from "koffi";
+import type { Memory, Pointer } from "./native.js";
+
+const libc = koffi.load("libc.so.6");
+const bind = <T>(signature: string): T => libc.func(signature) as unknown as T;
+
+export const memcpy = bind<(to: Memory, from: Memory, bytes: number) => Pointer>(
+  "void *memcpy(void *to, const void *from, size_t bytes)",
+);
+export const vasprintf = bind<(out: Memory, format: Pointer, args: Pointer) => number>(
+  "int vasprintf(void *out, void *format, void *args)",
+);
+export const free = bind<(memory: Pointer) => void>("void free(void *memory)");
+export const mount = bind<
+  (source: string, target: string, type: string, flags: number, data: string | null) => number
+>(
+  "int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)",
+);
+
+/** errno of the failed libc or libbpf call just made; means nothing after a successful one. */
+export const lastErrno = (): number => koffi.errno();
+
+/** Reads `bytes` bytes at a C address into memory of our own. */
+export function copyOut(from: Pointer, bytes: number): Buffer {
+  const to = Buffer.alloc(bytes);
+  if (bytes > 0) memcpy(to, from, bytes);
+  return to;
+}
+
+const mmapCall = bind<
+  (at: null, bytes: number, protection: number, flags: number, fd: number, offset: number) => Pointer
+>("void *mmap(void *at, size_t bytes, int protection, int flags, int fd, long offset)");
+export const munmap = bind<(at: Pointer, bytes: number) => number>("int munmap(void *at, size_t bytes)");
+
+// sys/mman.h
+const PROT_READ_WRITE = 1 | 2;
+const MAP_SHARED = 1;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+/** Maps a descriptor's memory, shared, for reading and writing; undefined where the kernel refuses (see lastErrno). */
+export function mapShared(fd: number, bytes: number): Pointer | undefined {
+  const at = mmapCall(null, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+  return BigInt.asUintN(64, at) === MAP_FAILED ? undefined : at;
+}

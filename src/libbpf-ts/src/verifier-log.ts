@@ -1,0 +1,99 @@
+import { BpfError } from "./errors.js";
+
+/** The C line that the verifier was at. Kernels before 6.8 give its text only. */
+export interface SourceLine {
+  readonly text: string;
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+}
+
+/** The verifier refused a program. The message has the telling lines, `log` all of them. */
+export class VerifierError extends BpfError {
+  override readonly log: string;
+  readonly program: string;
+  /** What the verifier said, without the state dumps. */
+  readonly reason: string;
+  readonly source: SourceLine | undefined;
+
+  constructor(program: string, errno: number, code: string, log: string) {
+    const telling = tellingLines(log);
+    const source = sourceLine(log);
+    const place = source?.file === undefined ? "" : ` at ${source.file}:${source.line}`;
+    const omitted = telling.omitted > 0 ? ` (${telling.omitted} lines omitted)` : "";
+    super(`load program ${program}`, {
+      code,
+      errno,
+      found: `the verifier refused it${place} (${code}): ${telling.lines.join(" | ")}${omitted}`,
+      hint: hintFor(log),
+      log,
+    });
+    this.log = log;
+    this.program = program;
+    this.reason = telling.lines.at(-1) ?? "";
+    this.source = source;
+  }
+}
+
+const STATISTICS =
+  /^(processed \d+ insns|verification time|stack depth|insns_processed|max_states|mark_read)/;
+const SOURCE = /^; (.*?)(?: @ (.+):(\d+))?$/;
+const INSTRUCTION = /^\d+: \([0-9a-f]{2}\)/;
+/** From Linux 7.3 on the log closes with a report whose line of this name says what is wrong. */
+const REASON = /^\s*Reason:/;
+const REASON_LINES = 3;
+
+function lines(log: string): string[] {
+  return log
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== "");
+}
+
+/** The last line that is no statistics, with the instruction that it is about. */
+function tellingLines(log: string): { lines: string[]; omitted: number } {
+  const all = lines(log);
+  const kept = all.filter((line) => !STATISTICS.test(line));
+  const report = kept.findLastIndex((line) => REASON.test(line));
+  if (report >= 0) {
+    const shown = kept.slice(report, report + REASON_LINES).map((line) => line.trim());
+    return { lines: shown, omitted: all.length - shown.length };
+  }
+  const last = kept.at(-1);
+  if (last === undefined) return { lines: ["it gave no log"], omitted: 0 };
+  const instruction = kept.slice(0, -1).findLast((line) => INSTRUCTION.test(line));
+  const shown = instruction === undefined ? [last] : [instruction, last];
+  return { lines: shown, omitted: all.length - shown.length };
+}
+
+function sourceLine(log: string): SourceLine | undefined {
+  const match = lines(log)
+    .findLast((line) => line.startsWith("; "))
+    ?.match(SOURCE);
+  if (match?.[1] === undefined) return undefined;
+  return { text: match[1], file: match[2], line: match[3] === undefined ? undefined : Number(match[3]) };
+}
+
+/** Common causes (kernel/bpf/verifier.c), each by the words of its message. */
+const HINTS: readonly [RegExp, string][] = [
+  [/invalid access to packet/, "compare the pointer with data_end before this access"],
+  [
+    /map_value_or_null|invalid mem access '\w*_or_null'/,
+    "check the lookup's result for NULL before using it",
+  ],
+  [/invalid access to map value/, "mask or compare the offset, so that the verifier knows its bounds"],
+  [
+    /BPF program is too large|too many instructions|processed 1000001 insns/,
+    "bound the loop lower, or split the program",
+  ],
+  [/back-edge|infinite loop/, "give the loop a bound that the verifier can see"],
+  [
+    /combined stack size|stack of \d+ is too large|invalid .*stack off=-5[2-9]\d/,
+    "the stack has 512 bytes: use a map",
+  ],
+  [/cannot call GPL-restricted function/, 'set char _license[] SEC("license") = "GPL" or "Dual MIT/GPL"'],
+  [/unknown func|invalid func/, "this kernel or program type has no such helper"],
+];
+
+function hintFor(log: string): string | undefined {
+  return HINTS.find(([words]) => words.test(log))?.[1];
+}
