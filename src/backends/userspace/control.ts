@@ -63,7 +63,9 @@ export async function serveControl(interfaceName: string, handlers: Handlers): P
       if (text.length > MAX_REQUEST) socket.destroy();
     });
     socket.on("end", () => {
-      queue = queue.then(async () => socket.end(JSON.stringify(await answer(text, handlers))));
+      queue = queue.then(async () => {
+        socket.end(JSON.stringify(await answer(text, handlers)));
+      });
     });
   });
   await new Promise<void>((resolve, reject) => {

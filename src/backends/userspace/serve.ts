@@ -1,3 +1,4 @@
+import { deferred } from "../../sys/deferred.js";
 import { rmSync } from "node:fs";
 import { serveControl, socketPath } from "./control.js";
 import { UserspaceService } from "./service.js";
@@ -11,7 +12,7 @@ export interface Served {
 
 /** Makes an interface and answers requests about it until it is told to stop. */
 export async function serve(interfaceName: string): Promise<Served> {
-  const stopped = Promise.withResolvers<void>();
+  const stopped = deferred<void>();
   let service: UserspaceService | null = null;
   const demand = () => {
     if (!service) throw new Error("the interface is being made or removed; try again");

@@ -1,3 +1,4 @@
+import { deferred } from "../../sys/deferred.js";
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
@@ -42,7 +43,7 @@ export class UserspaceService {
     this.#name = name;
     this.#tun = openTun(name);
     this.#ifindex = ifindexOf(name);
-    const failed = Promise.withResolvers<never>();
+    const failed = deferred<never>();
     this.failed = failed.promise;
     this.failed.catch(() => {});
     this.#failed = failed.reject;

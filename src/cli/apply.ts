@@ -1,0 +1,34 @@
+import { Command } from "commander";
+import { CliError, ExitCode } from "./exit.js";
+import { backendOf, demandBackend, demandRoot } from "./backend.js";
+import { print, progress } from "./output.js";
+import { demandPolicy } from "./policy-file.js";
+
+export function applyCommand(): Command {
+  return new Command("apply")
+    .description("make a policy the running one: create the interface if needed, load, attach, swap")
+    .argument("<file>", "steer.yaml")
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer apply /etc/xfrm-steer/steer.yaml")
+    .action(async (file: string, options: { json?: boolean }) => {
+      const policy = demandPolicy(file, { keys: false });
+      demandRoot("apply");
+      demandPolicy(file, { keys: true });
+      const { name } = policy.interface;
+      const running = await backendOf(name);
+      const backend = running ?? demandBackend(policy.backend);
+      if (policy.backend !== "auto" && backend.name !== policy.backend)
+        throw new CliError(
+          `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,
+          ExitCode.failed,
+        );
+      const applied = await progress(`applying ${file}`, () => backend.apply(policy));
+      print(options.json, { interface: name, backend: backend.name, ...applied }, () =>
+        [
+          `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
+          `  compiled in ${applied.compileMs.toFixed(1)} ms, loaded in ${applied.loadMs.toFixed(1)} ms, ` +
+            `${applied.tableBytes} bytes of tables`,
+        ].join("\n"),
+      );
+    });
+}

@@ -1,0 +1,37 @@
+import { Command } from "commander";
+import { userspaceBackend } from "../backends/userspace/backend.js";
+import { readKeys } from "../backends/userspace/keys.js";
+import { serve } from "../backends/userspace/serve.js";
+import { demandRoot } from "./backend.js";
+import { CliError, ExitCode } from "./exit.js";
+import { print } from "./output.js";
+import { demandPolicy } from "./policy-file.js";
+
+export function runCommand(): Command {
+  return new Command("run")
+    .description("the userspace backend in the foreground; ends at SIGINT, SIGTERM or `xfrm-steer unload`")
+    .argument("<file>", "steer.yaml")
+    .option("--until-eof", "end when standard input does, so that the service cannot outlive its parent")
+    .option("--json", "print what apply would, as JSON, once the interface is up")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer run steer.yaml")
+    .action(async (file: string, options: { untilEof?: boolean; json?: boolean }) => {
+      demandPolicy(file, { keys: false });
+      demandRoot("run");
+      const policy = demandPolicy(file, { keys: true });
+      const probe = userspaceBackend.probe();
+      if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
+      const { name } = policy.interface;
+      const served = await serve(name);
+      for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void served.stop());
+      if (options.untilEof) process.stdin.resume().on("close", () => void served.stop());
+      try {
+        const applied = await served.service.apply(policy, readKeys(policy));
+        print(options.json, { interface: name, backend: "userspace", ...applied }, () => `${name} is up`);
+        await served.ended;
+      } finally {
+        await served.stop();
+        await served.ended;
+        process.stdin.destroy();
+      }
+    });
+}

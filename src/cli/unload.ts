@@ -1,0 +1,22 @@
+import { Command } from "commander";
+import { allBackends } from "../backends/select.js";
+import { controlledInterfaces } from "../backends/userspace/control.js";
+import { demandRoot } from "./backend.js";
+import { print } from "./output.js";
+
+export function unloadCommand(): Command {
+  return new Command("unload")
+    .description("take away everything that apply made, and nothing else")
+    .argument("[interface]", "one interface; all of this network namespace if left out")
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer unload ipsec0")
+    .action(async (interfaceName: string | undefined, options: { json?: boolean }) => {
+      demandRoot("unload");
+      const removed: string[] = [];
+      for (const name of interfaceName === undefined ? controlledInterfaces() : [interfaceName])
+        for (const backend of allBackends()) if (await backend.remove(name)) removed.push(name);
+      print(options.json, { removed }, () =>
+        removed.length === 0 ? "nothing was set up here" : `removed ${removed.join(", ")}`,
+      );
+    });
+}
