@@ -13,7 +13,11 @@ export interface ClassifierOptions {
  *
  * @throws VerifierError, MissingRightsError and the other errors of libbpf-ts
  */
-export function loadClassifier(path: string, generation: Generation, options: ClassifierOptions = {}): BpfObject {
+export function loadClassifier(
+  path: string,
+  generation: Generation,
+  options: ClassifierOptions = {},
+): BpfObject {
   const object = BpfObject.open(path);
   try {
     const { rodata } = object;

@@ -10,7 +10,8 @@ import type { Probe } from "./backend.js";
 const no = (reason: string): Probe => ({ available: false, reason });
 
 function lacksExternalInterface(): string | null {
-  if (!kernelAtLeast(6, 1)) return `Linux ${release()} has no external xfrm interface; Linux 6.1 and later have it`;
+  if (!kernelAtLeast(6, 1))
+    return `Linux ${release()} has no external xfrm interface; Linux 6.1 and later have it`;
   const said = tryInScratchNetns("ip link add probe0 type xfrm external");
   if (said === null) return null;
   return `this kernel (${release()}) cannot make an external xfrm interface (${said}); take one with CONFIG_XFRM_INTERFACE`;
@@ -29,12 +30,15 @@ function lacksEsp(): string | null {
 
 function lacksKfuncs(): string | null {
   if (btfHas("bpf_skb_set_xfrm_info", "xfrm_interface")) return null;
-  if (!kernelAtLeast(6, 2)) return `Linux ${release()} has no bpf_skb_set_xfrm_info; Linux 6.2 and later have it`;
+  if (!kernelAtLeast(6, 2))
+    return `Linux ${release()} has no bpf_skb_set_xfrm_info; Linux 6.2 and later have it`;
   return "the BTF of this kernel and of its xfrm_interface module has no bpf_skb_set_xfrm_info; take one with CONFIG_DEBUG_INFO_BTF_MODULES";
 }
 
 function lacksLwt(): string | null {
-  const said = tryInScratchNetns("ip link set lo up && ip route add 203.0.113.0/24 dev lo encap xfrm if_id 1");
+  const said = tryInScratchNetns(
+    "ip link set lo up && ip route add 203.0.113.0/24 dev lo encap xfrm if_id 1",
+  );
   if (said === null) return null;
   return `this kernel (${release()}) has no xfrm routes (${said}); Linux 6.1 and later with CONFIG_XFRM_INTERFACE and CONFIG_LWTUNNEL have them`;
 }
@@ -49,6 +53,9 @@ export function probeKernelBpf(): Probe {
 export function probeKernelLwt(): Probe {
   const lacking = lacksExternalInterface() ?? lacksLwt() ?? lacksEsp();
   return lacking === null
-    ? { available: true, reason: "external xfrm interface, xfrm routes and ESP are there; destination prefixes only" }
+    ? {
+        available: true,
+        reason: "external xfrm interface, xfrm routes and ESP are there; destination prefixes only",
+      }
     : no(lacking);
 }

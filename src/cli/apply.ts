@@ -1,6 +1,6 @@
 import { Command } from "commander";
-import { CliError, ExitCode } from "./exit.js";
 import { backendOf, demandBackend, demandRoot } from "./backend.js";
+import { CliError, ExitCode } from "./exit.js";
 import { print, progress } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
 

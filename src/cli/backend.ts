@@ -5,7 +5,8 @@ import { CliError, ExitCode } from "./exit.js";
 
 /** Steering needs CAP_NET_ADMIN and CAP_BPF; say so before anything else fails half-way. */
 export function demandRoot(doing: string): void {
-  if (process.geteuid?.() !== 0) throw new CliError(`${doing} needs root; run it with sudo`, ExitCode.lacking);
+  if (process.geteuid?.() !== 0)
+    throw new CliError(`${doing} needs root; run it with sudo`, ExitCode.lacking);
 }
 
 /** The backend that a policy asks for, or the best there is. @throws CliError (exit 4) where none can serve */

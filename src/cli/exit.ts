@@ -41,8 +41,10 @@ export function reportError(error: unknown): number {
     return ExitCode.usage;
   }
   if (error instanceof CompileError) return say(error, ExitCode.usage);
-  if (error instanceof MissingRightsError || reasonOf(error) === "no-rights") return say(error, ExitCode.lacking);
-  if (error instanceof MissingFeatureError || error instanceof MissingLibraryError) return say(error, ExitCode.lacking);
+  if (error instanceof MissingRightsError || reasonOf(error) === "no-rights")
+    return say(error, ExitCode.lacking);
+  if (error instanceof MissingFeatureError || error instanceof MissingLibraryError)
+    return say(error, ExitCode.lacking);
   if (codeOf(error) === "EPERM" || codeOf(error) === "EACCES") return say(error, ExitCode.lacking);
   if (EXPECTED.has(error.name)) return say(error, ExitCode.failed);
   console.error(`xfrm-steer: internal error: ${error.stack ?? error.message}`);

@@ -6,11 +6,16 @@ import { demandPolicy } from "./policy-file.js";
 
 export function explainCommand(): Command {
   return new Command("explain")
-    .description("which rule decides about a packet, which connection takes it, and why the rules before do not match")
+    .description(
+      "which rule decides about a packet, which connection takes it, and why the rules before do not match",
+    )
     .argument("<file>", "steer.yaml")
     .argument("<packet>", "a flow, or the packet's bytes from the IP header on in hexadecimal")
     .option("--json", "one JSON document on stdout")
-    .addHelpText("after", '\nExample:\n  xfrm-steer explain steer.yaml "udp 10.0.0.1:1234 > 192.168.1.200:5060 dscp ef"')
+    .addHelpText(
+      "after",
+      '\nExample:\n  xfrm-steer explain steer.yaml "udp 10.0.0.1:1234 > 192.168.1.200:5060 dscp ef"',
+    )
     .action((file: string, packet: string, options: { json?: boolean }) => {
       const explanation = explain(demandPolicy(file, { keys: false }), parsePacketText(packet));
       print(options.json, explanation, () => formatExplanation(explanation));

@@ -16,10 +16,14 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
 export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const all = [header, ...rows.map((row) => row.map(String))];
   const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
-  const right = header.map((_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === "number"));
+  const right = header.map(
+    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === "number"),
+  );
   const line = (row: readonly string[]) =>
     row
-      .map((cell, column) => (right[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
+      .map((cell, column) =>
+        right[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
       .join("  ")
       .trimEnd();
   return all.map(line).join("\n");

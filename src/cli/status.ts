@@ -16,8 +16,13 @@ export function statusCommand(): Command {
       demandRoot("status");
       const all = await statusOf(interfaceName);
       if (interfaceName !== undefined && all.length === 0)
-        throw new CliError(`${interfaceName} is not set up here; \`xfrm-steer apply\` sets it up`, ExitCode.failed);
-      print(options.json, all, () => (all.length === 0 ? "no interface is set up here" : all.map(format).join("\n\n")));
+        throw new CliError(
+          `${interfaceName} is not set up here; \`xfrm-steer apply\` sets it up`,
+          ExitCode.failed,
+        );
+      print(options.json, all, () =>
+        all.length === 0 ? "no interface is set up here" : all.map(format).join("\n\n"),
+      );
     });
 }
 
@@ -36,7 +41,18 @@ function format(status: Status): string {
     `${status.interface} (ifindex ${status.ifindex}): ${status.backend} backend, generation ${status.generation}, applied ${status.applied}`,
     "",
     table(
-      ["connection", "if_id", "link", "spi out", "spi in", "sent", "bytes", "received", "bytes", "bad source"],
+      [
+        "connection",
+        "if_id",
+        "link",
+        "spi out",
+        "spi in",
+        "sent",
+        "bytes",
+        "received",
+        "bytes",
+        "bad source",
+      ],
       status.connections.map(({ name, ifId, link, sa, sent, received, badSource }) => [
         name,
         ifId,

@@ -31,7 +31,11 @@ export function ipJson<T>(...args: string[]): T[] {
 }
 
 function run(args: readonly string[], input = ""): string {
-  const { status, stdout, stderr, error } = spawnSync("ip", args, { encoding: "utf8", input, env: PATH_WITH_SBIN });
+  const { status, stdout, stderr, error } = spawnSync("ip", args, {
+    encoding: "utf8",
+    input,
+    env: PATH_WITH_SBIN,
+  });
   if (error) throw new IpError(args, `${error.message}; install iproute2`);
   if (status !== 0) throw new IpError(args, stderr.trim() || `exit ${status}`);
   return stdout;

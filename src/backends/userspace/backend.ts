@@ -52,10 +52,14 @@ export const userspaceBackend: Backend = {
 };
 
 async function startDaemon(interfaceName: string): Promise<void> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("./daemon.js", import.meta.url)), interfaceName], {
-    detached: true,
-    stdio: ["ignore", "ignore", "ignore", "ipc"],
-  });
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL("./daemon.js", import.meta.url)), interfaceName],
+    {
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    },
+  );
   const answer = await new Promise<Announcement>((resolve) => {
     child.once("message", (message) => resolve(message as Announcement));
     child.once("error", ({ name, message }) => resolve({ failed: message, name }));

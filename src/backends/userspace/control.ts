@@ -23,7 +23,9 @@ export interface ConnectionKeys {
 }
 
 type Operation = keyof Requests;
-export type Handlers = { [O in Operation]: (request: Requests[O]["request"]) => Promise<Requests[O]["answer"]> };
+export type Handlers = {
+  [O in Operation]: (request: Requests[O]["request"]) => Promise<Requests[O]["answer"]>;
+};
 
 /** The running service refused a request; the message is its own. */
 export class ControlError extends Error {
@@ -50,7 +52,9 @@ export async function serveControl(interfaceName: string, handlers: Handlers): P
   const path = socketPath(interfaceName);
   if (existsSync(path)) {
     if (await isServed(path))
-      throw new ControlError(`${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`);
+      throw new ControlError(
+        `${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`,
+      );
     rmSync(path);
   }
   let queue = Promise.resolve();
@@ -101,7 +105,8 @@ export async function ask<O extends Operation>(
   const path = socketPath(interfaceName);
   const text = await exchange(path, JSON.stringify({ operation, request }));
   if (text === null) return null;
-  if (text === "") throw new ControlError(`the service of ${interfaceName} ended while it was asked to ${operation}`);
+  if (text === "")
+    throw new ControlError(`the service of ${interfaceName} ended while it was asked to ${operation}`);
   const reply = JSON.parse(text) as Answer;
   if ("error" in reply) throw new ControlError(reply.error);
   return reply.ok as Requests[O]["answer"];

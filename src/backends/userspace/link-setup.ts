@@ -1,6 +1,6 @@
 import { formatPrefix } from "../../config/address.js";
 import type { InterfaceConfig, Policy } from "../../config/policy.js";
-import { ip, ipBatch, IpError, ipJson } from "../../sys/ip.js";
+import { IpError, ip, ipBatch, ipJson } from "../../sys/ip.js";
 
 /** Bytes that ESP in UDP adds to an inner packet: UDP, SPI, sequence number, IV, padding length, next header, ICV. */
 const ESP_IN_UDP = 8 + 8 + 8 + 2 + 16;
@@ -23,7 +23,9 @@ export function wantedLinkState(policy: Policy): LinkState {
 
 /** The largest inner packet that every connection's underlay takes without a fragment. */
 function autoMtu(policy: Policy): number {
-  const remotes = new Map(policy.connections.flatMap(({ esp, link }) => (esp ? [[esp.remote, link] as const] : [])));
+  const remotes = new Map(
+    policy.connections.flatMap(({ esp, link }) => (esp ? [[esp.remote, link] as const] : [])),
+  );
   const mtus = [...remotes].map(([remote, link]) => {
     const room = underlayMtu(remote, link) - (remote.includes(":") ? IPV6_HEADER : IPV4_HEADER) - ESP_IN_UDP;
     // Inner packet, padding length and next header together fill whole words.
@@ -57,7 +59,9 @@ export function setUpLink(name: string, wanted: LinkState): void {
 export function changeLink(name: string, from: LinkState, to: LinkState): void {
   const step = (a: LinkState, b: LinkState) => [
     ...(a.mtu === b.mtu ? [] : [`link set dev ${name} mtu ${b.mtu}`]),
-    ...b.addresses.filter((address) => !a.addresses.includes(address)).map((address) => addAddress(name, address)),
+    ...b.addresses
+      .filter((address) => !a.addresses.includes(address))
+      .map((address) => addAddress(name, address)),
     ...a.addresses
       .filter((address) => !b.addresses.includes(address))
       .map((address) => `address del ${address} dev ${name}`),

@@ -1,5 +1,5 @@
-import { deferred } from "../../sys/deferred.js";
 import { rmSync } from "node:fs";
+import { deferred } from "../../sys/deferred.js";
 import { serveControl, socketPath } from "./control.js";
 import { UserspaceService } from "./service.js";
 

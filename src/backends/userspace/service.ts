@@ -1,8 +1,8 @@
-import { deferred } from "../../sys/deferred.js";
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { deferred } from "../../sys/deferred.js";
 import { bpfObjectPath } from "../../sys/paths.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";

@@ -1,0 +1,96 @@
+import type { Family, Policy, Prefix } from "../../src/config/policy.js";
+import type { Random } from "./random.js";
+import { randomWords } from "./random-policy.js";
+
+const EXTENSIONS = [0, 43, 44, 51, 60, 135, 139, 140];
+const PROTOCOLS = [1, 6, 17, 33, 50, 58, 132, 136, 0, 255];
+
+/** A packet from its IP header on: any family, options, fragments, extension headers; often cut off somewhere. */
+export function randomPacket(random: Random, policy: Policy): Uint8Array {
+  const packet = random.chance(2) ? ipv4(random, policy) : ipv6(random, policy);
+  if (random.chance(40)) packet[0] = random.below(256);
+  if (random.chance(6)) return packet.subarray(0, 1 + random.below(packet.length));
+  return packet;
+}
+
+/** Half of the addresses lie in a prefix that the policy names, or next to it. */
+function address(random: Random, policy: Policy, family: Family, side: "src" | "dst"): number[] {
+  const words = randomWords(random, family);
+  const named: readonly Prefix[] = random.chance(2)
+    ? policy.rules.length > 0
+      ? random.pick(policy.rules).match[side]
+      : []
+    : random.pick(policy.connections).subnets;
+  const of = named.filter((prefix) => prefix.family === family);
+  if (of.length > 0 && random.chance(2)) {
+    const prefix = random.pick(of);
+    prefix.words.forEach((word, i) => {
+      const kept = Math.min(32, Math.max(0, prefix.length - 32 * i));
+      const mask = kept === 0 ? 0 : -1 << (32 - kept);
+      words[i] = ((word & mask) | ((words[i] as number) & ~mask)) >>> 0;
+    });
+    if (random.chance(6))
+      words[words.length - 1] = ((words.at(-1) as number) ^ (1 << random.below(32))) >>> 0;
+  }
+  return words;
+}
+
+function transport(random: Random): Uint8Array {
+  const payload = Uint8Array.from(random.list(8 + random.below(24), () => random.below(256)));
+  if (random.chance(5)) return payload;
+  new DataView(payload.buffer).setUint16(0, random.below(random.chance(4) ? 65536 : 100));
+  new DataView(payload.buffer).setUint16(2, random.below(random.chance(4) ? 65536 : 100));
+  return payload;
+}
+
+function ipv4(random: Random, policy: Policy): Uint8Array {
+  const options = random.chance(5) ? random.below(11) * 4 : 0;
+  const payload = transport(random);
+  const packet = new Uint8Array(20 + options + payload.length);
+  const view = new DataView(packet.buffer);
+  view.setUint8(0, 0x40 | ((20 + options) / 4));
+  view.setUint8(1, (random.pick([0, 10, 46, random.below(64)]) << 2) | random.below(4));
+  view.setUint16(2, packet.length);
+  if (random.chance(4))
+    view.setUint16(6, (random.below(8) << 13) | (random.chance(2) ? 0 : random.below(8192)));
+  view.setUint8(8, 64);
+  view.setUint8(9, random.pick(PROTOCOLS));
+  view.setUint32(12, address(random, policy, 4, "src")[0] as number);
+  view.setUint32(16, address(random, policy, 4, "dst")[0] as number);
+  packet.set(payload, 20 + options);
+  return packet;
+}
+
+function ipv6(random: Random, policy: Policy): Uint8Array {
+  const chain = random.chance(2)
+    ? random.list(random.below(random.chance(4) ? 12 : 4), () => random.pick(EXTENSIONS))
+    : [];
+  const proto = random.pick(PROTOCOLS);
+  const headers = chain.map((type, i) => extension(random, type, chain[i + 1] ?? proto));
+  const payload = transport(random);
+  const packet = new Uint8Array(40 + headers.reduce((sum, { length }) => sum + length, 0) + payload.length);
+  const view = new DataView(packet.buffer);
+  view.setUint32(0, (6 << 28) | (random.pick([0, 10, 46, random.below(64)]) << 22) | random.below(1 << 22));
+  view.setUint16(4, packet.length - 40);
+  view.setUint8(6, chain[0] ?? proto);
+  view.setUint8(7, 64);
+  address(random, policy, 6, "src").forEach((word, i) => view.setUint32(8 + 4 * i, word));
+  address(random, policy, 6, "dst").forEach((word, i) => view.setUint32(24 + 4 * i, word));
+  let at = 40;
+  for (const part of [...headers, payload]) {
+    packet.set(part, at);
+    at += part.length;
+  }
+  return packet;
+}
+
+function extension(random: Random, type: number, next: number): Uint8Array {
+  const units = random.chance(3) ? random.below(4) : 0;
+  const length = type === 44 ? 8 : type === 51 ? (units + 2) * 4 : (units + 1) * 8;
+  const header = Uint8Array.from(random.list(length, () => random.below(256)));
+  header[0] = next;
+  header[1] = type === 44 ? random.below(256) : units; // reserved in a fragment header
+  if (type === 44)
+    new DataView(header.buffer).setUint16(2, random.chance(2) ? random.below(8) : random.word() & 0xffff);
+  return header;
+}
