@@ -1,4 +1,5 @@
 import ipaddr from "ipaddr.js";
+import { show } from "./diagnostics.js";
 import type { Family, Prefix } from "./policy.js";
 
 /** An IPv4 or IPv6 address; words as in `Prefix`. */
@@ -41,14 +42,14 @@ export function parseInterfaceAddress(text: string): PrefixResult {
   const slash = text.indexOf("/");
   const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
   if (address === null)
-    return { message: `${JSON.stringify(text)} is not an IP address or prefix`, hint: `write ${EXAMPLE}` };
+    return { message: `${show(text)} is not an IP address or prefix`, hint: `write ${EXAMPLE}` };
   const bits = addressBits(address.family);
   if (slash < 0) return { prefix: { ...address, length: bits } };
   const suffix = text.slice(slash + 1);
   const length = /^(0|[1-9]\d{0,2})$/.test(suffix) ? Number(suffix) : -1;
   if (length >= 0 && length <= bits) return { prefix: { ...address, length } };
   return {
-    message: `${JSON.stringify(text)} has no valid prefix length`,
+    message: `${show(text)} has no valid prefix length`,
     hint: `write a length from 0 to ${bits} behind the slash`,
   };
 }

@@ -33,14 +33,15 @@ export class Report {
     this.#diagnostics.push({ ...location, severity: "warning", message, hint });
   }
 
-  /** In the order of the file. */
+  /** In the order of the file. What several aliases of one value repeat is there once. */
   sorted(): Diagnostic[] {
-    return this.#diagnostics.toSorted((a, b) => a.line - b.line || a.column - b.column);
+    const unique = new Map(this.#diagnostics.map((diagnostic) => [formatDiagnostic(diagnostic), diagnostic]));
+    return [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column);
   }
 }
 
 /** 128 bits or more in hexadecimal: long enough to be a key. */
-const KEY_LIKE = /(?:[0-9a-f][\s:]?){32,}/i;
+const KEY_LIKE = /(?:[0-9a-f]\s*){32}|(?:[0-9a-f]{2}:){15}/i;
 const LONGEST_SHOWN = 60;
 
 /** A value as a message may show it: what could be key material is left out, what is long is cut. */

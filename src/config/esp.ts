@@ -1,5 +1,6 @@
 import path from "node:path";
 import { type Address, formatAddress, parseAddress } from "./address.js";
+import { show } from "./diagnostics.js";
 import type { EspConfig, KeySource, Location, SaConfig } from "./policy.js";
 import type { RawPolicy } from "./schema.js";
 import type { Partly } from "./shape.js";
@@ -67,7 +68,7 @@ export class EspReader {
       const { source, report } = this.#context;
       report.error(
         source.at(at),
-        `${JSON.stringify(text)} is not an IP address`,
+        `${show(text)} is not an IP address`,
         'write one such as 192.0.2.1 or, in quotes, "2001:db8::1"',
       );
     }

@@ -49,11 +49,12 @@ export function parsePolicy(content: string | Uint8Array, file: string): LoadRes
 function readPolicy(content: string | Uint8Array, file: string, report: Report): Policy | null {
   const text = typeof content === "string" ? content : decode(content, file, report);
   const source = text === null ? null : readSource(text, file, report);
-  const raw = source === null ? null : checkShape(source, report);
-  if (source === null || raw === null) return null;
+  const shape = source === null ? null : checkShape(source, report);
+  if (source === null || shape === null) return null;
+  const { raw, misshapenRules } = shape;
   const context: Context = { source, report };
   const connections = readConnections(raw.connections, context);
-  if (raw.connections !== undefined && connections.length === 0) {
+  if (report.errors === 0 && connections.length === 0) {
     report.error(
       source.at(["connections"]),
       "connections is an empty mapping",
@@ -62,6 +63,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
   }
   const rules = readRules(
     raw.rules,
+    misshapenRules,
     connections.map(({ name }) => name),
     context,
   );

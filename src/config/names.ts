@@ -15,10 +15,10 @@ export function isInterfaceName(text: string): boolean {
   );
 }
 
-/** `did you mean X?` when a candidate is at most two edits (or a third of the word) away, else `fallback`. */
+/** `did you mean X?` when a candidate is at most two edits, and half of the word, away, else `fallback`. */
 export function didYouMean(word: string, candidates: Iterable<string>, fallback: string): string {
   let best: string | null = null;
-  let bestDistance = Math.min(2, Math.ceil(word.length / 3)) + 1;
+  let bestDistance = Math.min(2, Math.floor(word.length / 2)) + 1;
   for (const candidate of candidates) {
     if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());

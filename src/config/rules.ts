@@ -33,6 +33,7 @@ export interface ReadRule extends Rule {
 /** Reads all rules. A rule whose target is unknown is left out; a part of a match that is wrong matches anything. */
 export function readRules(
   raw: PartlyRaw["rules"],
+  misshapen: ReadonlySet<number>,
   connections: readonly string[],
   context: Context,
 ): ReadRule[] {
@@ -48,7 +49,14 @@ export function readRules(
     const match = readMatch(rule.match ?? {}, [...at, "match"], context);
     const to = rule.to === undefined ? null : readTarget(rule.to, targets, [...at, "to"], context);
     if (to !== null)
-      rules.push({ name, match, to, location: source.at(at), complete: report.errors === errors, index });
+      rules.push({
+        name,
+        match,
+        to,
+        location: source.at(at),
+        complete: report.errors === errors && !misshapen.has(index),
+        index,
+      });
   }
   return rules;
 }
@@ -122,7 +130,7 @@ function readNumber(
 
 function checkPortProtocol(raw: RawMatch, match: Match, at: Path, { source, report }: Context): void {
   // A proto that could not be read has been reported; whether it has ports is not known.
-  if (raw.proto !== undefined && match.proto === null) return;
+  if (Object.hasOwn(raw, "proto") && match.proto === null) return;
   if (match.proto !== null && PORT_PROTOCOLS.has(match.proto)) return;
   for (const key of ["sport", "dport"] as const) {
     if (raw[key] === undefined) continue;

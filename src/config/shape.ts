@@ -13,6 +13,13 @@ export type Partly<T> = T extends readonly (infer E)[]
 
 export type PartlyRaw = Partly<RawPolicy>;
 
+/** The parts of a file that have the right shape. */
+export interface Shape {
+  readonly raw: PartlyRaw;
+  /** Indexes of the rules that are not as their author meant them: cross-checks would mislead. */
+  readonly misshapenRules: ReadonlySet<number>;
+}
+
 /** Keys of the format that this release does not read yet, and what to do without. */
 const NOT_YET: Readonly<Record<string, string>> = {
   flows: "write the flows as rules",
@@ -23,9 +30,9 @@ const NOT_YET: Readonly<Record<string, string>> = {
  * Checks the shape and reports every problem. Returns what has the right shape, so that the rest of the file can
  * still be checked in the same run; null when nothing can be made of it.
  */
-export function checkShape(source: Source, report: Report): PartlyRaw | null {
+export function checkShape(source: Source, report: Report): Shape | null {
   const result = policySchema.safeParse(source.value);
-  if (result.success) return result.data;
+  if (result.success) return { raw: result.data, misshapenRules: new Set() };
   const issues = result.error.issues.flatMap((issue) => flatten(issue, []));
   // A value that is no mapping has no keys, and another version may have any other shape: the rest says nothing.
   const fatal = issues.find(
@@ -48,7 +55,10 @@ export function checkShape(source: Source, report: Report): PartlyRaw | null {
     reportIssue(issue, source, report);
   }
   for (const { code, path } of issues) if (code !== "unrecognized_keys") cut(source.value, path);
-  return source.value as PartlyRaw;
+  const misshapen = issues.flatMap(({ path: [top, index] }) =>
+    top === "rules" && typeof index === "number" ? [index] : [],
+  );
+  return { raw: source.value as PartlyRaw, misshapenRules: new Set(misshapen) };
 }
 
 interface Issue {

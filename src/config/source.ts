@@ -63,46 +63,42 @@ export class Source {
 const MAX_ALIASED_NODES = 10_000;
 const MAX_DEPTH = 32;
 
+/** In place of the yaml package's own text, where that speaks of its programming interface. */
+const SYNTAX_MESSAGES: Readonly<Record<string, string>> = {
+  MULTIPLE_DOCS: "a second YAML document starts here",
+  RESOURCE_EXHAUSTION: "the YAML is nested too deeply",
+};
+
 /** What is right where the yaml package reports this code; its own text says what is wrong. */
 const SYNTAX_HINTS: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: "indent with spaces",
-  BAD_INDENT: "give the entries of one mapping or list the same indentation",
-  MULTIPLE_DOCS: "one file holds one policy; remove the second '---'",
+  MULTIPLE_DOCS: "remove it: one file holds one policy",
+  RESOURCE_EXHAUSTION: `nest at most ${MAX_DEPTH} levels`,
+  BAD_INDENT: "check the indentation, and that each bracket is closed",
   MISSING_CHAR: "add what is missing",
   BLOCK_AS_IMPLICIT_KEY:
-    "put a nested mapping on its own, deeper indented lines, and quote text that holds ': '",
+    "put a nested mapping on its own, deeper indented lines, and quote text with a colon at its end, such as an IPv6 address",
   MULTILINE_IMPLICIT_KEY: "write 'key: value' on one line",
-  BAD_ALIAS: "set the anchor (&name) before the alias (*name)",
   TAG_RESOLVE_FAILED: "remove the tag; a policy needs none",
 };
 
 /** Reads YAML 1.2 text; null when it is not well-formed, with the reasons in `report`. Duplicate keys keep the first value. */
 export function readSource(text: string, file: string, report: Report): Source | null {
   const lines = new LineCounter();
-  let problems: readonly YAMLError[];
-  let contents: ParsedNode | null;
-  try {
-    // Duplicates are looked for below: the package's own check is quadratic in the number of keys.
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
-    problems = [...document.errors, ...document.warnings];
-    contents = document.contents;
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
-    // The parser recurses once a level and ran out of stack.
-    report.error(
-      { file, line: 1, column: 1 },
-      "the YAML is nested too deeply to be read",
-      `nest at most ${MAX_DEPTH} levels`,
-    );
-    return null;
-  }
-  for (const problem of problems) {
-    const hint = SYNTAX_HINTS[problem.code] ?? "correct the YAML syntax there";
+  // Duplicates are looked for below: the package's own check is quadratic in the number of keys.
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
+  const problems: readonly YAMLError[] = [...document.errors, ...document.warnings];
+  for (const { code, message, pos } of problems) {
     // Behind the first colon some messages quote the source, which may be a key.
-    const what = problem.message.replace(/: .*/s, "");
-    report.error(locationOf(file, lines, problem.pos[0]), `YAML: ${what}`, hint);
+    const what = SYNTAX_MESSAGES[code] ?? `YAML: ${message.replace(/: .*/s, "")}`;
+    report.error(
+      locationOf(file, lines, pos[0]),
+      what,
+      SYNTAX_HINTS[code] ?? "correct the YAML syntax there",
+    );
   }
   if (problems.length > 0) return null;
+  const { contents } = document;
   if (contents === null) {
     report.error({ file, line: 1, column: 1 }, "the file is empty", "start with 'version: 1'");
     return null;
@@ -143,8 +139,14 @@ class Reader {
     }
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
-      // The parser has refused aliases without an anchor; what is missing here is still being read.
-      if (target === undefined || this.#open.has(target)) {
+      if (target === undefined) {
+        return this.#fail(
+          node.range[0],
+          `there is no anchor ${show(node.source)} in front of this alias`,
+          "set the anchor (&name) before the alias (*name)",
+        );
+      }
+      if (this.#open.has(target)) {
         return this.#fail(
           node.range[0],
           "the alias stands inside the value that it refers to",
@@ -186,6 +188,8 @@ class Reader {
           `the key ${show(name)} is there twice`,
           `it is already in line ${line}; keep one`,
         );
+        // Read for what is wrong inside, then forgotten.
+        this.#plain(value, { offset: keyOffset, keyOffset, children: new Map() }, inAlias);
       } else {
         if (isScalar(key) && key.anchor !== undefined) this.#anchors.set(key.anchor, key);
         object[name] = this.#plain(

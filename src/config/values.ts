@@ -24,11 +24,7 @@ export function readMark(raw: string | number, path: Path, { source, report }: C
   }
   if ((value & ~mask) !== 0) {
     const right = `0x${((value & mask) >>> 0).toString(16)}/0x${mask.toString(16)}`;
-    report.error(
-      source.at(path),
-      `mark ${raw} has bits outside its mask, so nothing can match it`,
-      `write ${right} or a wider mask`,
-    );
+    report.error(source.at(path), `mark ${raw} has bits outside its mask`, `write ${right} or a wider mask`);
     return null;
   }
   return { value, mask };
