@@ -1,4 +1,4 @@
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync, rmdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -7,7 +7,20 @@ import { join } from "node:path";
  */
 export function runtimeDir(): string {
   const { ino } = statSync("/proc/thread-self/ns/net");
-  const path = join("/run/xfrm-steer", `net-${ino}`);
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-  return path;
+  return join("/run/xfrm-steer", `net-${ino}`);
+}
+
+/** Makes the folder where it is not there yet. */
+export function makeRuntimeDir(): void {
+  mkdirSync(runtimeDir(), { recursive: true, mode: 0o700 });
+}
+
+/** Removes the folder when nothing is left in it. */
+export function tidyRuntimeDir(): void {
+  try {
+    rmdirSync(runtimeDir());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
+  }
 }

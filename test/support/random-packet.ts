@@ -74,8 +74,8 @@ function ipv6(random: Random, policy: Policy): Uint8Array {
   view.setUint16(4, packet.length - 40);
   view.setUint8(6, chain[0] ?? proto);
   view.setUint8(7, 64);
-  address(random, policy, 6, "src").forEach((word, i) => view.setUint32(8 + 4 * i, word));
-  address(random, policy, 6, "dst").forEach((word, i) => view.setUint32(24 + 4 * i, word));
+  for (const [i, word] of address(random, policy, 6, "src").entries()) view.setUint32(8 + 4 * i, word);
+  for (const [i, word] of address(random, policy, 6, "dst").entries()) view.setUint32(24 + 4 * i, word);
   let at = 40;
   for (const part of [...headers, payload]) {
     packet.set(part, at);

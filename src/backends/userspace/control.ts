@@ -2,7 +2,7 @@ import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { Policy } from "../../config/policy.js";
-import { runtimeDir } from "../../sys/runtime-dir.js";
+import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
 
 /**
@@ -42,6 +42,7 @@ export function socketPath(interfaceName: string): string {
 
 /** Interfaces of this network namespace that have a control socket, live or left behind. */
 export function controlledInterfaces(): string[] {
+  if (!existsSync(runtimeDir())) return [];
   return readdirSync(runtimeDir())
     .filter((name) => name.endsWith(SUFFIX))
     .map((name) => name.slice(0, -SUFFIX.length));
@@ -50,6 +51,7 @@ export function controlledInterfaces(): string[] {
 /** Serves requests, one at a time, until the server is closed; a socket that a killed process left is replaced. */
 export async function serveControl(interfaceName: string, handlers: Handlers): Promise<Server> {
   const path = socketPath(interfaceName);
+  makeRuntimeDir();
   if (existsSync(path)) {
     if (await isServed(path))
       throw new ControlError(

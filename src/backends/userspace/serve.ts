@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { deferred } from "../../sys/deferred.js";
+import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
 import { serveControl, socketPath } from "./control.js";
 import { UserspaceService } from "./service.js";
 
@@ -42,6 +43,7 @@ export async function serve(interfaceName: string): Promise<Served> {
     await service?.stop();
     server.close();
     rmSync(socketPath(interfaceName), { force: true });
+    tidyRuntimeDir();
   });
   return { service, ended, stop };
 }
