@@ -106,7 +106,7 @@ export class Context implements ScenarioContext {
             `${integrityErrors} integrity and ${replayErrors} replay errors`,
         );
       }
-      const xfrm = Object.entries(counterDelta({}, await namespace.xfrmStat()));
+      const xfrm = Object.entries(counterDelta({}, namespace.xfrmStat()));
       if (xfrm.length > 0)
         lines.push(`  xfrm_stat: ${xfrm.map(([name, value]) => `${name} ${value}`).join(", ")}`);
       for (const [device, link] of await namespace.links()) {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type CommandResult, command, tryCommand } from "./command.js";
 import {
   type LinkCounters,
@@ -8,6 +9,7 @@ import {
   parseXfrmStat,
   type SaCounters,
 } from "./counters.js";
+import { inNamespace } from "./netns.js";
 
 export interface PingOptions {
   /** Echo requests to send; default 3. */
@@ -41,14 +43,18 @@ export class Namespace {
   readonly handle: string;
   private readonly processes = new Set<ChildProcess>();
 
-  /** Makes the namespace, with its loopback device up. */
+  /**
+   * Makes the namespace, with its loopback device up. Devices get no IPv6 link-local address by themselves: its
+   * traffic (neighbour discovery, multicast reports) would blur the counters.
+   */
   constructor(name: string, handle: string) {
     this.name = name;
     this.handle = handle;
     const added = spawnSync("ip", ["netns", "add", handle], { encoding: "utf8" });
     if (added.status !== 0)
       throw new IpError(name, `netns add ${handle}`, added.stderr || String(added.error));
-    spawnSync("ip", ["-n", handle, "link", "set", "lo", "up"]);
+    this.sysctl("net/ipv6/conf/default/addr_gen_mode", 1); // IN6_ADDR_GEN_MODE_NONE, <linux/if_link.h>
+    inNamespace(this.path, () => spawnSync("ip", ["link", "set", "lo", "up"]));
   }
 
   get path(): string {
@@ -73,14 +79,12 @@ export class Namespace {
 
   /** Runs a program inside and collects its output. Any status is a result. */
   exec(file: string, ...args: string[]): Promise<CommandResult> {
-    return tryCommand("ip", ["netns", "exec", this.handle, file, ...args]);
+    return this.try(file, args);
   }
 
   /** Starts a program inside. It ends with the scenario, if it does not by itself. */
   start(file: string, ...args: string[]): ChildProcess {
-    const child = spawn("ip", ["netns", "exec", this.handle, file, ...args], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = inNamespace(this.path, () => spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] }));
     this.processes.add(child);
     child.once("exit", () => this.processes.delete(child));
     return child;
@@ -104,17 +108,24 @@ export class Namespace {
 
   /** Every SA, with its counters; never its keys. */
   async sas(): Promise<SaCounters[]> {
-    return parseSaCounters(await command("ip", ["-n", this.handle, "-s", "xfrm", "state", "list", "nokeys"]));
+    return parseSaCounters(await this.read("ip", "-s", "xfrm", "state", "list", "nokeys"));
   }
 
   /** /proc/net/xfrm_stat. */
-  async xfrmStat(): Promise<Record<string, number>> {
-    return parseXfrmStat((await this.exec("cat", "/proc/net/xfrm_stat")).stdout);
+  xfrmStat(): Record<string, number> {
+    return inNamespace(this.path, () =>
+      parseXfrmStat(readFileSync("/proc/thread-self/net/xfrm_stat", "utf8")),
+    );
+  }
+
+  /** Sets net/... below /proc/sys. */
+  sysctl(path: string, value: number | string): void {
+    inNamespace(this.path, () => writeFileSync(`/proc/sys/${path}`, `${value}`));
   }
 
   /** The counters of every device, by name. */
   async links(): Promise<Map<string, LinkCounters>> {
-    return parseLinkCounters(await command("ip", ["-n", this.handle, "-j", "-s", "link", "show"]));
+    return parseLinkCounters(await this.read("ip", "-j", "-s", "link", "show"));
   }
 
   /** The counters of one device. */
@@ -132,6 +143,14 @@ export class Namespace {
       await gone;
     }
     await command("ip", ["netns", "del", this.handle]);
+  }
+
+  private read(file: string, ...args: string[]): Promise<string> {
+    return inNamespace(this.path, () => command(file, args));
+  }
+
+  private try(file: string, args: readonly string[], input?: string): Promise<CommandResult> {
+    return inNamespace(this.path, () => tryCommand(file, args, input === undefined ? {} : { input }));
   }
 }
 

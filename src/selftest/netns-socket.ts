@@ -1,21 +1,20 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
 import koffi from "koffi";
+import { checked, inNamespace, SocketError } from "./netns.js";
 
 const libc = koffi.load(null);
-const setns = libc.func("int setns(int fd, int nstype)");
 const socket = libc.func("int socket(int domain, int type, int protocol)");
 const bind = libc.func("int bind(int fd, const void *address, uint32_t length)");
 const setsockopt = libc.func(
   "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
 );
 const getsockopt = libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)");
-const recv = libc.func("ssize_t recv(int fd, void *buffer, size_t length, int flags)");
+const recv = libc.func("int64_t recv(int fd, void *buffer, size_t length, int flags)");
 const ifNameToIndex = libc.func("uint32_t if_nametoindex(const char *name)");
 
-// <sched.h>, <bits/socket.h>, <linux/if_packet.h>, <linux/if_ether.h>, <asm-generic/socket.h>
-const CLONE_NEWNET = 0x40000000;
+// <bits/socket.h>, <linux/if_packet.h>, <linux/if_ether.h>, <asm-generic/socket.h>
 const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_PACKET = 17;
@@ -31,46 +30,6 @@ const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
-
-/** A libc call failed; `errno` is the system's number. */
-export class SocketError extends Error {
-  readonly errno: number;
-
-  constructor(what: string) {
-    const errno = koffi.errno();
-    super(`${what}: errno ${errno}`);
-    this.name = "SocketError";
-    this.errno = errno;
-  }
-}
-
-function checked(result: number, what: string): number {
-  if (result < 0) throw new SocketError(what);
-  return result;
-}
-
-/**
- * Runs `make` with this thread in another network namespace. A socket stays in the namespace it was made in, so
- * `make` must be synchronous, and Node's own use of the socket afterwards needs no namespace.
- */
-function inNamespace<T>(path: string, make: () => T): T {
-  const home = openSync("/proc/thread-self/ns/net", "r");
-  try {
-    const there = openSync(path, "r");
-    try {
-      checked(setns(there, CLONE_NEWNET), `entering ${path}`);
-      try {
-        return make();
-      } finally {
-        checked(setns(home, CLONE_NEWNET), "returning to the own network namespace");
-      }
-    } finally {
-      closeSync(there);
-    }
-  } finally {
-    closeSync(home);
-  }
-}
 
 /** struct sockaddr_in or sockaddr_in6: family in host order, port in network order. */
 function socketAddress(address: string, port: number): Buffer {
