@@ -1,6 +1,8 @@
-import { formatPrefix } from "../../config/address.js";
-import type { InterfaceConfig, Policy } from "../../config/policy.js";
-import { IpError, ip, ipBatch, ipJson } from "../../sys/ip.js";
+import { formatPrefix } from "../config/address.js";
+import type { InterfaceConfig, Policy } from "../config/policy.js";
+import { findIfindex } from "../sys/ifindex.js";
+import { IpError, ip, ipBatch, ipJson } from "../sys/ip.js";
+import { BackendError } from "./errors.js";
 
 /** Bytes that ESP in UDP adds to an inner packet: UDP, SPI, sequence number, IV, padding length, next header, ICV. */
 const ESP_IN_UDP = 8 + 8 + 8 + 2 + 16;
@@ -84,10 +86,14 @@ function addAddress(name: string, address: string): string {
   return `address replace ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`;
 }
 
+/** @throws BackendError where there is no such device */
 export function ifindexOf(name: string): number {
-  const [device] = ipJson<{ ifindex: number }>("link", "show", "dev", name);
-  if (!device) throw new IpError(["link", "show", "dev", name], "no such device");
-  return device.ifindex;
+  const ifindex = findIfindex(name);
+  if (ifindex === null)
+    throw new BackendError(
+      `there is no network device ${name} in this network namespace; make it first, or correct the name`,
+    );
+  return ifindex;
 }
 
 export type { InterfaceConfig };
