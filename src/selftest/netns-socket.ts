@@ -1,5 +1,6 @@
 import { closeSync } from "node:fs";
 import { isIPv6 } from "node:net";
+import { constants } from "node:os";
 import ipaddr from "ipaddr.js";
 import koffi from "koffi";
 import { checked, inNamespace, SocketError } from "./netns.js";
@@ -98,7 +99,13 @@ export class PacketSocket {
     const buffer = Buffer.alloc(65536);
     for (;;) {
       const size = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
-      if (size < 0) break;
+      if (size < 0) {
+        const error = new SocketError("reading a capture");
+        if (error.errno === constants.errno.EAGAIN) break;
+        // The device was down for a moment, as when it joins a VRF; capturing goes on when it is up again.
+        if (error.errno === constants.errno.ENETDOWN) continue;
+        throw error;
+      }
       frames.push(Buffer.from(buffer.subarray(0, Math.min(size, buffer.length))));
     }
     const dropped = this.dropped();
