@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { isIPv6 } from "node:net";
 import { constants } from "node:os";
 import ipaddr from "ipaddr.js";
@@ -12,6 +11,8 @@ const setsockopt = libc.func(
   "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
 );
 const getsockopt = libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)");
+// Node's own close() warns, in a worker thread, of a descriptor that it has not opened.
+const close = libc.func("int close(int fd)");
 const recv = libc.func("int64_t recv(int fd, void *buffer, size_t length, int flags)");
 const ifNameToIndex = libc.func("uint32_t if_nametoindex(const char *name)");
 
@@ -57,7 +58,7 @@ export function boundSocket(path: string, type: "udp" | "tcp", address: string, 
       checked(bind(fd, local, local.length), `binding to ${address} port ${port}`);
       return fd;
     } catch (error) {
-      closeSync(fd);
+      close(fd);
       throw error;
     }
   });
@@ -84,7 +85,7 @@ export class PacketSocket {
         checked(bind(fd, address, address.length), `capturing on ${device}`);
         return fd;
       } catch (error) {
-        closeSync(fd);
+        close(fd);
         throw error;
       }
     });
@@ -114,7 +115,7 @@ export class PacketSocket {
   }
 
   close(): void {
-    closeSync(this.fd);
+    close(this.fd);
   }
 
   /** tp_drops of struct tpacket_stats; reading it sets it to 0. */
