@@ -52,6 +52,14 @@ export class Context implements ScenarioContext {
       });
       await end.ns.ip([...addresses, `link set ${end.device} up`].join("\n"));
     }
+    // The kernel tells IPv6 of the carrier a little later; until then it drops what is sent.
+    for (const end of [a, b]) {
+      await this.eventually(
+        `${end.device} of ${end.ns.name} up`,
+        async () => (await end.ns.ip(`link show dev ${end.device}`)).match(/state (\w+)/)?.[1],
+        "UP",
+      );
+    }
   }
 
   capture(namespace: Namespace, device: string): Capture {

@@ -72,9 +72,11 @@ export class Namespace {
       input: `${list.join("\n")}\n`,
     });
     if (result.status === 0) return result.stdout;
-    const failed = Number(result.stderr.match(/Command failed -:(\d+)/)?.[1] ?? 1);
+    // Words that iproute2 itself cannot read end it without telling the line.
+    const failed = result.stderr.match(/Command failed -:(\d+)/)?.[1];
+    const line = failed ? list[Number(failed) - 1] : list.filter(Boolean).join("; ");
     const said = result.stderr.replace(/Command failed.*/, "").trim();
-    throw new IpError(this.name, list[failed - 1] ?? "", said || `exit ${result.status}`);
+    throw new IpError(this.name, line ?? "", said || `exit ${result.status}`);
   }
 
   /** Runs a program inside and collects its output. Any status is a result. */

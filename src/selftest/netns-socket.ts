@@ -1,5 +1,5 @@
-import { closeSync } from "node:fs";
 import { isIPv6 } from "node:net";
+import { constants } from "node:os";
 import ipaddr from "ipaddr.js";
 import koffi from "koffi";
 import { checked, inNamespace, SocketError } from "./netns.js";
@@ -11,6 +11,8 @@ const setsockopt = libc.func(
   "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
 );
 const getsockopt = libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)");
+// Node's own close() warns, in a worker thread, of a descriptor that it has not opened.
+const close = libc.func("int close(int fd)");
 const recv = libc.func("int64_t recv(int fd, void *buffer, size_t length, int flags)");
 const ifNameToIndex = libc.func("uint32_t if_nametoindex(const char *name)");
 
@@ -56,7 +58,7 @@ export function boundSocket(path: string, type: "udp" | "tcp", address: string, 
       checked(bind(fd, local, local.length), `binding to ${address} port ${port}`);
       return fd;
     } catch (error) {
-      closeSync(fd);
+      close(fd);
       throw error;
     }
   });
@@ -83,7 +85,7 @@ export class PacketSocket {
         checked(bind(fd, address, address.length), `capturing on ${device}`);
         return fd;
       } catch (error) {
-        closeSync(fd);
+        close(fd);
         throw error;
       }
     });
@@ -98,7 +100,13 @@ export class PacketSocket {
     const buffer = Buffer.alloc(65536);
     for (;;) {
       const size = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
-      if (size < 0) break;
+      if (size < 0) {
+        const error = new SocketError("reading a capture");
+        if (error.errno === constants.errno.EAGAIN) break;
+        // The device was down for a moment, as when it joins a VRF; capturing goes on when it is up again.
+        if (error.errno === constants.errno.ENETDOWN) continue;
+        throw error;
+      }
       frames.push(Buffer.from(buffer.subarray(0, Math.min(size, buffer.length))));
     }
     const dropped = this.dropped();
@@ -107,7 +115,7 @@ export class PacketSocket {
   }
 
   close(): void {
-    closeSync(this.fd);
+    close(this.fd);
   }
 
   /** tp_drops of struct tpacket_stats; reading it sets it to 0. */

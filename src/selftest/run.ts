@@ -66,6 +66,7 @@ async function bounded(run: Promise<void>, ms: number, signal?: AbortSignal): Pr
     timer = setTimeout(() => reject(new Error(`did not end within its ${ms / 1000} s`)), ms);
     interrupt = () => reject(new Error("interrupted"));
     signal?.addEventListener("abort", interrupt);
+    if (signal?.aborted) interrupt();
   });
   try {
     await Promise.race([run, end]);

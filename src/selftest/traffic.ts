@@ -43,8 +43,10 @@ function payload(size: number, marker = "xfrm-steer "): Buffer {
 
 async function udpSocket(namespace: Namespace, address: string, port: number): Promise<Socket> {
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  // Given a descriptor, bind() emits the event before it returns.
+  const listening = once(socket, "listening");
   socket.bind({ fd: boundSocket(namespace.path, "udp", address, port) });
-  await once(socket, "listening");
+  await listening;
   return socket;
 }
 
