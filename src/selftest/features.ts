@@ -16,12 +16,13 @@ interface Feature {
   probe(): Promise<boolean>;
 }
 
-/** Makes a link of a kind in a namespace of its own, and tells whether the kernel took it. */
-async function linkTypeWorks(...kind: string[]): Promise<boolean> {
+/** Runs `ip` command lines in a namespace of their own, and tells whether the kernel took them all. */
+async function ipWorks(...lines: string[]): Promise<boolean> {
   const handle = `xs${process.pid}-probe`;
   if ((await tryCommand("ip", ["netns", "add", handle])).status !== 0) return false;
   try {
-    return (await tryCommand("ip", ["-n", handle, "link", "add", "probe0", "type", ...kind])).status === 0;
+    const input = `${lines.join("\n")}\n`;
+    return (await tryCommand("ip", ["-n", handle, "-batch", "-"], { input })).status === 0;
   } finally {
     await tryCommand("ip", ["netns", "del", handle]);
   }
@@ -45,27 +46,32 @@ const FEATURES = {
     since: "4.19",
     what: "xfrm interfaces",
     config: ["CONFIG_XFRM_INTERFACE"],
-    probe: () => linkTypeWorks("xfrm", "if_id", "1"),
+    probe: () => ipWorks("link add probe0 type xfrm if_id 1"),
   },
   "xfrm-external": {
     since: "6.1",
     what: "collect_md xfrm interfaces",
     config: ["CONFIG_XFRM_INTERFACE"],
-    probe: () => linkTypeWorks("xfrm", "external"),
+    probe: () => ipWorks("link add probe0 type xfrm external"),
   },
   "lwt-xfrm": {
     since: "6.1",
     what: "route encap xfrm",
     config: ["CONFIG_XFRM_INTERFACE", "CONFIG_LWTUNNEL"],
-    // The encapsulation comes with the module that the external device brings.
-    probe: () => linkTypeWorks("xfrm", "external"),
+    probe: () =>
+      ipWorks(
+        "link add probe0 type xfrm external",
+        "link set probe0 up",
+        "route add 192.0.2.1/32 dev probe0 encap xfrm if_id 1",
+      ),
   },
   "bpf-kfunc": {
     since: "6.2",
     what: "bpf_skb_set_xfrm_info",
     config: ["CONFIG_XFRM_INTERFACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_SYSCALL"],
     probe: async () =>
-      (await linkTypeWorks("xfrm", "if_id", "1")) && inBtf("xfrm_interface", "bpf_skb_set_xfrm_info"),
+      (await ipWorks("link add probe0 type xfrm if_id 1")) &&
+      inBtf("xfrm_interface", "bpf_skb_set_xfrm_info"),
   },
   tcx: {
     since: "6.6",
@@ -77,7 +83,7 @@ const FEATURES = {
     since: "4.3",
     what: "VRF devices",
     config: ["CONFIG_NET_VRF"],
-    probe: () => linkTypeWorks("vrf", "table", "10"),
+    probe: () => ipWorks("link add probe0 type vrf table 10"),
   },
 } satisfies Record<string, Feature>;
 

@@ -3,7 +3,7 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { kvmRuns } from "./accelerator.js";
+import { defaultCpus, kvmRuns } from "./accelerator.js";
 import { DataChannel } from "./data-channel.js";
 import { VmError } from "./errors.js";
 import { GUEST_ROOT, guestInit, guestMain } from "./guest-init.js";
@@ -20,7 +20,9 @@ export interface VmRun {
   env?: Readonly<Record<string, string>>;
   /** Further files, by their path in the guest without a leading slash. */
   files?: readonly CpioEntry[];
+  /** Default {@link defaultCpus}. */
   cpus?: number;
+  /** Default 1024. */
   memoryMb?: number;
   /** Guest time counts instructions: deterministic, one CPU, TCG (see {@link Machine}). */
   instructionClock?: boolean;
@@ -65,7 +67,7 @@ export async function runVm(run: VmRun): Promise<VmResult> {
       vmlinuz: run.kernel.vmlinuz,
       initrd: "/proc/self/fd/3",
       accelerator,
-      cpus: run.cpus ?? 2,
+      cpus: run.cpus ?? defaultCpus(accelerator),
       memoryMb: run.memoryMb ?? 1024,
       instructionClock: run.instructionClock ?? false,
       dataFd: 4,
@@ -145,7 +147,9 @@ export async function watchVm(
   if (child.exitCode === NOT_FOUND_STATUS) {
     throw new VmError("unavailable", "starting QEMU: it is not installed; install qemu-system-x86");
   }
-  if (stopped) throw new VmError("hang", withTail(`the VM ${stopped}`, consoleText));
+  if (stopped) {
+    throw new VmError("hang", withTail(`the VM ${stopped}`, consoleText), { console: consoleText });
+  }
   return { entries: unpack(channel.archive(), child, consoleText), console: consoleText };
 }
 
@@ -158,6 +162,7 @@ function unpack(archive: Buffer | undefined, child: ChildProcess, consoleText: s
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new VmError("crash", withTail(`the VM ended ${how} before its command did (${why})`, consoleText), {
       cause,
+      console: consoleText,
     });
   }
 }

@@ -8,10 +8,13 @@ export type VmErrorKind = "unavailable" | "hang" | "crash";
 /** Why there is no VM, or no result from one. The message says what to do next. */
 export class VmError extends Error {
   readonly kind: VmErrorKind;
+  /** The whole console of a VM that was started; the message has its end only. */
+  readonly console: string;
 
-  constructor(kind: VmErrorKind, message: string, options?: ErrorOptions) {
+  constructor(kind: VmErrorKind, message: string, options?: ErrorOptions & { console?: string }) {
     super(message, options);
     this.name = "VmError";
     this.kind = kind;
+    this.console = options?.console ?? "";
   }
 }

@@ -5,6 +5,7 @@ export const GUEST_ROOT = "xfrm-steer";
 
 // ttyS1's raw stream: what the command printed, a NUL byte, then a newc archive of /out.
 const RUN = `
+export NO_COLOR=1
 stty -F /dev/ttyS1 raw -echo
 setsid sh /main >/dev/ttyS1 </dev/null
 echo $? >${GUEST_OUT}/status

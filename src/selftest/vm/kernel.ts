@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { command } from "../command.js";
@@ -28,6 +28,7 @@ const SUITES: Record<string, string[]> = {
   "6.12": ["trixie"],
   "7.2": ["trixie-backports"],
 };
+const PARTIAL = ".partial-";
 const ALL_SUITES = ["bookworm", "trixie", "trixie-backports"];
 
 /** $XDG_CACHE_HOME/xfrm-steer, or ~/.cache/xfrm-steer. */
@@ -114,8 +115,9 @@ export async function findKernel(name: string, options: KernelOptions = {}): Pro
     .sort(compareReleases);
   const newest = cached.at(-1);
   if (newest) return kernelAt(join(kernels, newest));
+  await removeStale(kernels);
   // Beside its final place, so that one rename makes it appear whole or not at all.
-  const partial = await mkdtemp(join(kernels, ".partial-"));
+  const partial = await mkdtemp(join(kernels, PARTIAL));
   try {
     const release = await download(name, partial, options.progress ?? (() => {}));
     const root = join(kernels, release);
@@ -126,6 +128,16 @@ export async function findKernel(name: string, options: KernelOptions = {}): Pro
     return kernelAt(root);
   } finally {
     await rm(partial, { recursive: true, force: true });
+  }
+}
+
+/** Downloads that were killed an hour ago or more leave their folder behind. */
+async function removeStale(kernels: string): Promise<void> {
+  for (const name of await readdir(kernels)) {
+    if (!name.startsWith(PARTIAL)) continue;
+    const path = join(kernels, name);
+    const { mtimeMs } = await stat(path);
+    if (Date.now() - mtimeMs > 3_600_000) await rm(path, { recursive: true, force: true });
   }
 }
 

@@ -5,17 +5,18 @@ import { type CpioEntry, file } from "./newc.js";
 
 // What a package needs at run time; sources, typings, maps and documents stay out.
 const RUNTIME_FILE = /\.(js|cjs|mjs|json|node|wasm|proto|o)$/;
-const LEFT_OUT = new Set(["node_modules", "test", "doc", "docs", "vendor", "musl_x64", ".git"]);
+const LEFT_OUT = new Set(["node_modules", "test", "doc", "docs", "vendor", "musl_x64"]);
 
-/** Every run-time file below `root`, and every program, as entries below `into`. */
+/** Every run-time file below `root`, and every program, as entries below `into`; not what `leftOut` names in `root`. */
 export async function treeEntries(
   root: string,
   into: string,
   wanted: RegExp = RUNTIME_FILE,
+  leftOut: ReadonlySet<string> = new Set(),
 ): Promise<CpioEntry[]> {
   const entries: CpioEntry[] = [];
   for (const item of await readdir(root, { withFileTypes: true })) {
-    if (LEFT_OUT.has(item.name)) continue;
+    if (leftOut.has(item.name)) continue;
     const path = join(root, item.name);
     if (item.isDirectory()) entries.push(...(await treeEntries(path, `${into}/${item.name}`, wanted)));
     else if (item.isFile()) {
@@ -60,7 +61,7 @@ export async function packageEntries(
     if (!link) throw new Error(`packing ${name} for the VM: it is not installed; run npm ci`);
     seen.add(name);
     const root = await realpath(link);
-    entries.push(...(await treeEntries(root, `${into}/node_modules/${name}`)));
+    entries.push(...(await treeEntries(root, `${into}/node_modules/${name}`, RUNTIME_FILE, LEFT_OUT)));
     const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as Manifest;
     for (const each of Object.keys(manifest.optionalDependencies ?? {})) await add(each, root, true);
     for (const each of Object.keys(manifest.dependencies ?? {})) {

@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Scenario } from "../scenario.js";
 import { guestPath, runVm, type VmResult } from "./boot.js";
+import { VmError } from "./errors.js";
 import { GUEST_OUT, GUEST_ROOT } from "./guest-init.js";
 import type { GuestPlan } from "./guest-plan.js";
 import { PROJECT_ROOT } from "./initramfs.js";
@@ -40,20 +41,30 @@ export async function runScenariosInVm(options: VmScenarioOptions): Promise<VmRe
   if (options.files.some((path) => /\.[cm]?ts$/.test(path))) {
     entries.push(...(await packageEntries(["tsx"], PROJECT_ROOT, GUEST_ROOT)));
   }
-  const result = await runVm({
+  const run = runVm({
     kernel: options.kernel,
     command: ["node", guestPath("dist/src/selftest/vm/guest/main.js"), guestPath("plan.json")],
     files: entries,
     onOutput: (chunk) => options.write(chunk.toString("utf8")),
     ...(options.limitMs === undefined ? {} : { limitMs: options.limitMs }),
   });
-  if (options.captures) await collect(result, options.captures);
-  return result;
+  const directory = options.captures;
+  if (directory === undefined) return run;
+  try {
+    const result = await run;
+    const logs = [["kernel.log", result.kernelLog] as const, ["console.log", result.console] as const];
+    await keep([...result.files, ...logs], directory);
+    return result;
+  } catch (error) {
+    if (error instanceof VmError && error.console) await keep([["console.log", error.console]], directory);
+    throw error;
+  }
 }
 
-async function collect(result: VmResult, directory: string): Promise<void> {
-  const files = new Map<string, Buffer | string>(result.files);
-  files.set("kernel.log", result.kernelLog).set("console.log", result.console);
+async function keep(
+  files: readonly (readonly [string, Buffer | string])[],
+  directory: string,
+): Promise<void> {
   for (const [name, data] of files) {
     const path = join(directory, name.replace(/^captures\//, ""));
     await mkdir(dirname(path), { recursive: true });

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { kvmRuns } from "./accelerator.js";
+import { defaultCpus, kvmRuns } from "./accelerator.js";
 import { openInitramfs } from "./boot.js";
 import { VmError } from "./errors.js";
 import { guestInit } from "./guest-init.js";
@@ -30,7 +30,7 @@ export async function vmShell(options: VmShellOptions): Promise<number> {
     vmlinuz: kernel.vmlinuz,
     initrd: "/proc/self/fd/3",
     accelerator,
-    cpus: options.cpus ?? 2,
+    cpus: options.cpus ?? defaultCpus(accelerator),
     memoryMb: options.memoryMb ?? 1024,
     interactive: true,
     // A serial line knows no window size; init passes these on to the shell as they are.
