@@ -104,16 +104,13 @@ export class Datapath {
   }
 
   async #untilEnded(): Promise<void> {
-    try {
-      // A direction alone is of no use: when one ends, so does the other.
-      await Promise.race([this.#tx.ended, this.#rx.ended]);
-    } finally {
-      const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
-      this.#inUse = [];
-      this.#sockets.retain([]);
-      const failed = results.find((result) => result.status === "rejected");
-      if (failed !== undefined) throw failed.reason;
-    }
+    // A direction alone is of no use: when one ends, in whatever way, so does the other.
+    await Promise.race([this.#tx.ended, this.#rx.ended]).catch(() => {});
+    const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+    this.#inUse = [];
+    this.#sockets.retain([]);
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
