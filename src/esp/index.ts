@@ -7,3 +7,4 @@ export type { IoCounter, XfrmStat } from "./statistics.js";
 export { IO_COUNTERS, XFRM_STATS } from "./statistics.js";
 export type { SuiteName } from "./suite.js";
 export { keymatSize } from "./suite.js";
+export { WorkerError } from "./worker-handle.js";
