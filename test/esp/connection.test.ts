@@ -28,7 +28,12 @@ const wrong: [name: string, connections: ConnectionConfig[], message: RegExp][] 
   [
     "two inbound SAs of one SPI and address",
     [valid, { ...valid, ifId: 102 }],
-    /in SPI 4294967295 is that of if_id 101/,
+    /in SPI 4294967295 to 192.0.2.1 is that of if_id 101/,
+  ],
+  [
+    "two outbound SAs of one SPI and address",
+    [valid, { ...valid, ifId: 102, in: { spi: 300, key: KEY } }],
+    /out SPI 256 to 192.0.2.2 is that of if_id 101/,
   ],
   [
     "one SPI at two spellings of an address",
@@ -76,6 +81,13 @@ for (const [name, connections, message] of wrong) {
 }
 
 test("accepted: the edges of every range, and one SPI on two local addresses", (t) => {
-  const other = { ...valid, ifId: 0xffffffff, local: "192.0.2.3", replayWindow: 4096, localPort: 65535 };
+  const other = {
+    ...valid,
+    ifId: 0xffffffff,
+    local: "192.0.2.3",
+    remote: "192.0.2.4",
+    replayWindow: 4096,
+    localPort: 65535,
+  };
   t.is(checkConnections([{ ...valid, ifId: 1, replayWindow: 32 }, other]).length, 2);
 });

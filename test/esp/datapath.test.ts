@@ -1,10 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
-import { readdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import test from "ava";
-import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
-import { FakeTun } from "./fake-tun.js";
+import { ConnectionError, type DatapathStatistics } from "../../src/esp/index.js";
 import { frame, ipv4, ipv6 } from "./frames.js";
 import { startSite, Tunnel, until } from "./site.js";
 
@@ -161,26 +159,6 @@ test.serial("keys are wiped from the caller's memory once the data path has them
   const other = (await Tunnel.between()).connection(0).left;
   await t.throwsAsync(datapath.update([other]), { instanceOf: ConnectionError });
   t.deepEqual([other.out.key, other.in.key], [Buffer.alloc(20), Buffer.alloc(20)]);
-});
-
-test.serial("an idle data path stops, and leaves no descriptor and no listener behind", async (t) => {
-  const descriptors = () => readdirSync("/proc/self/fd").length;
-  const { left } = (await Tunnel.between()).connection(101);
-  const tun = new FakeTun();
-  t.teardown(() => tun.close());
-  const secrets = [left.out.key, left.in.key].map((key) => Buffer.from(key));
-  const cycle = async () => {
-    [left.out.key, left.in.key].forEach((key, index) => void key.set(secrets[index] as Buffer));
-    const datapath = await startDatapath({ tunFd: tun.fd, connections: [left] });
-    await datapath.stop();
-    await datapath.ended;
-  };
-  await cycle();
-  const before = descriptors();
-  const listeners = process.listenerCount("exit");
-  for (let i = 0; i < 5; i++) await cycle();
-  t.is(descriptors(), before);
-  t.is(process.listenerCount("exit"), listeners);
 });
 
 test.serial("a data path stops under a flood", async (t) => {

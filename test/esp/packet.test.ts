@@ -1,5 +1,5 @@
 import test from "ava";
-import { espSize, paddingFor, writeTrailer } from "../../src/esp/packet.js";
+import { innerMtu, paddingFor, writeTrailer } from "../../src/esp/packet.js";
 
 test("the trailer ends on a 4-byte boundary for every payload length", (t) => {
   for (let length = 0; length <= 65535; length++) {
@@ -25,7 +25,16 @@ for (const [length, expected] of [
   });
 }
 
-test("an ESP packet is 16 bytes of header and IV, the padded payload and 16 bytes of ICV", (t) => {
-  t.is(espSize(42), 16 + 44 + 16);
-  t.is(espSize(43), 16 + 48 + 16);
-});
+for (const [family, outer] of [
+  [4, 20 + 8],
+  [6, 40 + 8],
+] as const) {
+  test(`the inner MTU over IPv${family} fills every underlay as far as the alignment lets it`, (t) => {
+    const size = (inner: number): number => outer + 16 + inner + paddingFor(inner) + 2 + 16;
+    for (let mtu = 576; mtu <= 9216; mtu++) {
+      const inner = innerMtu(mtu, family);
+      if (size(inner) > mtu || size(inner + 1) <= mtu) t.fail(`underlay of ${mtu}: inner ${inner}`);
+    }
+    t.is(innerMtu(1500, 4), 1438);
+  });
+}

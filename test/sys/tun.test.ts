@@ -44,6 +44,15 @@ rooted(`a TUN device appears under its name and goes when closed${suffix}`, (t) 
   t.throws(() => ip("-n", name, "link", "show", "dev", "ipsec0"), { message: /does not exist/ });
 });
 
+rooted(`a TUN device may have its number from the kernel${suffix}`, (t) => {
+  const name = makeNamespace(t);
+  for (const expected of ["ipsec0", "ipsec1"]) {
+    const tun = inNetns(name, () => openTun("ipsec%d"));
+    t.teardown(() => tun.close());
+    t.is(tun.name, expected);
+  }
+});
+
 rooted(`a TUN device that another holds is in use${suffix}`, (t) => {
   const name = makeNamespace(t);
   const tun = inNetns(name, () => openTun("ipsec0"));
