@@ -41,8 +41,8 @@ export class Outbound<S extends OutboundState> {
   }
 
   /**
-   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into an ESP packet at `target`. MAX_TRAILER_SIZE
-   * bytes behind the frame are overwritten. A packet that cannot be sealed is counted and dropped.
+   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into an ESP packet at `target`. Up to 5
+   * bytes behind the frame are overwritten by padding and trailer. A packet that cannot be sealed is counted and dropped.
    * @returns size of the ESP packet, or 0 when dropped
    */
   process(frame: number, length: number, target: number): number {
