@@ -135,13 +135,9 @@ rooted(`TCP over IPv4 and IPv6 crosses whole, its checksums left to the TUN devi
     t.teardown(() => receiver.kill());
     const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
     t.is((await lines.next()).value, "listening");
-    const started = performance.now();
     const send = ["netns", "exec", left.name, process.execPath, fixture, "send", address, String(bytes)];
     const { stdout } = await run("ip", send, { timeout: 60_000 });
     t.is((await lines.next()).value, stdout.trim());
-    t.log(
-      `${((bytes * 8) / 1e6 / (performance.now() - started)).toFixed(2)} Gbit/s with the processes' start`,
-    );
   }
   for (const { datapath } of [left, right]) {
     const { errors, io, connections } = datapath.statistics();
