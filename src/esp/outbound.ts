@@ -54,6 +54,7 @@ export class Outbound<S extends OutboundState> {
     const state = this.table.get(view.getUint32(frame + framing.SHIM_IF_ID, true));
     if (state === undefined) return this.#drop(COUNTER.txCarrierErrors);
     if (state === null) {
+      // The kernel counts this twice as well: in xfrm_lookup_with_ifid and on the xfrm device.
       this.#counters.count(COUNTER.txCarrierErrors);
       return this.#drop(COUNTER.XfrmOutNoStates);
     }

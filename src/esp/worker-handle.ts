@@ -44,10 +44,14 @@ export class WorkerHandle<S extends StateSpec> {
     this.#mailbox.on("message", (answer: Answer) => this.#settle(answer));
     const worker = new Worker(module, { name, workerData: setup, transferList: [channel.port2] });
     this.ended = new Promise((resolve, reject) => {
-      worker.on("error", (cause) => reject(new WorkerError(`${name}: ${cause.message}`, { cause })));
+      let failure: WorkerError | null = null;
+      worker.on("error", (cause) => {
+        failure = new WorkerError(`${name}: ${cause.message}`, { cause });
+      });
       worker.on("exit", () => {
-        this.#end();
-        resolve();
+        this.#end(failure ?? this.#hasEnded());
+        if (failure === null) resolve();
+        else reject(failure);
       });
     });
     // Whoever cares awaits `ended`; nobody doing so is no reason to end the process.
@@ -91,10 +95,10 @@ export class WorkerHandle<S extends StateSpec> {
     return new WorkerError(`${this.#name}: the data path has ended; start another`);
   }
 
-  #end(): void {
+  #end(reason: WorkerError): void {
     this.#running = false;
     process.off("exit", this.#onProcessExit);
-    for (const { reject } of this.#waiting.splice(0)) reject(this.#hasEnded());
+    for (const { reject } of this.#waiting.splice(0)) reject(reason);
     this.#mailbox.close();
     this.#wake.close();
   }

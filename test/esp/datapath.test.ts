@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { networkInterfaces } from "node:os";
 import test from "ava";
-import { ConnectionError, type DatapathStatistics } from "../../src/esp/index.js";
+import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
 import { frame, ipv4, ipv6 } from "./frames.js";
 import { startSite, Tunnel, until } from "./site.js";
 
@@ -159,6 +159,15 @@ test.serial("keys are wiped from the caller's memory once the data path has them
   const other = (await Tunnel.between()).connection(0).left;
   await t.throwsAsync(datapath.update([other]), { instanceOf: ConnectionError });
   t.deepEqual([other.out.key, other.in.key], [Buffer.alloc(20), Buffer.alloc(20)]);
+});
+
+test.serial("a descriptor that is not open is refused, and the keys are wiped all the same", async (t) => {
+  const { left } = (await Tunnel.between()).connection(101);
+  await t.throwsAsync(startDatapath({ tunFd: -1, connections: [left] }), {
+    name: "SystemError",
+    message: /TUN descriptor: EBADF/,
+  });
+  t.deepEqual([left.out.key, left.in.key], [Buffer.alloc(20), Buffer.alloc(20)]);
 });
 
 test.serial("a data path stops under a flood", async (t) => {

@@ -112,10 +112,12 @@ rooted(
       ["fd09::2", 6],
     ] as const) {
       for (const size of [0, 1, 2, 3, 56, fullSize(family)]) {
-        // With -w it waits for three answers; without, it would not wait where small packets carry no timestamp.
+        // With -w, ping succeeds once it has three answers; small packets carry no timestamp to wait by.
         const ping = ["ping", "-M", "do", "-c", "3", "-i", "0.02", "-w", "10", "-s", String(size), address];
-        const { stdout } = await run("ip", ["netns", "exec", left.name, ...ping]);
-        t.regex(stdout, / 3 received/, `${size} bytes to ${address}`);
+        await t.notThrowsAsync(
+          run("ip", ["netns", "exec", left.name, ...ping]),
+          `${size} bytes to ${address}`,
+        );
       }
     }
     const { errors } = left.datapath.statistics();
@@ -133,13 +135,9 @@ rooted(`TCP over IPv4 and IPv6 crosses whole, its checksums left to the TUN devi
     t.teardown(() => receiver.kill());
     const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
     t.is((await lines.next()).value, "listening");
-    const started = performance.now();
     const send = ["netns", "exec", left.name, process.execPath, fixture, "send", address, String(bytes)];
     const { stdout } = await run("ip", send, { timeout: 60_000 });
     t.is((await lines.next()).value, stdout.trim());
-    t.log(
-      `${((bytes * 8) / 1e6 / (performance.now() - started)).toFixed(2)} Gbit/s with the processes' start`,
-    );
   }
   for (const { datapath } of [left, right]) {
     const { errors, io, connections } = datapath.statistics();
