@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { rootTest } from "../support/root-test.js";
+import { serialRootTest } from "../support/root-test.js";
 import { ESP, Gateway, HUB_POLICY } from "./gateway.js";
 
-rootTest("IPv4 and IPv6 pass in both directions, and are counted under their connection", async (t) => {
+serialRootTest("IPv4 and IPv6 pass in both directions, and are counted under their connection", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
@@ -17,17 +17,17 @@ rootTest("IPv4 and IPv6 pass in both directions, and are counted under their con
   t.is(byDefault.matched.packets, 0);
 });
 
-rootTest("what neither a rule nor a subnet decides is dropped and counted", async (t) => {
+serialRootTest("what neither a rule nor a subnet decides is dropped and counted", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   await gateway.ip("hub", "route add 203.0.113.0/24 dev ipsec0");
-  t.is(await gateway.ping("203.0.113.1", "10.0.0.1"), 0);
+  await gateway.exec("hub", "bash", "-c", "for i in 1 2 3; do echo lost > /dev/udp/203.0.113.1/9; done");
   const status = await gateway.status("hub");
   t.is(status.default.matched.packets, 3);
   t.is(status.connections[0]?.sa?.encrypted.packets, 0);
 });
 
-rootTest(
+serialRootTest(
   "a packet whose if_id has no SA is dropped and counted as by the kernel's xfrm interface",
   async (t) => {
     const gateway = await Gateway.build(t);
@@ -41,7 +41,7 @@ rootTest(
   },
 );
 
-rootTest(
+serialRootTest(
   "a decrypted packet from a source that is not its connection's is dropped and counted",
   async (t) => {
     const gateway = await Gateway.build(t);
@@ -56,17 +56,19 @@ rootTest(
   },
 );
 
-rootTest("packets received on a connection carry its mark", async (t) => {
+serialRootTest("packets received on a connection carry its mark", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up(HUB_POLICY.replace("if_id: 101,", "if_id: 101, rx: {mark: 0x66},"));
   // Marked packets go to a routing table that refuses them, so that replies count as lost.
-  await gateway.ip("hub", "rule add fwmark 0x66 pref 0 table 66");
+  await gateway.ip("hub", "rule add fwmark 0x66 pref 5 table 66");
+  await gateway.ip("hub", "rule add pref 10 table local");
+  await gateway.ip("hub", "rule del pref 0");
   await gateway.ip("hub", "route add prohibit default table 66");
   t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 0);
   t.is((await gateway.status("hub")).connections[0]?.received.packets, 3);
 });
 
-rootTest("a swap keeps counters by name, SAs and traffic", async (t) => {
+serialRootTest("a swap keeps counters by name, SAs and traffic", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
@@ -86,7 +88,7 @@ rootTest("a swap keeps counters by name, SAs and traffic", async (t) => {
   t.is(site?.sa?.encrypted.packets, 6, "the SA was kept");
 });
 
-rootTest("no packet is lost or misrouted by swaps under traffic", async (t) => {
+serialRootTest("no packet is lost or misrouted by swaps under traffic", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   const traffic = gateway.ping("10.1.0.1", "10.0.0.1", 150);
@@ -100,7 +102,7 @@ rootTest("no packet is lost or misrouted by swaps under traffic", async (t) => {
 });
 
 for (const [what, policy, message] of [
-  ["a policy with an error", HUB_POLICY.replace("if_id: 101", "if_id: 0"), /error: if_id 0/],
+  ["a policy with an error", HUB_POLICY.replace("if_id: 101", "if_id: 0"), /error: if_id is 0/],
   [
     "a key that is not there",
     HUB_POLICY.replace("keys/out.key", "keys/gone.key"),
@@ -113,12 +115,12 @@ for (const [what, policy, message] of [
     /192\.0\.2\.99/,
   ],
   [
-    "an interface address that is taken",
-    HUB_POLICY.replace("10.0.0.1/32", "10.0.0.1/32, 224.0.0.1/32"),
-    /224\.0\.0\.1|Invalid/,
+    "an interface address that the kernel refuses",
+    HUB_POLICY.replace("10.0.0.1/32", '10.0.0.1/32, "ff02::77/128"'),
+    /multicast|Invalid|assign/,
   ],
 ] as const)
-  rootTest(`a failed apply (${what}) leaves the running state as it was`, async (t) => {
+  serialRootTest(`a failed apply (${what}) leaves the running state as it was`, async (t) => {
     const gateway = await Gateway.build(t);
     await gateway.up();
     const addresses = await gateway.ip("hub", "-j address show dev ipsec0");
@@ -131,7 +133,7 @@ for (const [what, policy, message] of [
     t.is((await gateway.status("hub")).generation, 1);
   });
 
-rootTest("a first apply that fails leaves no interface and no process", async (t) => {
+serialRootTest("a first apply that fails leaves no interface and no process", async (t) => {
   const gateway = await Gateway.build(t);
   const { code, stderr } = await gateway.apply(
     "hub",
@@ -144,7 +146,7 @@ rootTest("a first apply that fails leaves no interface and no process", async (t
   t.deepEqual(await gateway.servers("hub"), []);
 });
 
-rootTest("unload takes away the interface and its process, and nothing else", async (t) => {
+serialRootTest("unload takes away the interface and its process, and nothing else", async (t) => {
   const gateway = await Gateway.build(t);
   const before = await gateway.ip("hub", "-j link show");
   await gateway.up();
@@ -157,7 +159,7 @@ rootTest("unload takes away the interface and its process, and nothing else", as
   t.deepEqual(JSON.parse(again.stdout), { removed: [] });
 });
 
-rootTest("after kill -9 of the service, apply sets the interface up again", async (t) => {
+serialRootTest("after kill -9 of the service, apply sets the interface up again", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   for (const pid of await gateway.servers("hub")) process.kill(pid, "SIGKILL");
@@ -172,7 +174,7 @@ rootTest("after kill -9 of the service, apply sets the interface up again", asyn
   t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
 });
 
-rootTest("a second run for an interface that is served is refused and changes nothing", async (t) => {
+serialRootTest("a second run for an interface that is served is refused and changes nothing", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   const { code, stderr } = await gateway.cli("hub", "run", gateway.write("second.yaml", HUB_POLICY));
@@ -181,32 +183,35 @@ rootTest("a second run for an interface that is served is refused and changes no
   t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
 });
 
-rootTest("the automatic MTU leaves room for the encapsulation: full packets pass unfragmented", async (t) => {
-  const gateway = await Gateway.build(t);
-  await gateway.up();
-  const [link] = JSON.parse(await gateway.ip("hub", "-j link show dev ipsec0")) as [{ mtu: number }];
-  t.is(link.mtu, 1438);
-  const size = `${link.mtu - 28}`;
-  const { stdout } = await gateway.exec(
-    "hub",
-    "ping",
-    "-qn",
-    "-c",
-    "2",
-    "-W",
-    "1",
-    "-M",
-    "do",
-    "-s",
-    size,
-    "-I",
-    "10.0.0.1",
-    "10.1.0.1",
-  );
-  t.regex(stdout, /2 received/);
-});
+serialRootTest(
+  "the automatic MTU leaves room for the encapsulation: full packets pass unfragmented",
+  async (t) => {
+    const gateway = await Gateway.build(t);
+    await gateway.up();
+    const [link] = JSON.parse(await gateway.ip("hub", "-j link show dev ipsec0")) as [{ mtu: number }];
+    t.is(link.mtu, 1438);
+    const size = `${link.mtu - 28}`;
+    const { stdout } = await gateway.exec(
+      "hub",
+      "ping",
+      "-qn",
+      "-c",
+      "2",
+      "-W",
+      "1",
+      "-M",
+      "do",
+      "-s",
+      size,
+      "-I",
+      "10.0.0.1",
+      "10.1.0.1",
+    );
+    t.regex(stdout, /2 received/);
+  },
+);
 
-rootTest("keys show in no status, answer or process list", async (t) => {
+serialRootTest("keys show in no status, answer or process list", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
   const key = (await gateway.exec("hub", "cat", gateway.write("x", "").replace(/x$/, "keys/out.key"))).stdout;
