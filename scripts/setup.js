@@ -78,7 +78,7 @@ function installModules() {
   const stamp = join(root, "node_modules", ".lock-installed");
   const lock = readFileSync(join(root, "package-lock.json"), "utf8");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
-  step("npm ci", "npm", ["ci", "--no-audit", "--no-fund"]);
+  step("npm ci", "npm", ["ci", "--loglevel=warn"]);
   writeFileSync(stamp, lock);
 }
 
