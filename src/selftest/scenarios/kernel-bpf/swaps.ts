@@ -12,7 +12,7 @@ export const manySwaps = scenario({
   name: "kernel-bpf-200-swaps-under-50000-packets",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 120_000,
+  limitMs: 220_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     const policies = [policyOf(kernelBpf, branches, { rules: RULES }), policyOf(kernelBpf, branches)];
@@ -24,7 +24,7 @@ export const manySwaps = scenario({
       const started = performance.now();
       const traffic = async () => {
         while (total.sent < ECHOES || swaps < SWAPS) {
-          const { sent, received } = await hub.ns.ping("10.1.0.1", { count: 2_500, args: ["-f"] });
+          const { sent, received } = await hub.ns.ping("10.1.0.1", { count: 1_000, args: ["-f"] });
           total.sent += sent;
           total.received += received;
         }
