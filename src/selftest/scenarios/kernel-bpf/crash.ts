@@ -25,7 +25,7 @@ export const killedApply = scenario({
   name: "kernel-bpf-apply-killed-at-random-points",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 150_000,
+  limitMs: 200_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     // Who gets 10.1.0.77 tells them apart: b by a rule, a by its subnets.
@@ -57,7 +57,6 @@ export const killedApply = scenario({
       await t.step("killed while it swaps: the old or the new generation serves", async () => {
         await hub.apply(policies[0]);
         await routeInto(hub);
-        const served = { old: 0, new: 0 };
         let last = 0;
         for (let kill = 0; kill < KILLS; kill++) {
           const next = 1 - last;
@@ -70,11 +69,12 @@ export const killedApply = scenario({
           const byA = (since["0x1000"] ?? 0) - (before["0x1000"] ?? 0);
           t.expect(`killed after ${after.toFixed(1)} ms: packets that left`, byA + byB, 1);
           const serving = byB === 1 ? 0 : 1;
-          served[serving === next ? "new" : "old"]++;
+          t.note(
+            `killed after ${after.toFixed(1)} ms: the ${serving === next ? "new" : "old"} generation serves`,
+          );
           last = serving;
           t.expect("ping", await hub.ns.ping("10.1.0.1", { count: 1 }), { sent: 1, received: 1 });
         }
-        t.note(`after the kill: ${served.old} times the old generation, ${served.new} times the new one`);
       });
       await t.step("the next apply leaves one generation", async () => {
         const { generation } = await hub.apply(policies[0]);

@@ -30,7 +30,10 @@ export const manySwaps = scenario({
         }
       };
       const swapping = async () => {
-        for (; swaps < SWAPS; swaps++) await hub.apply(policies[(swaps + 1) % 2] as string);
+        for (; swaps < SWAPS; swaps++) {
+          await hub.apply(policies[(swaps + 1) % 2] as string);
+          if (swaps % 25 === 24) t.note(`${swaps + 1} swaps, ${total.sent} echoes`);
+        }
       };
       await Promise.all([traffic(), swapping()]);
       t.note(`${swaps} swaps and ${total.sent} echoes in ${Math.round(performance.now() - started)} ms`);
