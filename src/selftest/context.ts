@@ -7,6 +7,7 @@ import { counterDelta } from "./counters.js";
 import type { KtapWriter } from "./ktap.js";
 import { Namespace } from "./namespace.js";
 import type { ScenarioContext, VethEnd } from "./scenario.js";
+import { Steering } from "./steering/steering.js";
 
 /** An expectation that was not met. */
 export class ExpectationError extends Error {
@@ -25,6 +26,7 @@ let serial = 0;
 export class Context implements ScenarioContext {
   private readonly namespaces = new Map<string, Namespace>();
   private readonly captures: Capture[] = [];
+  private readonly steerings = new Map<Namespace, Steering>();
   private readonly prefix = `xs${process.pid}-${serial++}-`;
   private readonly report: KtapWriter;
   private steps: KtapWriter | undefined;
@@ -60,6 +62,15 @@ export class Context implements ScenarioContext {
         "UP",
       );
     }
+  }
+
+  steer(namespace: Namespace): Steering {
+    let steering = this.steerings.get(namespace);
+    if (!steering) {
+      steering = new Steering(namespace);
+      this.steerings.set(namespace, steering);
+    }
+    return steering;
   }
 
   capture(namespace: Namespace, device: string): Capture {
@@ -140,6 +151,9 @@ export class Context implements ScenarioContext {
   async cleanUp(): Promise<void> {
     const failures: unknown[] = [];
     for (const capture of this.captures) capture.close();
+    for (const steering of this.steerings.values()) {
+      await steering.unload().catch((error) => failures.push(error));
+    }
     for (const namespace of this.namespaces.values()) {
       await namespace.remove().catch((error) => failures.push(error));
     }
