@@ -18,6 +18,9 @@ interface Feature {
   probe(): Promise<boolean>;
 }
 
+/** A folder with a libbpf.so.1 that is not the system's; a VM has it. */
+export const SECOND_LIBBPF = "/opt/libbpf";
+
 /** Runs `ip` command lines in a namespace of their own, and tells whether the kernel took them all. */
 async function ipWorks(...lines: string[]): Promise<boolean> {
   const handle = `xs${process.pid}-probe`;
@@ -97,6 +100,14 @@ const FEATURES = {
         ({ status }) => status === 0,
         () => false,
       ),
+  },
+  "second-libbpf": {
+    since: "4.15",
+    what: "two versions of libbpf",
+    config: [],
+    otherwise:
+      "needs a second version of libbpf, which a VM brings (--vm) where Debian's mirror can be reached",
+    probe: async () => existsSync(SECOND_LIBBPF),
   },
   "own-kernel": {
     since: "2.6",

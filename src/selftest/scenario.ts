@@ -10,7 +10,7 @@ export interface Scenario {
   /** ASCII drawing of the namespaces, devices and addresses. Shown when the scenario fails. */
   topology: string;
   needs?: readonly FeatureName[];
-  /** Default 30 000 ms. */
+  /** Default 60 000 ms. */
   limitMs?: number;
   run(t: ScenarioContext): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import type { Status } from "../../backends/backend.js";
+import type { Connection, Match, Policy, Prefix, Rule } from "../../config/policy.js";
 import type { Namespace } from "../namespace.js";
 import type { ScenarioContext } from "../scenario.js";
 import { connectEsp, type EspConnection } from "../xfrm.js";
@@ -72,4 +73,48 @@ export function packetsByConnection(status: Status) {
       { sent: sent.packets, received: received.packets, badSource: badSource.packets },
     ]),
   );
+}
+
+/** Where a policy that is made here rather than read says it comes from. */
+const LOCATION = { file: "scenario", line: 1, column: 1 };
+
+/** An IPv4 prefix of a policy. */
+export function prefix4(address: string, length = 32): Prefix {
+  const bytes = Buffer.from(address.split(".").map(Number));
+  return { family: 4, words: [bytes.readUInt32BE(0)], length };
+}
+
+/** A connection of a policy. */
+export function connection(name: string, ifId: number, subnets: readonly Prefix[]): Connection {
+  return { ...{ name, ifId, subnets }, link: null, rxMark: null, esp: null, location: LOCATION };
+}
+
+/** A rule of a policy; what `match` leaves out matches any. */
+export function ruleTo(connectionName: string, name: string, match: Partial<Match>): Rule {
+  const any: Match = {
+    src: [],
+    dst: [],
+    proto: null,
+    sport: [],
+    dport: [],
+    dscp: null,
+    mark: null,
+    iif: null,
+  };
+  const to = { kind: "connection", connection: connectionName } as const;
+  return { name, match: { ...any, ...match }, to, location: LOCATION };
+}
+
+/** A policy for the kernel-bpf backend: reading thousands of lines of YAML takes minutes under emulation. */
+export function largePolicy(
+  address: Prefix,
+  connections: readonly Connection[],
+  rules: readonly Rule[] = [],
+): Policy {
+  return {
+    version: 1,
+    backend: "kernel-bpf",
+    interface: { name: "ipsec0", mtu: "auto", addresses: [address] },
+    ...{ connections, rules, default: "drop" },
+  };
 }

@@ -2,7 +2,7 @@ import { UdpSender } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
 import { tcpExchanges } from "../traffic.js";
 import { connectEsp } from "../xfrm.js";
-import { BPF_NEEDS, hubPolicy } from "./bpf-hub.js";
+import { BPF_NEEDS, connection, largePolicy, prefix4, ruleTo } from "./bpf-hub.js";
 import { addUplink, addXfrm } from "./hub.js";
 
 const [HUB, PEER] = ["192.168.1.100", "192.168.1.200"];
@@ -63,15 +63,18 @@ export const fiveTuples = scenario({
         reqid: index,
       });
     }
-    const rules = FLOWS.map((flow) => {
-      const { protocol, sport, dport, connection } = flow;
-      const match = `{src: ${HUB}, dst: ${PEER}, proto: ${protocol}, sport: ${sport}, dport: ${dport}}`;
-      return `{name: ${name(flow)}, match: ${match}, to: c${connection}}`;
-    });
-    const connections = Object.fromEntries(
-      numbers.map((index) => [`c${index}`, `{if_id: ${index}, subnets: [${PEER}]}`]),
+    const port = (number: number) => [{ from: number, to: number }];
+    const addresses = { src: [prefix4(HUB)], dst: [prefix4(PEER)] };
+    const rules = FLOWS.map((flow) =>
+      ruleTo(`c${flow.connection}`, name(flow), {
+        ...addresses,
+        proto: PROTOCOLS[flow.protocol],
+        sport: port(flow.sport),
+        dport: port(flow.dport),
+      }),
     );
-    await t.steer(hub).apply(hubPolicy({ addresses: [`${HUB}/24`], connections, rules }));
+    const connections = numbers.map((index) => connection(`c${index}`, index, [prefix4(PEER)]));
+    await t.steer(hub).apply(largePolicy(prefix4(HUB, 24), connections, rules));
     const captures = numbers.map((index) => t.capture(peer, `ipsec${index}`));
     /** Flows seen in the peer's devices, as "flow connection", without what the peer sends itself. */
     const seen = () =>

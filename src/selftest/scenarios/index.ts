@@ -15,6 +15,7 @@ import { offloadWithoutHardware } from "./offload.js";
 import { plainTools } from "./plain-tools.js";
 import { pmtu } from "./pmtu.js";
 import { rekey } from "./rekey.js";
+import { twoLibbpfs } from "./two-libbpfs.js";
 
 /** The built-in scenarios, in the order they run. */
 export const scenarios: readonly Scenario[] = [
@@ -33,6 +34,7 @@ export const scenarios: readonly Scenario[] = [
   offloadWithoutHardware,
   moduleUnload,
   plainTools,
+  twoLibbpfs,
   fiveTuples,
   manyIfIds,
 ];

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { UdpSender } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
-import { BPF_NEEDS, hubPolicy } from "./bpf-hub.js";
+import { BPF_NEEDS, connection, largePolicy, prefix4 } from "./bpf-hub.js";
 import { addUplink } from "./hub.js";
 
 const COUNT = 10_000;
@@ -38,13 +38,10 @@ export const manyIfIds = scenario({
       );
     }
     await hub.ip(lines.join("\n"));
-    const connections = Object.fromEntries(
-      Array.from({ length: COUNT }, (_, index) => [
-        `c${index}`,
-        `{if_id: ${index + 1}, subnets: [${subnet(index)}/31]}`,
-      ]),
+    const connections = Array.from({ length: COUNT }, (_, index) =>
+      connection(`c${index}`, index + 1, [prefix4(subnet(index), 31)]),
     );
-    await t.steer(hub).apply(hubPolicy({ addresses: ["10.0.0.1/8"], connections }));
+    await t.steer(hub).apply(largePolicy(prefix4("10.0.0.1", 8), connections));
     const wire = t.capture(hub, "v01");
     const sender = new UdpSender(hub.path, "10.0.0.1");
     try {

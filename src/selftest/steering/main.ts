@@ -1,6 +1,6 @@
 import type { Backend } from "../../backends/backend.js";
 import { allBackends } from "../../backends/select.js";
-import { formatDiagnostic, parsePolicy } from "../../config/index.js";
+import { formatDiagnostic, type Policy, parsePolicy } from "../../config/index.js";
 import { withinNamespace } from "../netns.js";
 import type { SteeringReply, SteeringRequest } from "./messages.js";
 
@@ -8,8 +8,7 @@ import type { SteeringReply, SteeringRequest } from "./messages.js";
 
 async function answer(request: SteeringRequest): Promise<unknown> {
   if (request.operation === "apply") {
-    const { policy, diagnostics } = parsePolicy(request.policy, "steer.yaml");
-    if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
+    const policy = typeof request.policy === "string" ? parsed(request.policy) : request.policy;
     const backend = allBackends().find(({ name }) => name === policy.backend);
     if (backend === undefined) throw new Error("a scenario's policy has to name its backend");
     return await backend.apply(policy);
@@ -19,6 +18,12 @@ async function answer(request: SteeringRequest): Promise<unknown> {
     return await served(backend, request.operation, request.name);
   }
   return request.operation === "unload" ? false : null;
+}
+
+function parsed(text: string): Policy {
+  const { policy, diagnostics } = parsePolicy(text, "steer.yaml");
+  if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
+  return policy;
 }
 
 function served(backend: Backend, operation: "status" | "unload", name: string): Promise<unknown> {

@@ -27,6 +27,11 @@ export class SteeringProcess {
     return answer;
   }
 
+  /** Id of the process; undefined where none runs. */
+  get pid(): number | undefined {
+    return this.#child === null || hasEnded(this.#child) ? undefined : this.#child.pid;
+  }
+
   /** Ends the process; another request starts a new one. */
   async end(): Promise<void> {
     const child = this.#child;

@@ -1,4 +1,5 @@
 import type { Applied, Status } from "../../backends/backend.js";
+import type { Policy } from "../../config/policy.js";
 import type { Namespace } from "../namespace.js";
 import { SteeringProcess } from "./process.js";
 
@@ -23,10 +24,10 @@ export class Steering {
 
   /**
    * Makes a policy the running one.
-   * @param policy a steer.yaml, with its `backend`
+   * @param policy a steer.yaml, with its `backend`; or one that is parsed, which a large one is quicker as
    * @throws Error with the diagnostics, or with what could not be done
    */
-  async apply(policy: string): Promise<Applied> {
+  async apply(policy: string | Policy): Promise<Applied> {
     this.#applied = true;
     return (await this.#process.ask({ operation: "apply", netns: this.#netns, policy })) as Applied;
   }
