@@ -20,7 +20,7 @@ enum key_word {
 	KEY_WORDS = 16, /* a power of two, so that a masked index is in bounds */
 };
 
-enum { PROTO_UNKNOWN = 256, DSCP_SHIFT = 9 };
+enum key_proto { PROTO_UNKNOWN = 256, DSCP_SHIFT = 9 };
 
 /*
  * Fields that rules match by range sit in guarded lanes of one 64-bit word: with a spare bit above each lane,
@@ -68,7 +68,7 @@ struct rule_extra {
 };
 
 /* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
-enum { OWNER_BITS = 24, OWNER_SHARED = 0x800000 };
+enum owner { OWNER_BITS = 24, OWNER_SHARED = 0x800000 };
 
 struct prefix4 {
 	__u32 addr;
@@ -81,7 +81,7 @@ struct prefix6 {
 };
 
 /* What a rule does: verdict << 24 | connection. */
-enum { TARGET_VERDICT = 24 };
+enum target { TARGET_VERDICT = 24 };
 
 struct connection {
 	__u32 if_id;

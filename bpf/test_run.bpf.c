@@ -2,7 +2,27 @@
 /*
  * For tests and benchmarks by BPF_PROG_TEST_RUN: returns what the deciding half says, without touching the packet.
  */
+#include "tables.h"
 #include "xfrm_steer.h"
+
+/* BTF keeps only types that something uses; test/compiler/layout.test.ts reads these. */
+#define KEEP(type, name) type *keep_##name SEC(".bss.types")
+KEEP(enum key_word, key_word);
+KEEP(enum key_proto, key_proto);
+KEEP(enum lane, lane);
+KEEP(enum slot, slot);
+KEEP(enum owner, owner);
+KEEP(enum target, target);
+KEEP(enum tx_reason, tx_reason);
+KEEP(enum rx_reason, rx_reason);
+KEEP(enum xfrm_steer_verdict, verdict);
+KEEP(struct rule4, rule4);
+KEEP(struct rule6, rule6);
+KEEP(struct rule_extra, rule_extra);
+KEEP(struct prefix4, prefix4);
+KEEP(struct prefix6, prefix6);
+KEEP(struct connection, connection);
+KEEP(struct counter, counter);
 
 struct xfrm_steer_info decided; /* metadata of the last packet */
 

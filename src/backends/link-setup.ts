@@ -1,15 +1,10 @@
 import { formatPrefix } from "../config/address.js";
-import type { InterfaceConfig, Policy } from "../config/policy.js";
+import type { Policy } from "../config/policy.js";
+import { innerMtu } from "../esp/index.js";
 import { findIfindex } from "../sys/ifindex.js";
 import { IpError, ip, ipBatch, ipJson } from "../sys/ip.js";
 import { BackendError } from "./errors.js";
 
-/** Bytes that ESP in UDP adds to an inner packet: UDP, SPI, sequence number, IV, padding length, next header, ICV. */
-const ESP_IN_UDP = 8 + 8 + 8 + 2 + 16;
-const IPV4_HEADER = 20;
-const IPV6_HEADER = 40;
-/** ESP pads to 4 bytes (RFC 4303 section 2.4). */
-const ESP_ALIGN = 4;
 const ETHERNET_MTU = 1500;
 
 /** What the policy's interface setting comes to on this machine. */
@@ -28,12 +23,10 @@ function autoMtu(policy: Policy): number {
   const remotes = new Map(
     policy.connections.flatMap(({ esp, link }) => (esp ? [[esp.remote, link] as const] : [])),
   );
-  const mtus = [...remotes].map(([remote, link]) => {
-    const room = underlayMtu(remote, link) - (remote.includes(":") ? IPV6_HEADER : IPV4_HEADER) - ESP_IN_UDP;
-    // Inner packet, padding length and next header together fill whole words.
-    return Math.floor((room + 2) / ESP_ALIGN) * ESP_ALIGN - 2;
-  });
-  return Math.min(...mtus, ETHERNET_MTU - IPV4_HEADER - ESP_IN_UDP);
+  const mtus = [...remotes].map(([remote, link]) =>
+    innerMtu(underlayMtu(remote, link), remote.includes(":") ? 6 : 4),
+  );
+  return Math.min(...mtus, innerMtu(ETHERNET_MTU, 4));
 }
 
 function underlayMtu(remote: string, link: string | null): number {
@@ -95,5 +88,3 @@ export function ifindexOf(name: string): number {
     );
   return ifindex;
 }
-
-export type { InterfaceConfig };

@@ -21,12 +21,15 @@ const EXPECTED = new Set([
   "ArgumentError",
   "BackendError",
   "BpfError",
+  "ConnectionError",
   "ControlError",
+  "DemoError",
   "InvalidObjectError",
   "IpError",
   "SystemError",
   "TunError",
   "VerifierError",
+  "VmError",
 ]);
 
 /** Prints an error the way its kind wants it, and returns the exit code. */

@@ -70,11 +70,13 @@ export class TreeBuilder {
   #entries = 0;
   #depth = 0;
   #longestLeaf = 0;
-  // Results of #spread and #span, kept in fields to spare an object for each of millions of calls.
+  // Results of #spread, #span and #clipTo, kept in fields to spare an object for each of millions of calls.
   #expected = 0;
   #total = 0;
   #from = 0;
   #to = 0;
+  #low = 0;
+  #high = 0;
 
   constructor(dimensions: readonly Dimension[], slots: Table, leaves: LeafWriter, options: TreeOptions) {
     this.#dimensions = dimensions;
@@ -288,15 +290,17 @@ export class TreeBuilder {
     const size = 2 ** width;
     const histogram = this.#histogram;
     histogram.fill(0, 0, size + 1);
+    const add = (a: number, b: number) => {
+      histogram[a] = (histogram[a] as number) + 1;
+      histogram[b + 1] = (histogram[b + 1] as number) - 1;
+    };
+    this.#clipTo(field);
     const n = to - from;
     const step = n > 2 * SAMPLE ? Math.floor(n / SAMPLE) : 1;
     let sampled = 0;
     for (let i = from; i < to; i += step) {
       sampled++;
-      this.#eachSpan(rows[i] as number, field, shift, size - 1, (a, b) => {
-        histogram[a] = (histogram[a] as number) + 1;
-        histogram[b + 1] = (histogram[b + 1] as number) - 1;
-      });
+      this.#eachSpan(rows[i] as number, field, shift, size - 1, add);
     }
     let total = 0;
     let squares = 0;
@@ -321,6 +325,7 @@ export class TreeBuilder {
   ): Children {
     const size = 2 ** width;
     const at = new Int32Array(size + 1);
+    this.#clipTo(field);
     for (let i = from; i < to; i++)
       this.#eachSpan(rows[i] as number, field, shift, size - 1, (a, b) => {
         for (let c = a; c <= b; c++) at[c + 1] = (at[c + 1] as number) + 1;
@@ -371,16 +376,19 @@ export class TreeBuilder {
     }
   }
 
+  /** Sets the bounds that the region leaves to a range field, for the calls of #eachSpan that follow. */
+  #clipTo(field: number): void {
+    const { fixed, value } = this.#region;
+    const dimension = this.#dimensions[field] as Dimension;
+    if (dimension.kind !== "range") return;
+    [this.#low, this.#high] = regionBounds(dimension, fixed[field] as number, value[field] as number);
+  }
+
   /** The (cyclic) run of window values of a range, clipped to the region; false where nothing is left of it. */
   #span(row: number, field: number, shift: number, last: number): boolean {
     const dimension = this.#dimensions[field] as Dimension;
-    const [low, high] = regionBounds(
-      dimension,
-      this.#region.fixed[field] as number,
-      this.#region.value[field] as number,
-    );
-    const a = Math.max(dimension.a[row] as number, low) >>> 0;
-    const b = Math.min(dimension.b[row] as number, high) >>> 0;
+    const a = Math.max(dimension.a[row] as number, this.#low);
+    const b = Math.min(dimension.b[row] as number, this.#high);
     if (a > b) return false;
     const from = a >>> shift;
     const to = b >>> shift;

@@ -36,6 +36,14 @@ export class ConnectionError extends Error {
   }
 }
 
+/** Overwrites every key with zeros, in the caller's memory. */
+export function wipeKeys(connections: readonly ConnectionConfig[]): void {
+  for (const connection of connections) {
+    connection.out.key.fill(0);
+    connection.in.key.fill(0);
+  }
+}
+
 /** A connection with its addresses parsed. */
 export interface CheckedConnection extends ConnectionConfig {
   readonly localAddress: Address;
@@ -103,22 +111,26 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
  */
 export function checkConnections(connections: readonly ConnectionConfig[]): CheckedConnection[] {
   const ifIds = new Set<number>();
-  const inbound = new Map<string, number>();
+  const states = new Map<string, number>();
+  /** The SAD finds an SA by destination, SPI and protocol (RFC 4301 section 4.1). */
+  const claim = (ifId: number, direction: "in" | "out", spi: number, destination: Address): void => {
+    const key = `${direction} ${destination.text} ${spi}`;
+    const other = states.get(key);
+    if (other !== undefined) {
+      throw new ConnectionError(
+        ifId,
+        `the ${direction} SPI ${spi} to ${destination.text} is that of if_id ${other} too; give each SA its own`,
+      );
+    }
+    states.set(key, ifId);
+  };
   return connections.map((connection) => {
     const checked = checkOne(connection);
     const { ifId } = checked;
     if (ifIds.has(ifId)) throw new ConnectionError(ifId, "another connection has the same if_id");
     ifIds.add(ifId);
-    // The SAD finds an inbound SA by destination, SPI and protocol (RFC 4301 section 4.1).
-    const key = `${checked.localAddress.text} ${checked.in.spi}`;
-    const other = inbound.get(key);
-    if (other !== undefined) {
-      throw new ConnectionError(
-        ifId,
-        `in SPI ${checked.in.spi} is that of if_id ${other} on the same local address`,
-      );
-    }
-    inbound.set(key, ifId);
+    claim(ifId, "in", checked.in.spi, checked.localAddress);
+    claim(ifId, "out", checked.out.spi, checked.remoteAddress);
     return checked;
   });
 }

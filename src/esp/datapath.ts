@@ -1,6 +1,7 @@
 import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
 import type { AeadBackend } from "./aead.js";
-import { type CheckedConnection, type ConnectionConfig, checkConnections } from "./connection.js";
+import { type CheckedConnection, type ConnectionConfig, checkConnections, wipeKeys } from "./connection.js";
+import type { Policy } from "./database.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
 import { type SaPair, SaRegistry, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
@@ -76,10 +77,7 @@ export class Datapath {
       this.#inUse = sockets;
     } finally {
       this.#sockets.retain(this.#inUse);
-      for (const { out, in: inbound } of connections) {
-        out.key.fill(0);
-        inbound.key.fill(0);
-      }
+      wipeKeys(connections);
       this.#updating = false;
     }
   }
@@ -104,16 +102,13 @@ export class Datapath {
   }
 
   async #untilEnded(): Promise<void> {
-    try {
-      // A direction alone is of no use: when one ends, so does the other.
-      await Promise.race([this.#tx.ended, this.#rx.ended]);
-    } finally {
-      const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
-      this.#inUse = [];
-      this.#sockets.retain([]);
-      const failed = results.find((result) => result.status === "rejected");
-      if (failed !== undefined) throw failed.reason;
-    }
+    // A direction alone is of no use: when one ends, in whatever way, so does the other.
+    await Promise.race([this.#tx.ended, this.#rx.ended]).catch(() => {});
+    const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+    this.#inUse = [];
+    this.#sockets.retain([]);
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
@@ -133,8 +128,28 @@ export class Datapath {
       rx.push({ ...stateSpec(connection, "in", pair.in), replayWindow });
       tx.push({ ...stateSpec(connection, "out", pair.out), remotePort, link, fd: socket.fd });
     });
+    try {
+      await this.#handOver(policies, sockets, rx, tx);
+    } finally {
+      // What was handed over is detached, and wiped by the worker; this is for what was not.
+      for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
+    }
+    for (const pair of pairs) {
+      pair.in.installed = true;
+      pair.out.installed = true;
+    }
+    commit();
+    this.#pairs = new Map(connections.map(({ ifId }, index) => [ifId, pairs[index] as SaPair]));
+  }
+
+  async #handOver(
+    policies: readonly Policy[],
+    sockets: readonly SocketSpec[],
+    rx: readonly InboundSpec[],
+    tx: readonly OutboundSpec[],
+  ): Promise<void> {
     // Receive first: a peer may answer the first packet that we send.
-    const table = <S>(states: S[]) => ({ policies, states, sockets: [...new Set(sockets)] });
+    const table = <S>(states: readonly S[]) => ({ policies, states, sockets: [...new Set(sockets)] });
     await this.#rx.replace(table(rx) satisfies Table<InboundSpec>);
     try {
       await this.#tx.replace(table(tx) satisfies Table<OutboundSpec>);
@@ -143,12 +158,6 @@ export class Datapath {
       await this.stop();
       throw error;
     }
-    for (const pair of pairs) {
-      pair.in.installed = true;
-      pair.out.installed = true;
-    }
-    commit();
-    this.#pairs = new Map(connections.map(({ ifId }, index) => [ifId, pairs[index] as SaPair]));
   }
 }
 
@@ -162,15 +171,17 @@ export async function startDatapath({
   connections,
   crypto = "auto",
 }: DatapathOptions): Promise<Datapath> {
-  // A blocking read could not be interrupted, see worker-loop.ts.
-  const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
-  check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
-  const datapath = new Datapath(tunFd, crypto);
+  let datapath: Datapath | null = null;
   try {
+    // A blocking read could not be interrupted, see worker-loop.ts.
+    const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
+    check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
+    datapath = new Datapath(tunFd, crypto);
     await datapath.update(connections);
     return datapath;
   } catch (error) {
-    await datapath.stop().catch(() => {});
+    wipeKeys(connections);
+    await datapath?.stop().catch(() => {});
     throw error;
   }
 }

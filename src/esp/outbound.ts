@@ -41,8 +41,8 @@ export class Outbound<S extends OutboundState> {
   }
 
   /**
-   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into an ESP packet at `target`. MAX_TRAILER_SIZE
-   * bytes behind the frame are overwritten. A packet that cannot be sealed is counted and dropped.
+   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into an ESP packet at `target`. Up to 5
+   * bytes behind the frame are overwritten by padding and trailer. A packet that cannot be sealed is counted and dropped.
    * @returns size of the ESP packet, or 0 when dropped
    */
   process(frame: number, length: number, target: number): number {
@@ -54,6 +54,7 @@ export class Outbound<S extends OutboundState> {
     const state = this.table.get(view.getUint32(frame + framing.SHIM_IF_ID, true));
     if (state === undefined) return this.#drop(COUNTER.txCarrierErrors);
     if (state === null) {
+      // The kernel counts this twice as well: in xfrm_lookup_with_ifid and on the xfrm device.
       this.#counters.count(COUNTER.txCarrierErrors);
       return this.#drop(COUNTER.XfrmOutNoStates);
     }

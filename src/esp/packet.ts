@@ -15,8 +15,10 @@ export const AAD_SIZE = 8;
 export const TRAILER_SIZE = 2;
 /** RFC 4303 section 2.4: the trailer ends on a 4-byte boundary. */
 const ALIGNMENT = 4;
-/** Padding at its longest, with the trailer. */
-export const MAX_TRAILER_SIZE = TRAILER_SIZE + ALIGNMENT - 1;
+/** Outer headers in front of the ESP packet. */
+const IPV4_HEADER_SIZE = 20;
+const IPV6_HEADER_SIZE = 40;
+const UDP_HEADER_SIZE = 8;
 
 /** Assigned internet protocol numbers: what a next header says is inside. */
 export const IPPROTO_IPIP = 4;
@@ -39,6 +41,13 @@ export function writeTrailer(bytes: Uint8Array, end: number, length: number, nex
   return padding + TRAILER_SIZE;
 }
 
-/** @returns size of the ESP packet around a payload of `length` bytes */
-export const espSize = (length: number): number =>
-  ESP_PAYLOAD + length + paddingFor(length) + TRAILER_SIZE + ICV_SIZE;
+/**
+ * The largest inner packet that crosses an underlay unfragmented: what the steering interface's MTU should be.
+ * @param underlayMtu in bytes
+ * @param outerFamily address family of the tunnel's endpoints
+ */
+export function innerMtu(underlayMtu: number, outerFamily: 4 | 6): number {
+  const outer = (outerFamily === 4 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE) + UDP_HEADER_SIZE;
+  const text = underlayMtu - outer - ESP_PAYLOAD - ICV_SIZE;
+  return text - (text % ALIGNMENT) - TRAILER_SIZE;
+}

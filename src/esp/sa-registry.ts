@@ -45,7 +45,10 @@ export class SaRegistry {
       out: find(connection, "out"),
       in: find(connection, "in"),
     }));
-    return { pairs, commit: () => void (this.#known = next) };
+    const commit = (): void => {
+      this.#known = next;
+    };
+    return { pairs, commit };
   }
 
   #identity(connection: CheckedConnection, direction: string, { spi, key }: SaKeys): string {

@@ -79,8 +79,8 @@ function serve(tunFd: number): void {
     }
     if (length === 0) throw new Error("reading from the TUN device: it is closed");
     const size = outbound.process(FRAME, length, ESP);
-    if (size !== 0 && outbound.state !== null)
-      send(outbound.state, size, outbound.link || outbound.state.link);
+    const { state, link } = outbound;
+    if (size !== 0 && state !== null) send(state, size, link || state.link);
   }
 }
 

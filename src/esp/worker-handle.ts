@@ -4,6 +4,11 @@ import type { AeadBackend } from "./aead.js";
 import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
 import { Counters } from "./statistics.js";
 
+/** A worker of the data path failed, or could not do what it was asked. */
+export class WorkerError extends Error {
+  override readonly name = "WorkerError";
+}
+
 interface Waiting {
   resolve(): void;
   reject(error: Error): void;
@@ -39,10 +44,14 @@ export class WorkerHandle<S extends StateSpec> {
     this.#mailbox.on("message", (answer: Answer) => this.#settle(answer));
     const worker = new Worker(module, { name, workerData: setup, transferList: [channel.port2] });
     this.ended = new Promise((resolve, reject) => {
-      worker.on("error", reject);
+      let failure: WorkerError | null = null;
+      worker.on("error", (cause) => {
+        failure = new WorkerError(`${name}: ${cause.message}`, { cause });
+      });
       worker.on("exit", () => {
-        this.#end();
-        resolve();
+        this.#end(failure ?? this.#hasEnded());
+        if (failure === null) resolve();
+        else reject(failure);
       });
     });
     // Whoever cares awaits `ended`; nobody doing so is no reason to end the process.
@@ -52,7 +61,7 @@ export class WorkerHandle<S extends StateSpec> {
 
   /** Hands over a table; its keys are transferred, so they are gone from this thread. Resolves when it is in force. */
   replace(table: Table<S>): Promise<void> {
-    if (!this.#running) return Promise.reject(new Error(`the worker ${this.#name} has ended`));
+    if (!this.#running) return Promise.reject(this.#hasEnded());
     const keys = table.states.flatMap(({ keymat }) => (keymat === null ? [] : [keymat.buffer]));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
@@ -79,13 +88,17 @@ export class WorkerHandle<S extends StateSpec> {
   #settle(answer: Answer): void {
     const waiting = this.#waiting.shift();
     if (answer === null) waiting?.resolve();
-    else waiting?.reject(new Error(`${this.#name}: ${answer}`));
+    else waiting?.reject(new WorkerError(`${this.#name}: ${answer}`));
   }
 
-  #end(): void {
+  #hasEnded(): WorkerError {
+    return new WorkerError(`${this.#name}: the data path has ended; start another`);
+  }
+
+  #end(reason: WorkerError): void {
     this.#running = false;
     process.off("exit", this.#onProcessExit);
-    for (const { reject } of this.#waiting.splice(0)) reject(new Error(`the worker ${this.#name} has ended`));
+    for (const { reject } of this.#waiting.splice(0)) reject(reason);
     this.#mailbox.close();
     this.#wake.close();
   }

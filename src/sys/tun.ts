@@ -33,6 +33,7 @@ export interface Tun {
   /** Non-blocking. The device lives until this is closed. */
   readonly fd: number;
   readonly name: string;
+  /** Closes the descriptor, with which the device goes. */
   close(): void;
 }
 
@@ -61,7 +62,9 @@ export function openTun(name: string, options: TunOptions = { checksumOffload: t
     close(fd);
     throw error;
   }
-  return { fd, name, close: () => void close(fd) };
+  // The kernel writes the name back: it may have numbered "ipsec%d".
+  const given = new TextDecoder().decode(ifreq.bytes.subarray(0, ifreq.bytes.indexOf(0)));
+  return { fd, name: given, close: () => void close(fd) };
 }
 
 function openFailure(number: number): TunError {

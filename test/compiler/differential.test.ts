@@ -1,4 +1,3 @@
-import test from "ava";
 import type { BpfObject } from "libbpf-ts";
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { readCounters } from "../../src/backends/counters.js";
@@ -11,6 +10,7 @@ import { bpfObjectPath } from "../../src/sys/paths.js";
 import { Random } from "../support/random.js";
 import { randomPacket } from "../support/random-packet.js";
 import { randomPolicy } from "../support/random-policy.js";
+import { rootTest } from "../support/root-test.js";
 
 /** XFRM_STEER_FUZZ_SEED and XFRM_STEER_FUZZ_PACKETS replay or lengthen a run. */
 const SEED = Number(process.env.XFRM_STEER_FUZZ_SEED ?? Date.now() % 2 ** 32);
@@ -24,8 +24,6 @@ const DEVICES = { ifindexOf: (name: string) => (name === "lo" ? LOOPBACK : 4711)
 
 /** Offsets in struct __sk_buff (linux/bpf.h). */
 const SKB = { size: 192, mark: 8, ingressIfindex: 36, cb: 48 } as const;
-
-const rootTest = process.geteuid?.() === 0 ? test : test.skip;
 
 /** Runs one program over one packet, as on a device with Ethernet headers. */
 function run(object: BpfObject, program: string, packet: Uint8Array, { mark, iif, ifId = 0 }: Metadata) {

@@ -1,8 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, renameSync, rmSync } from "node:fs";
-import { LinkError, linkObjects } from "libbpf-ts";
-
-const ENOENT = 2;
+import { renameSync, rmSync } from "node:fs";
+import { linkObjects } from "libbpf-ts";
 
 /**
  * Links BPF objects into one by libbpf's static linker. Functions called across objects stay functions of their
@@ -11,8 +9,6 @@ const ENOENT = 2;
  * @throws LinkError with the object at fault; the output is left as it was
  */
 export function link(objects: readonly string[], output: string): string {
-  const missing = objects.find((object) => !existsSync(object));
-  if (missing !== undefined) throw new LinkError(`link ${missing}`, missing, ENOENT, "there is no such file");
   const temporary = `${output}.${randomUUID()}`;
   try {
     linkObjects(objects, temporary);

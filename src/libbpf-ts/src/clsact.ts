@@ -115,9 +115,9 @@ export class ClsactFilter implements TcLink {
 }
 
 /**
- * Attaches a tc program as a cls_bpf filter, creating the clsact qdisc where the device has none. A filter
- * already there under the same priority and handle is replaced in one step.
- * @throws MissingFeatureError without CONFIG_NET_SCH_INGRESS or CONFIG_NET_CLS_BPF
+ * Attaches a tc program as a cls_bpf filter, creating the clsact qdisc where the device has none.
+ * @throws MissingFeatureError without CONFIG_NET_SCH_INGRESS or CONFIG_NET_CLS_BPF; BpfError EEXIST where a filter
+ * has that priority and handle already
  */
 export function attachClsact(options: ClsactOptions): ClsactFilter {
   const { program, ifindex, direction, priority = 1, handle = 1 } = options;
@@ -125,7 +125,7 @@ export function attachClsact(options: ClsactOptions): ClsactFilter {
   const created = run(() => native().tcHookCreate(hookOf(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS)));
   if (created.errno > 0 && created.errno !== EEXIST)
     throw explain(op, created, "clsact qdisc (CONFIG_NET_SCH_INGRESS)");
-  const opts = optsOf({ priority, handle }, { prog_fd: program.fd, flags: BPF_TC_F_REPLACE });
+  const opts = optsOf({ priority, handle }, { prog_fd: program.fd });
   const attached = run(() => native().tcAttach(hookOf(ifindex, pointOf(direction)), opts));
   if (attached.errno > 0) throw explain(op, attached, "cls_bpf classifier (CONFIG_NET_CLS_BPF)");
   return new ClsactFilter({ ifindex, direction, priority, handle }, false);
@@ -135,6 +135,10 @@ function explain(op: string, { errno, log }: { errno: number; log: string }, fea
   // The kernel answers ENOENT to an unknown qdisc or classifier kind (net/sched/sch_api.c, cls_api.c).
   if (errno === ENOENT) return new MissingFeatureError(op, feature, undefined, { errno, log });
   if (errno === ENODEV) return failure(op, errno, { log, hint: "no such device in this network namespace" });
+  if (errno === EEXIST) {
+    const hint = "a filter has that priority and handle: choose another, or findClsact() and update() it";
+    return failure(op, errno, { log, hint });
+  }
   return failure(op, errno, { log });
 }
 

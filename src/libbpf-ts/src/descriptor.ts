@@ -1,5 +1,5 @@
-import { closeSync } from "node:fs";
 import { ClosedError } from "./errors.js";
+import { closeFd } from "./libc.js";
 
 /** Where a map, program or link gets its file descriptor from. */
 export interface FdSource {
@@ -27,6 +27,6 @@ export class OwnedFd implements FdSource {
     if (this.#fd < 0) return;
     const fd = this.#fd;
     this.#fd = -1;
-    closeSync(fd);
+    closeFd(fd);
   }
 }

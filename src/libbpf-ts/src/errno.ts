@@ -1,4 +1,4 @@
-import { getSystemErrorName } from "node:util";
+import { constants } from "node:os";
 
 /** Codes that libbpf (enum libbpf_errno, bpf/libbpf.h) and the kernel (linux/errno.h) use beside errno(3). */
 const PRIVATE_CODES: Readonly<Record<number, string>> = {
@@ -21,7 +21,7 @@ const PRIVATE_CODES: Readonly<Record<number, string>> = {
 
 export const EPERM = 1;
 export const ENOENT = 2;
-export const EAGAIN = 11;
+export const EINTR = 4;
 export const EACCES = 13;
 export const EEXIST = 17;
 export const ENODEV = 19;
@@ -30,8 +30,9 @@ export const ENOSPC = 28;
 export const EOPNOTSUPP = 95;
 export const ENOTSUPP = 524;
 
+const NAMES = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+
 /** Symbolic name of a positive errno: "EINVAL", or "errno 1234" where nobody has named it. */
 export function errnoName(errno: number): string {
-  const name = PRIVATE_CODES[errno] ?? getSystemErrorName(-errno);
-  return name.startsWith("Unknown") ? `errno ${errno}` : name;
+  return PRIVATE_CODES[errno] ?? NAMES.get(errno) ?? `errno ${errno}`;
 }

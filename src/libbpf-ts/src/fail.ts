@@ -1,5 +1,6 @@
 import { EPERM, errnoName } from "./errno.js";
 import { BpfError, MissingRightsError } from "./errors.js";
+import { withLibbpfLog } from "./libbpf-log.js";
 import { native } from "./native.js";
 
 /** Text of an errno, libbpf's own codes included. */
@@ -20,4 +21,10 @@ export function failure(op: string, errno: number, more: { hint?: string; log?: 
 export function check(code: number, op: string, hint?: string): number {
   if (code < 0) throw failure(op, -code, hint === undefined ? {} : { hint });
   return code;
+}
+
+/** check() for a call that libbpf may comment on; its words become the error's log. */
+export function checkLogged(work: () => number, op: string, hint?: string): void {
+  const { result, log } = withLibbpfLog(work);
+  if (result < 0) throw failure(op, -result, hint === undefined ? { log } : { hint, log });
 }

@@ -12,6 +12,7 @@ export type GlobalValue = Scalar | ArrayBufferView;
 export interface GlobalsOwner {
   /** @throws ClosedError */
   readonly btf: Btf | undefined;
+  /** @throws ClosedError */
   isLoaded(): boolean;
   /** Where a section's variables lie now. @throws ClosedError */
   memory(section: string): Memory | undefined;

@@ -1,6 +1,7 @@
 import koffi from "koffi";
 import { free, vasprintf } from "./libc.js";
 import { native, type Pointer, printProto } from "./native.js";
+import { withProcessLock } from "./process-lock.js";
 
 /** enum libbpf_print_level: 0 warn, 1 info, 2 debug. */
 const LIBBPF_DEBUG = 2;
@@ -25,20 +26,31 @@ function print(level: number, format: Pointer, args: Pointer): number {
 
 /**
  * Runs `work` while libbpf's messages are collected in place of being printed on stderr.
- * libbpf has one print function per process: the callback is installed for the time of the call only, so that
- * a worker thread that ends cannot leave a dead one behind.
+ *
+ * libbpf has one print function per process, and a JavaScript callback may be called by its own thread only. So
+ * every call that may print goes through here: one thread at a time, with its own callback installed for as long.
  */
 export function withLibbpfLog<T>(work: () => T): { result: T; log: string } {
+  const lines: string[] = [];
+  const collect = (): { result: T; log: string } => {
+    const outer = sink;
+    sink = lines;
+    try {
+      return { result: work(), log: lines.join("") };
+    } finally {
+      sink = outer;
+    }
+  };
+  if (sink !== undefined) return collect();
   const lib = native();
   callback ??= koffi.register(print, koffi.pointer(printProto));
-  const lines: string[] = [];
-  const outer = sink;
-  sink = lines;
-  lib.setPrint(callback);
-  try {
-    return { result: work(), log: lines.join("") };
-  } finally {
-    sink = outer;
-    if (outer === undefined) lib.setPrint(null);
-  }
+  const own = callback;
+  return withProcessLock(() => {
+    lib.setPrint(own);
+    try {
+      return collect();
+    } finally {
+      lib.setPrint(null);
+    }
+  });
 }

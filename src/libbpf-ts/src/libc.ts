@@ -17,6 +17,11 @@ export const mount = bind<
   "int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)",
 );
 
+export const flock = bind<(fd: number, operation: number) => number>("int flock(int fd, int operation)");
+
+/** close(2). Node's own closeSync warns in a worker thread about a descriptor that Node did not open. */
+export const closeFd = bind<(fd: number) => number>("int close(int fd)");
+
 /** errno of the failed libc or libbpf call just made; means nothing after a successful one. */
 export const lastErrno = (): number => koffi.errno();
 

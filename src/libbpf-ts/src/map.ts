@@ -182,7 +182,7 @@ export class BpfMap implements Disposable {
 
   /**
    * All keys. A hash map that loses the current key while it is read starts again from its first one, so the
-   * walk ends with an error after maxEntries keys; entries() in batches does not have the problem.
+   * walk ends with an error after maxEntries keys; lookupBatches() does not have the problem.
    */
   *keys(): Generator<Buffer> {
     let key = this.getNextKey();

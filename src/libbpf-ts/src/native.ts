@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import koffi, { type TypeObject } from "koffi";
 import { MissingLibraryError } from "./errors.js";
 
@@ -73,7 +74,15 @@ export const optsSize = {
   linkCreate: koffi.sizeof(linkCreateOpts),
 };
 
-export const printProto = koffi.proto("int", ["int", "void *", "void *"]);
+/**
+ * libbpf_print_fn_t. Named, because koffi 3.3 can number an anonymous prototype like an anonymous struct and then
+ * takes the one's pointers for the other's; named uniquely, because a second copy of this package may be loaded.
+ */
+export const printProto = koffi.proto(`libbpf_print_fn_${randomBytes(8).toString("hex")}`, "int", [
+  "int",
+  "void *",
+  "void *",
+]);
 
 const LIBRARY = "libbpf.so.1";
 

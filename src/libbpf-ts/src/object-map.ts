@@ -1,6 +1,6 @@
 import type { FdSource } from "./descriptor.js";
 import { StateError } from "./errors.js";
-import { check } from "./fail.js";
+import { checkLogged } from "./fail.js";
 import { BpfMap } from "./map.js";
 import type { MapShape } from "./map-shape.js";
 import { native, type Pointer } from "./native.js";
@@ -68,8 +68,8 @@ export class ObjectMap extends BpfMap {
 
   /** Sets the value's size in bytes, before load(). */
   setValueSize(bytes: number): void {
-    check(
-      native().mapSetValueSize(this.#handle(), bytes),
+    checkLogged(
+      () => native().mapSetValueSize(this.#handle(), bytes),
       `set the value size of map ${this.#name}`,
       BEFORE_LOAD,
     );
@@ -77,8 +77,8 @@ export class ObjectMap extends BpfMap {
 
   /** Sets the number of entries, before load(). */
   setMaxEntries(entries: number): void {
-    check(
-      native().mapSetMaxEntries(this.#handle(), entries),
+    checkLogged(
+      () => native().mapSetMaxEntries(this.#handle(), entries),
       `set the entries of map ${this.#name}`,
       BEFORE_LOAD,
     );
@@ -86,8 +86,8 @@ export class ObjectMap extends BpfMap {
 
   /** Gives a map-in-map the shape of its inner maps, before load(). */
   setInnerMap(inner: BpfMap): void {
-    check(
-      native().mapSetInnerFd(this.#handle(), inner.fd),
+    checkLogged(
+      () => native().mapSetInnerFd(this.#handle(), inner.fd),
       `set the inner map of map ${this.#name}`,
       BEFORE_LOAD,
     );
@@ -98,12 +98,16 @@ export class ObjectMap extends BpfMap {
    * be closed afterwards. Type, sizes and flags have to be the same.
    */
   reuse(existing: BpfMap): void {
-    check(native().mapReuseFd(this.#handle(), existing.fd), `reuse a map as ${this.#name}`, BEFORE_LOAD);
+    checkLogged(
+      () => native().mapReuseFd(this.#handle(), existing.fd),
+      `reuse a map as ${this.#name}`,
+      BEFORE_LOAD,
+    );
   }
 
   /** Makes load() take the map pinned at `path`, or create it and pin it there. */
   setPinPath(path: string): void {
-    check(native().mapSetPinPath(this.#handle(), path), `set the pin path of map ${this.#name}`);
+    checkLogged(() => native().mapSetPinPath(this.#handle(), path), `set the pin path of map ${this.#name}`);
   }
 }
 

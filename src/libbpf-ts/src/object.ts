@@ -61,7 +61,10 @@ export class BpfObject implements Disposable {
     );
     const owner = {
       btf: this.btf,
-      isLoaded: () => this.loaded,
+      isLoaded: () => {
+        this.#open("use globals");
+        return this.loaded;
+      },
       memory: (section: string) => this.#memoryOf(section),
     };
     this.rodata = new Globals(owner, ".rodata");
@@ -149,7 +152,7 @@ export class BpfObject implements Disposable {
     const handle = this.#handle;
     this.#handle = null;
     this.#memory.unmap();
-    native().objectClose(handle);
+    withLibbpfLog(() => native().objectClose(handle));
   }
 
   [Symbol.dispose](): void {

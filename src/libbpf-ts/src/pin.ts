@@ -2,6 +2,7 @@ import { rmSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { BPF_FS_MAGIC } from "./bpffs.js";
 import { EEXIST, ENOENT } from "./errno.js";
+import { ArgumentError } from "./errors.js";
 import { failure } from "./fail.js";
 import { native } from "./native.js";
 
@@ -19,11 +20,11 @@ export function pinFd(fd: number, path: string, what: string): void {
   if (code >= 0) return;
   const op = `pin ${what} at ${path}`;
   if (-code === EEXIST) throw failure(op, -code, { hint: "unpin what is there first" });
-  throw failure(
-    op,
-    -code,
-    onBpffs(path) ? {} : { hint: "the folder must be on bpffs; ensureBpffs() mounts it" },
-  );
+  // The kernel answers EPERM to a path on another file system (kernel/bpf/inode.c, bpf_obj_do_pin).
+  if (!onBpffs(path)) {
+    throw new ArgumentError(op, "the folder is not on bpffs", "ensureBpffs() mounts one");
+  }
+  throw failure(op, -code);
 }
 
 /** Removes a pin. No error where there is none. */

@@ -2,7 +2,10 @@ import type { BpfProgram } from "./program.js";
 
 export type TcDirection = "ingress" | "egress";
 
-/** A tc program attached to a network device, whichever mechanism holds it. */
+/**
+ * A tc program attached to a network device, whichever mechanism holds it. With clsact every method talks to the
+ * network namespace of the calling thread, which has to be the device's; a tcx link is tied to none.
+ */
 export interface TcLink extends Disposable {
   readonly kind: "tcx" | "clsact";
   readonly ifindex: number;

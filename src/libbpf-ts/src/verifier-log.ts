@@ -41,6 +41,8 @@ const INSTRUCTION = /^\d+: \([0-9a-f]{2}\)/;
 /** From Linux 7.3 on the log closes with a report whose line of this name says what is wrong. */
 const REASON = /^\s*Reason:/;
 const REASON_LINES = 3;
+/** What the verifier says after the instruction takes one line, or two with a register's range. */
+const VERDICT_LINES = 3;
 
 function lines(log: string): string[] {
   return log
@@ -49,7 +51,7 @@ function lines(log: string): string[] {
     .filter((line) => line !== "");
 }
 
-/** The last line that is no statistics, with the instruction that it is about. */
+/** The lines after the last instruction, with that instruction; statistics left out. */
 function tellingLines(log: string): { lines: string[]; omitted: number } {
   const all = lines(log);
   const kept = all.filter((line) => !STATISTICS.test(line));
@@ -58,10 +60,10 @@ function tellingLines(log: string): { lines: string[]; omitted: number } {
     const shown = kept.slice(report, report + REASON_LINES).map((line) => line.trim());
     return { lines: shown, omitted: all.length - shown.length };
   }
-  const last = kept.at(-1);
-  if (last === undefined) return { lines: ["it gave no log"], omitted: 0 };
-  const instruction = kept.slice(0, -1).findLast((line) => INSTRUCTION.test(line));
-  const shown = instruction === undefined ? [last] : [instruction, last];
+  if (kept.length === 0) return { lines: ["it gave no log"], omitted: 0 };
+  const instruction = kept.findLastIndex((line) => INSTRUCTION.test(line));
+  const verdict = kept.slice(instruction + 1).slice(-VERDICT_LINES);
+  const shown = [...kept.slice(instruction, instruction + 1), ...verdict].map((line) => line.trim());
   return { lines: shown, omitted: all.length - shown.length };
 }
 
@@ -75,7 +77,7 @@ function sourceLine(log: string): SourceLine | undefined {
 
 /** Common causes (kernel/bpf/verifier.c), each by the words of its message. */
 const HINTS: readonly [RegExp, string][] = [
-  [/invalid access to packet/, "compare the pointer with data_end before this access"],
+  [/invalid access to packet|outside of the packet/, "compare the pointer with data_end before this access"],
   [
     /map_value_or_null|invalid mem access '\w*_or_null'/,
     "check the lookup's result for NULL before using it",

@@ -1,0 +1,166 @@
+/**
+ * Two namespaces with an xfrm-steer each, for tests of the userspace backend:
+ *
+ *      hub                          site
+ *   10.0.0.1  fd00::1            10.1.0.1  fd00:1::1
+ *     [ ipsec0 ]                   [ ipsec0 ]
+ *      192.0.2.1 --- wan --- wan --- 192.0.2.2
+ */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import type { Status } from "../../src/backends/backend.js";
+import { execute, type Ran, xfrmSteer } from "../support/cli.js";
+
+export const ESP = {
+  hub: "{local: 192.0.2.1, remote: 192.0.2.2, suite: aes128-gcm, out: {spi: 0x1001, key: file:keys/out.key}, in: {spi: 0x1002, key: file:keys/in.key}}",
+  site: "{local: 192.0.2.2, remote: 192.0.2.1, suite: aes128-gcm, out: {spi: 0x1002, key: file:keys/in.key}, in: {spi: 0x1001, key: file:keys/out.key}}",
+} as const;
+
+export const HUB_POLICY = `version: 1
+interface: {name: ipsec0, addresses: [10.0.0.1/32, "fd00::1/128"]}
+connections:
+  site: {if_id: 101, subnets: [10.1.0.0/16, "fd00:1::/48"], esp: ${ESP.hub}}
+`;
+
+export const SITE_POLICY = `version: 1
+interface: {name: ipsec0, addresses: [10.1.0.1/32, "fd00:1::1/128"]}
+connections:
+  hub: {if_id: 7, subnets: [10.0.0.0/16, "fd00::/64"], esp: ${ESP.site}}
+`;
+
+type Node = "hub" | "site";
+
+export class Gateway {
+  readonly #netns: Readonly<Record<Node, string>>;
+  readonly #folder: string;
+
+  private constructor(netns: Readonly<Record<Node, string>>, folder: string) {
+    this.#netns = netns;
+    this.#folder = folder;
+  }
+
+  /** Builds the namespaces; the test's teardown takes everything away. Nothing is applied yet. */
+  static async build(t: ExecutionContext): Promise<Gateway> {
+    const id = randomBytes(3).toString("hex");
+    const netns = { hub: `xst-${id}-hub`, site: `xst-${id}-site` };
+    const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-test-"));
+    const gateway = new Gateway(netns, folder);
+    t.teardown(async () => {
+      for (const node of ["hub", "site"] as const) {
+        await gateway.cli(node, "unload").catch(() => {});
+        await execute("ip", ["netns", "delete", netns[node]]);
+      }
+      rmSync(folder, { recursive: true, force: true });
+    });
+    mkdirSync(join(folder, "keys"));
+    for (const name of ["out", "in"])
+      writeFileSync(join(folder, "keys", `${name}.key`), randomBytes(20).toString("hex"), { mode: 0o600 });
+    for (const node of ["hub", "site"] as const) await must("ip", "netns", "add", netns[node]);
+    await must(
+      "ip",
+      "-n",
+      netns.hub,
+      "link",
+      "add",
+      "wan",
+      "type",
+      "veth",
+      "peer",
+      "name",
+      "wan",
+      "netns",
+      netns.site,
+    );
+    for (const [node, address] of [
+      ["hub", "192.0.2.1/24"],
+      ["site", "192.0.2.2/24"],
+    ] as const) {
+      await gateway.ip(node, "address add", address, "dev wan");
+      await gateway.ip(node, "link set wan up");
+      await gateway.ip(node, "link set lo up");
+    }
+    return gateway;
+  }
+
+  /** Applies both policies and routes each side's addresses into its interface. */
+  async up(hub = HUB_POLICY, site = SITE_POLICY): Promise<void> {
+    for (const [node, policy] of [
+      ["hub", hub],
+      ["site", site],
+    ] as const) {
+      const { code, stderr } = await this.apply(node, policy);
+      if (code !== 0) throw new Error(`apply on ${node}: ${stderr}`);
+    }
+    for (const destination of ["10.1.0.0/16", "fd00:1::/48"])
+      await this.ip("hub", "route add", destination, "dev ipsec0");
+    for (const destination of ["10.0.0.0/16", "fd00::/64"])
+      await this.ip("site", "route add", destination, "dev ipsec0");
+  }
+
+  /** Writes a policy beside the keys and applies it. */
+  async apply(node: Node, policy: string, ...options: string[]): Promise<Ran> {
+    return await this.cli(node, "apply", this.write(`${node}.yaml`, policy), ...options);
+  }
+
+  write(name: string, text: string): string {
+    const path = join(this.#folder, name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  cli(node: Node, ...args: string[]): Promise<Ran> {
+    return xfrmSteer("--netns", this.#netns[node], ...args);
+  }
+
+  async status(node: Node): Promise<Status> {
+    const { code, stdout, stderr } = await this.cli(node, "status", "ipsec0", "--json");
+    if (code !== 0) throw new Error(`status on ${node}: ${stderr}`);
+    return (JSON.parse(stdout) as [Status])[0];
+  }
+
+  /** `ip` with words that may hold several arguments. */
+  async ip(node: Node, ...words: string[]): Promise<string> {
+    return await must("ip", "-n", this.#netns[node], ...words.flatMap((word) => word.split(" ")));
+  }
+
+  /** Runs a program in a namespace. */
+  exec(node: Node, program: string, ...args: string[]): Promise<Ran> {
+    return execute("ip", ["netns", "exec", this.#netns[node], program, ...args]);
+  }
+
+  /** Echo replies from the hub's view. */
+  async ping(to: string, from: string, count = 3): Promise<number> {
+    const { stdout, stderr } = await this.exec(
+      "hub",
+      "ping",
+      "-qn",
+      "-c",
+      `${count}`,
+      "-i",
+      "0.02",
+      "-W",
+      "1",
+      "-I",
+      from,
+      to,
+    );
+    const received = /(\d+) received/.exec(stdout)?.[1];
+    if (received === undefined) throw new Error(`ping: ${stdout}${stderr}`);
+    return Number(received);
+  }
+
+  /** Ids of the processes that serve this namespace's interface. */
+  async servers(node: Node): Promise<number[]> {
+    const pids = (await must("ip", "netns", "pids", this.#netns[node])).split("\n").filter(Boolean);
+    return pids.map(Number);
+  }
+}
+
+async function must(program: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await execute(program, args);
+  if (code !== 0) throw new Error(`${program} ${args.join(" ")}: ${stderr}`);
+  return stdout;
+}

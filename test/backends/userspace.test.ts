@@ -1,0 +1,230 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { serialRootTest } from "../support/root-test.js";
+import { ESP, Gateway, HUB_POLICY } from "./gateway.js";
+
+serialRootTest("IPv4 and IPv6 pass in both directions, and are counted under their connection", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+  t.is(await gateway.ping("fd00:1::1", "fd00::1"), 3);
+  const { connections, default: byDefault, backend } = await gateway.status("hub");
+  t.is(backend, "userspace");
+  const [site] = connections;
+  t.is(site?.sent.packets, 6);
+  t.is(site?.received.packets, 6);
+  t.is(site?.sa?.encrypted.packets, 6);
+  t.is(site?.sa?.decrypted.packets, 6);
+  t.is(byDefault.matched.packets, 0);
+});
+
+serialRootTest("what neither a rule nor a subnet decides is dropped and counted", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  await gateway.ip("hub", "route add 203.0.113.0/24 dev ipsec0");
+  await gateway.exec("hub", "bash", "-c", "for i in 1 2 3; do echo lost > /dev/udp/203.0.113.1/9; done");
+  const status = await gateway.status("hub");
+  t.is(status.default.matched.packets, 3);
+  t.is(status.connections[0]?.sa?.encrypted.packets, 0);
+});
+
+serialRootTest(
+  "a packet whose if_id has no SA is dropped and counted as by the kernel's xfrm interface",
+  async (t) => {
+    const gateway = await Gateway.build(t);
+    await gateway.up(`${HUB_POLICY}  keyless: {if_id: 102, subnets: [203.0.113.0/24]}\n`);
+    await gateway.ip("hub", "route add 203.0.113.0/24 dev ipsec0");
+    t.is(await gateway.ping("203.0.113.1", "10.0.0.1"), 0);
+    const { drops, connections } = await gateway.status("hub");
+    t.is(connections[1]?.sent.packets, 3);
+    t.is(connections[1]?.sa, null);
+    t.is(drops.txCarrierErrors, 3);
+  },
+);
+
+serialRootTest(
+  "a decrypted packet from a source that is not its connection's is dropped and counted",
+  async (t) => {
+    const gateway = await Gateway.build(t);
+    // The hub owns 10.0.0.1 and sends from 10.9.9.9 too, which the site does not grant it.
+    await gateway.up(HUB_POLICY.replace("10.0.0.1/32", "10.0.0.1/32, 10.9.9.9/32"));
+    t.is(await gateway.ping("10.1.0.1", "10.9.9.9"), 0);
+    t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+    const [hub] = (await gateway.status("site")).connections;
+    t.is(hub?.badSource.packets, 3);
+    t.is(hub?.received.packets, 3);
+    t.is(hub?.sa?.decrypted.packets, 6);
+  },
+);
+
+serialRootTest("packets received on a connection carry its mark", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up(HUB_POLICY.replace("if_id: 101,", "if_id: 101, rx: {mark: 0x66},"));
+  // Marked packets go to a routing table that refuses them, so that replies count as lost.
+  await gateway.ip("hub", "rule add fwmark 0x66 pref 5 table 66");
+  await gateway.ip("hub", "rule add pref 10 table local");
+  await gateway.ip("hub", "rule del pref 0");
+  await gateway.ip("hub", "route add prohibit default table 66");
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 0);
+  t.is((await gateway.status("hub")).connections[0]?.received.packets, 3);
+});
+
+serialRootTest("a swap keeps counters by name, SAs and traffic", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+  // The rule in front moves the connection's counters to other indexes.
+  const changed = HUB_POLICY.replace(
+    "connections:",
+    "rules: [{name: icmp, match: {proto: icmp}, to: site}]\nconnections:",
+  ).replace("connections:", "connections:\n  another: {if_id: 5, subnets: [10.2.0.0/16]}");
+  t.is((await gateway.apply("hub", changed)).code, 0);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+  const { generation, connections, rules } = await gateway.status("hub");
+  t.is(generation, 2);
+  t.is(rules[0]?.matched.packets, 3);
+  const site = connections.find(({ name }) => name === "site");
+  t.is(site?.sent.packets, 6);
+  t.is(site?.received.packets, 6);
+  t.is(site?.sa?.encrypted.packets, 6, "the SA was kept");
+});
+
+serialRootTest("no packet is lost or misrouted by swaps under traffic", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  const traffic = gateway.ping("10.1.0.1", "10.0.0.1", 150);
+  for (let i = 0; i < 6; i++) {
+    const policy =
+      i % 2 ? HUB_POLICY : `${HUB_POLICY}  other${i}: {if_id: ${200 + i}, subnets: [10.2.0.0/16]}\n`;
+    t.is((await gateway.apply("hub", policy)).code, 0);
+  }
+  t.is(await traffic, 150);
+  t.is((await gateway.status("hub")).connections[0]?.sent.packets, 150);
+});
+
+for (const [what, policy, message] of [
+  ["a policy with an error", HUB_POLICY.replace("if_id: 101", "if_id: 0"), /error: if_id is 0/],
+  [
+    "a key that is not there",
+    HUB_POLICY.replace("keys/out.key", "keys/gone.key"),
+    /key file .*gone\.key does not exist/,
+  ],
+  ["a link that is not there", HUB_POLICY.replace("if_id: 101,", "if_id: 101, link: nowhere0,"), /nowhere0/],
+  [
+    "a local address that is not ours",
+    HUB_POLICY.replace("local: 192.0.2.1", "local: 192.0.2.99"),
+    /192\.0\.2\.99/,
+  ],
+  [
+    "an interface address that the kernel refuses",
+    HUB_POLICY.replace("10.0.0.1/32", '10.0.0.1/32, "ff02::77/128"'),
+    /multicast|Invalid|assign/,
+  ],
+] as const)
+  serialRootTest(`a failed apply (${what}) leaves the running state as it was`, async (t) => {
+    const gateway = await Gateway.build(t);
+    await gateway.up();
+    const addresses = await gateway.ip("hub", "-j address show dev ipsec0");
+    const { code, stderr } = await gateway.apply("hub", policy);
+    t.true(code === 1 || code === 2, `exit ${code}`);
+    t.regex(stderr, message);
+    t.notRegex(stderr, /\n\s+at /, "no stack trace for a user's mistake");
+    t.is(await gateway.ip("hub", "-j address show dev ipsec0"), addresses);
+    t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+    t.is((await gateway.status("hub")).generation, 1);
+  });
+
+serialRootTest("a first apply that fails leaves no interface and no process", async (t) => {
+  const gateway = await Gateway.build(t);
+  const { code, stderr } = await gateway.apply(
+    "hub",
+    HUB_POLICY.replace("local: 192.0.2.1", "local: 192.0.2.99"),
+  );
+  t.is(code, 1);
+  t.regex(stderr, /192\.0\.2\.99/);
+  await t.throwsAsync(gateway.ip("hub", "link show ipsec0"), { message: /does not exist/ });
+  await untilNoServers(gateway, "hub");
+  t.deepEqual(await gateway.servers("hub"), []);
+});
+
+serialRootTest("unload takes away the interface and its process, and nothing else", async (t) => {
+  const gateway = await Gateway.build(t);
+  const before = await gateway.ip("hub", "-j link show");
+  await gateway.up();
+  const { code, stdout } = await gateway.cli("hub", "unload", "--json");
+  t.is(code, 0);
+  t.deepEqual(JSON.parse(stdout), { removed: ["ipsec0"] });
+  await untilNoServers(gateway, "hub");
+  t.is(await gateway.ip("hub", "-j link show"), before);
+  const again = await gateway.cli("hub", "unload", "--json");
+  t.deepEqual(JSON.parse(again.stdout), { removed: [] });
+});
+
+serialRootTest("after kill -9 of the service, apply sets the interface up again", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  for (const pid of await gateway.servers("hub")) process.kill(pid, "SIGKILL");
+  await untilNoServers(gateway, "hub");
+  t.is((await gateway.cli("hub", "status", "ipsec0")).code, 1);
+  t.is((await gateway.apply("hub", HUB_POLICY)).code, 0);
+  await gateway.ip("hub", "route add 10.1.0.0/16 dev ipsec0");
+  // A new process begins at sequence number 1, which the peer's replay window refuses until it has a new SA as well.
+  t.is((await gateway.cli("site", "unload")).code, 0);
+  await gateway.up().catch(() => {}); // the hub's routes are there already
+  await gateway.ip("site", "route replace 10.0.0.0/16 dev ipsec0");
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+});
+
+serialRootTest("a second run for an interface that is served is refused and changes nothing", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  const { code, stderr } = await gateway.cli("hub", "run", gateway.write("second.yaml", HUB_POLICY));
+  t.is(code, 1);
+  t.regex(stderr, /ipsec0 is run by another xfrm-steer already/);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+});
+
+serialRootTest(
+  "the automatic MTU leaves room for the encapsulation: full packets pass unfragmented",
+  async (t) => {
+    const gateway = await Gateway.build(t);
+    await gateway.up();
+    const [link] = JSON.parse(await gateway.ip("hub", "-j link show dev ipsec0")) as [{ mtu: number }];
+    t.is(link.mtu, 1438);
+    const size = `${link.mtu - 28}`;
+    const { stdout } = await gateway.exec(
+      "hub",
+      "ping",
+      "-qn",
+      "-c",
+      "2",
+      "-W",
+      "1",
+      "-M",
+      "do",
+      "-s",
+      size,
+      "-I",
+      "10.0.0.1",
+      "10.1.0.1",
+    );
+    t.regex(stdout, /2 received/);
+  },
+);
+
+serialRootTest("keys show in no status, answer or process list", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  const key = (await gateway.exec("hub", "cat", gateway.write("x", "").replace(/x$/, "keys/out.key"))).stdout;
+  t.is(key.length, 40);
+  const shown = [
+    (await gateway.cli("hub", "status", "--json")).stdout,
+    (await gateway.apply("hub", HUB_POLICY, "--json")).stdout,
+    (await gateway.exec("hub", "ps", "-ef")).stdout,
+  ].join("\n");
+  t.false(shown.includes(key));
+  t.is(ESP.hub.includes(key), false);
+});
+
+async function untilNoServers(gateway: Gateway, node: "hub" | "site"): Promise<void> {
+  for (let i = 0; i < 100 && (await gateway.servers(node)).length > 0; i++) await sleep(20);
+}

@@ -1,0 +1,163 @@
+/*
+ *   left namespace                                  right namespace
+ *   ipsec0 10.9.0.1, fd09::1                        ipsec0 10.9.0.2, fd09::2
+ *     | shim, if_id 101                               | shim, if_id 101
+ *   data path --- v0 192.0.2.1 ==== veth ==== 192.0.2.2 v0 --- data path
+ */
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { arch, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import test, { type ExecutionContext } from "ava";
+import { type ConnectionConfig, type Datapath, innerMtu, startDatapath } from "../../src/esp/index.js";
+import { inNetns } from "../../src/sys/netns.js";
+import { openTun } from "../../src/sys/tun.js";
+import { ip, makeNamespace, whyNoNamespaces } from "../sys/namespace.js";
+
+const reason = whyNoNamespaces();
+const rooted = reason === null ? test.serial : test.serial.skip;
+const suffix = reason === null ? "" : ` (${reason})`;
+const run = promisify(execFile);
+
+/** That of the veth devices underneath is 1500. */
+const TUNNEL_MTU = innerMtu(1500, 4);
+
+function compileShim(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "xs-shim-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const source = fileURLToPath(new URL("../../../test/esp/fixtures/shim.bpf.c", import.meta.url));
+  const object = join(folder, "shim.bpf.o");
+  const machine = arch() === "arm64" ? "aarch64" : "x86_64";
+  execFileSync("clang", [
+    "-O2",
+    "-g",
+    "-target",
+    "bpf",
+    `-I/usr/include/${machine}-linux-gnu`,
+    "-c",
+    source,
+    "-o",
+    object,
+  ]);
+  return object;
+}
+
+interface Node {
+  readonly name: string;
+  readonly datapath: Datapath;
+}
+
+async function makeNode(
+  t: ExecutionContext,
+  name: string,
+  shim: string,
+  host: 1 | 2,
+  connection: ConnectionConfig,
+): Promise<Node> {
+  ip("-n", name, "addr", "add", `192.0.2.${host}/24`, "dev", "v0");
+  ip("-n", name, "link", "set", "v0", "up");
+  const tun = inNetns(name, () => openTun("ipsec0"));
+  t.teardown(() => tun.close());
+  const tc = (...args: string[]) =>
+    execFileSync("tc", ["-n", name, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  tc("qdisc", "add", "dev", "ipsec0", "clsact");
+  for (const hook of ["egress", "ingress"]) {
+    tc("filter", "add", "dev", "ipsec0", hook, "bpf", "da", "obj", shim, "sec", hook);
+  }
+  ip("-n", name, "link", "set", "ipsec0", "mtu", String(TUNNEL_MTU), "up");
+  ip("-n", name, "addr", "add", `10.9.0.${host}/24`, "dev", "ipsec0");
+  ip("-n", name, "addr", "add", `fd09::${host}/64`, "dev", "ipsec0", "nodad");
+  const datapath = await inNetns(name, () => startDatapath({ tunFd: tun.fd, connections: [connection] }));
+  t.teardown(() => datapath.stop().catch(() => {}));
+  return { name, datapath };
+}
+
+async function makeTunnel(t: ExecutionContext): Promise<[Node, Node]> {
+  const shim = compileShim(t);
+  const left = makeNamespace(t);
+  const right = makeNamespace(t);
+  ip("-n", left, "link", "add", "v0", "type", "veth", "peer", "name", "v0", "netns", right);
+  const keys = [randomBytes(20), randomBytes(20)] as const;
+  const connection = (host: 1 | 2): ConnectionConfig => ({
+    ifId: 101,
+    link: 0,
+    local: `192.0.2.${host}`,
+    localPort: 4500,
+    remote: `192.0.2.${3 - host}`,
+    remotePort: 4500,
+    suite: "aes128-gcm",
+    out: { spi: 0x1000 + host, key: Buffer.from(keys[host - 1] as Buffer) },
+    in: { spi: 0x1003 - host, key: Buffer.from(keys[2 - host] as Buffer) },
+    replayWindow: 1024,
+  });
+  return [await makeNode(t, left, shim, 1, connection(1)), await makeNode(t, right, shim, 2, connection(2))];
+}
+
+const nonZero = (counters: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(counters).filter(([, count]) => count !== 0));
+
+/** ICMP headers are 8 bytes in both families. */
+const fullSize = (family: 4 | 6): number => TUNNEL_MTU - (family === 4 ? 20 : 40) - 8;
+
+rooted(
+  `pings of every size up to the MTU cross between two TUN devices, IPv4 and IPv6${suffix}`,
+  async (t) => {
+    const [left] = await makeTunnel(t);
+    for (const [address, family] of [
+      ["10.9.0.2", 4],
+      ["fd09::2", 6],
+    ] as const) {
+      for (const size of [0, 1, 2, 3, 56, fullSize(family)]) {
+        // With -w, ping succeeds once it has three answers; small packets carry no timestamp to wait by.
+        const ping = ["ping", "-M", "do", "-c", "3", "-i", "0.02", "-w", "10", "-s", String(size), address];
+        await t.notThrowsAsync(
+          run("ip", ["netns", "exec", left.name, ...ping]),
+          `${size} bytes to ${address}`,
+        );
+      }
+    }
+    const { errors } = left.datapath.statistics();
+    t.deepEqual(nonZero(errors), {});
+  },
+);
+
+rooted(`TCP over IPv4 and IPv6 crosses whole, its checksums left to the TUN device${suffix}`, async (t) => {
+  const [left, right] = await makeTunnel(t);
+  const fixture = fileURLToPath(new URL("./tcp-fixture.js", import.meta.url));
+  const bytes = 20_000_000;
+  for (const address of ["10.9.0.2", "fd09::2"]) {
+    const receive = ["netns", "exec", right.name, process.execPath, fixture, "receive", address];
+    const receiver = spawn("ip", receive, { stdio: ["ignore", "pipe", "inherit"] });
+    t.teardown(() => receiver.kill());
+    const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
+    t.is((await lines.next()).value, "listening");
+    const send = ["netns", "exec", left.name, process.execPath, fixture, "send", address, String(bytes)];
+    const { stdout } = await run("ip", send, { timeout: 60_000 });
+    t.is((await lines.next()).value, stdout.trim());
+  }
+  for (const { datapath } of [left, right]) {
+    const { errors, io, connections } = datapath.statistics();
+    t.deepEqual(nonZero({ ...errors, ...io }), {});
+    t.true((connections.get(101)?.[datapath === right.datapath ? "in" : "out"].bytes ?? 0) > 2 * bytes);
+  }
+});
+
+rooted(
+  `a TUN device that goes down and comes up again carries on; deleted, it ends the data path${suffix}`,
+  async (t) => {
+    const [left, right] = await makeTunnel(t);
+    const ping = () => run("ip", ["netns", "exec", left.name, "ping", "-c", "1", "-W", "2", "10.9.0.2"]);
+    await ping();
+    ip("-n", right.name, "link", "set", "ipsec0", "down");
+    await t.throwsAsync(run("ip", ["netns", "exec", left.name, "ping", "-c", "1", "-W", "1", "10.9.0.2"]));
+    t.true(right.datapath.statistics().io.rxDropped >= 1);
+    ip("-n", right.name, "link", "set", "ipsec0", "up");
+    await t.notThrowsAsync(ping());
+    ip("-n", right.name, "link", "del", "ipsec0");
+    await t.throwsAsync(right.datapath.ended, { message: /reading from the TUN device/ });
+  },
+);
