@@ -1,4 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,6 +8,8 @@ import type { Applied, Status } from "../../../backends/backend.js";
 import type { BackendName } from "../../../config/policy.js";
 import type { FeatureName } from "../../features.js";
 import type { Namespace } from "../../namespace.js";
+import { inNamespace } from "../../netns.js";
+import type { Reply, Request } from "./driver.js";
 
 /** One ESP connection between the hub and a peer. */
 export interface Branch {
@@ -35,51 +39,72 @@ export interface Subject {
   esp(branch: Branch): string;
 }
 
-const CLI = fileURLToPath(new URL("../../../../../bin/xfrm-steer.js", import.meta.url));
+const DRIVER = fileURLToPath(new URL("./driver.js", import.meta.url));
 
-/** The command line in a hub's namespace. */
+/** What a hub's namespace is steered by: a driver process in it. */
 export class Hub {
   readonly ns: Namespace;
   readonly folder = mkdtempSync(join(tmpdir(), "xfrm-steer-contract-"));
+  #driver: ChildProcess | null = null;
 
   constructor(ns: Namespace) {
     this.ns = ns;
   }
 
-  /** Runs a command with --json. @throws Error with its words where it fails */
-  async command<T>(...args: string[]): Promise<T> {
-    const { status, stdout, stderr } = await this.ns.exec(process.execPath, CLI, ...args, "--json");
-    if (status !== 0) throw new Error(`xfrm-steer ${args.join(" ")}: exit ${status}: ${stderr}`);
-    return JSON.parse(stdout) as T;
+  /** The process that serves requests now; one that was killed is replaced. */
+  driver(): ChildProcess {
+    if (this.#driver !== null && this.#driver.exitCode === null && this.#driver.signalCode === null)
+      return this.#driver;
+    this.#driver = inNamespace(this.ns.path, () =>
+      spawn(process.execPath, [DRIVER], { stdio: ["ignore", "inherit", "inherit", "ipc"] }),
+    );
+    return this.#driver;
   }
 
-  /** Applies a policy, with its place in the file system as the keys' paths need it. */
+  async #ask<T>(request: Request): Promise<T> {
+    const driver = this.driver();
+    const ended = new AbortController();
+    const reply = once(driver, "message", { signal: ended.signal });
+    const onExit = () => ended.abort(new Error(`the driver ended by ${driver.signalCode ?? driver.exitCode}`));
+    driver.once("exit", onExit);
+    driver.send(request);
+    try {
+      const [answer] = (await reply) as [Reply];
+      if ("error" in answer) throw new Error(answer.error);
+      return answer.result as T;
+    } finally {
+      driver.off("exit", onExit);
+    }
+  }
+
+  /** Applies a policy, as if its file were in the folder: the keys' paths begin there. */
   async apply(policy: string): Promise<Applied> {
-    return await this.command("apply", this.write(policy));
+    return await this.#ask({ operation: "apply", policy, file: join(this.folder, "steer.yaml") });
   }
 
-  write(policy: string): string {
-    const file = join(this.folder, "steer.yaml");
-    writeFileSync(file, policy);
-    return file;
+  async status(): Promise<Status | null> {
+    return await this.#ask({ operation: "status", name: "ipsec0" });
   }
 
-  async status(): Promise<Status> {
-    const [status] = await this.command<Status[]>("status", "ipsec0");
-    return status as Status;
+  /** @returns false where nothing was set up */
+  async unload(): Promise<boolean> {
+    return await this.#ask({ operation: "unload", name: "ipsec0" });
   }
 
-  async unload(): Promise<string[]> {
-    return (await this.command<{ removed: string[] }>("unload")).removed;
-  }
-
-  /** Runs a scenario's body, and unloads after it whatever happened. */
+  /** Runs a scenario's body, and takes everything away after it whatever happened. */
   async use(body: () => Promise<void>): Promise<void> {
     try {
       await body();
     } finally {
-      await this.unload();
-      rmSync(this.folder, { recursive: true });
+      try {
+        await this.unload();
+      } finally {
+        const driver = this.driver();
+        const ended = once(driver, "exit");
+        driver.kill("SIGKILL");
+        await ended;
+        rmSync(this.folder, { recursive: true });
+      }
     }
   }
 }
