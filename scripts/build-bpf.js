@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** Compiles and links the BPF objects into dist/bpf. Unchanged sources come from bpf-linker's cache. */
 import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compile, link } from "bpf-linker";
 
@@ -23,6 +23,12 @@ for (const name of new Set(Object.values(objects).flat())) {
   });
   parts.set(name, object);
 }
+// What the linked object of a user's program is made of beside it, and the example of one.
+for (const source of ["bpf/rules_behind", "bpf/program", "examples/custom-program/spread"])
+  await compile(join(root, `${source}.bpf.c`), {
+    output: join(out, `${basename(source)}.bpf.o`),
+    includes: [join(root, "bpf")],
+  });
 for (const [name, halves] of Object.entries(objects))
   link(
     halves.map((half) => parts.get(half)),

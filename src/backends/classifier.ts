@@ -5,6 +5,8 @@ import { EntrySize, type TableName } from "../compiler/layout.js";
 export interface ClassifierOptions {
   /** Bytes in front of the IP header where the programs are attached: 0 on tun and xfrm devices. */
   readonly l3Offset?: number;
+  /** Called before the object is loaded, for what it has beside the classifier. */
+  readonly prepare?: (object: BpfObject) => void;
 }
 
 /**
@@ -47,6 +49,7 @@ export function loadClassifier(
     rodata.set("shared_longest", generation.sharedLongest);
     rodata.set("default_verdict", generation.defaultVerdict);
     rodata.set("l3_offset", options.l3Offset ?? 0);
+    options.prepare?.(object);
 
     object.load();
     for (const [name, bytes] of tables) object.map(name).update(0, bytes);

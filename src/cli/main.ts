@@ -5,6 +5,7 @@ import { checkCommand } from "./check.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
+import { loadCommand } from "./load.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
@@ -26,6 +27,7 @@ for (const command of [
   checkCommand(),
   explainCommand(),
   applyCommand(),
+  loadCommand(),
   statusCommand(),
   unloadCommand(),
   runCommand(),

@@ -65,7 +65,8 @@ export class Hub {
     const driver = this.driver();
     const ended = new AbortController();
     const reply = once(driver, "message", { signal: ended.signal });
-    const onExit = () => ended.abort(new Error(`the driver ended by ${driver.signalCode ?? driver.exitCode}`));
+    const onExit = () =>
+      ended.abort(new Error(`the driver ended by ${driver.signalCode ?? driver.exitCode}`));
     driver.once("exit", onExit);
     driver.send(request);
     try {
