@@ -10,7 +10,8 @@
  *
  * A program of your own is a C file that includes this header and defines the one function `steer` below, with what
  * constants (const volatile globals) and maps it needs; `xfrm-steer load` compiles, links and attaches it. It takes no
- * license section: that of the linked object is "Dual MIT/GPL".
+ * license section: that of the linked object is "Dual MIT/GPL". Global names that begin with xs_ or xfrm_steer_ are taken,
+ * and so are tx_counters, rx_counters and program_alone.
  */
 #pragma once
 

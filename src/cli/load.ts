@@ -64,10 +64,14 @@ function alone(name: string): Policy {
   );
 }
 
-/** What the command line says wins over what the policy says of the same constant, and adds to its maps. */
+/**
+ * Puts a program in front of a policy's rules. Where the policy has the same program, the command line wins over what it
+ * says of a constant, and adds to its maps.
+ */
 function withProgram(policy: Policy, path: string, { set, map }: LoadFlags): Policy {
-  const { program } = policy;
-  const constants = { ...program?.constants };
+  const file = resolve(path);
+  const same = policy.program?.file === file ? policy.program : undefined;
+  const constants = { ...same?.constants };
   for (const text of set) {
     const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? wrong(text, "--set", "NAME=VALUE");
     constants[name as string] = splitValues(value as string);
@@ -79,7 +83,7 @@ function withProgram(policy: Policy, path: string, { set, map }: LoadFlags): Pol
   });
   return {
     ...policy,
-    program: { file: resolve(path), constants, maps: [...(program?.maps ?? []), ...entries], built: null },
+    program: { file, constants, maps: [...(same?.maps ?? []), ...entries], built: null },
   };
 }
 

@@ -26,6 +26,7 @@ export function loadSteering(carrier: Carrier, generation: Generation, { program
   const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-program-"));
   try {
     const object = loadClassifier(linkWith(program, built, carrier, folder), generation, {
+      prefix: "xs_", // scripts/build-bpf.js
       prepare: ({ rodata }) => {
         rodata.set("program_alone", generation.connections.length === 0 ? 1 : 0);
         for (const { name, bytes } of built.constants) rodata.set(name, Buffer.from(bytes, "base64"));
@@ -63,20 +64,14 @@ function linkWith({ file }: ProgramConfig, built: BuiltProgram, carrier: Carrier
 }
 
 function refusal({ file }: ProgramConfig, error: VerifierError): ProgramRefusedError {
-  const { source, log } = error;
-  const where = source?.line === undefined ? file : `${source.file}:${source.line}`;
-  const line = source === undefined ? "" : `\n  ${source.text.trim()}`;
-  return new ProgramRefusedError(
-    `${where}: the verifier refused the program${line}\n${telling(error, log)}`,
-    {
-      cause: error,
-    },
-  );
-}
-
-/** What VerifierError says in one line, one below the other. */
-function telling({ message }: VerifierError, log: string): string {
+  const { source, message } = error;
+  // The compiler may have been given another path to the file than we were, or it is in a header.
+  const named = source?.file === undefined || basename(source.file) === basename(file) ? file : source.file;
+  const where = source?.line === undefined ? named : `${named}:${source.line}`;
+  const line = source === undefined ? [] : [source.text.trim()];
   const [, said = message] = message.split(/the verifier refused it.*?\): /s);
-  const all = log.split("\n").length;
-  return [...said.split(" | ").map((line) => `  ${line}`), `  (the whole log has ${all} lines)`].join("\n");
+  return new ProgramRefusedError(
+    [`${where}: the verifier refused the program`, ...line, ...said.split(" | ")].join("\n  "),
+    { cause: error },
+  );
 }

@@ -89,7 +89,7 @@ function encodeNumber(text: string, { size, signed }: Leaf & { kind: "number" })
 }
 
 function encodeBytes(text: string, size: number): Buffer | null {
-  if (ipaddr.isValid(text)) {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)) {
     const address = addressBytes(text);
     if (address.length === size) return address;
   }
