@@ -183,12 +183,7 @@ export async function removeInterface(name: string): Promise<boolean> {
   return true;
 }
 
-/**
- * Applies the running policy anew where a device that it names has come back under another ifindex. A device that is
- * gone keeps its old number, which no other gets soon: what is steered over it goes nowhere until it is back.
- *
- * @returns null where nothing had changed
- */
+/** See FollowingBackend.refresh. The caller holds the lock. */
 export async function refresh(name: string): Promise<Applied | null> {
   const kept = new StateDir<State>(name, "kernel-bpf");
   const running = readInstalled(name, kept)?.running;

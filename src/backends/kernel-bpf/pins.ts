@@ -76,7 +76,7 @@ export class PinDir {
     await withLock(PARENT, () => {
       removePins(this.path);
       sweepDead();
-      if (existsSync(PIN_ROOT) && isMounted() && readdirSync(PIN_ROOT).length === 0) unmountPinRoot();
+      if (existsSync(PIN_ROOT) && isMounted() && namespaces().length === 0) unmountPinRoot();
     });
   }
 }
@@ -85,14 +85,29 @@ function isMounted(): boolean {
   return statfsSync(PIN_ROOT).type === BPF_FS_MAGIC;
 }
 
+/** Folders of network namespaces; the kernel may put files of its own beside them (CONFIG_BPF_PRELOAD). */
+function namespaces(): string[] {
+  return readdirSync(PIN_ROOT).filter((name) => name.startsWith("net-"));
+}
+
 function mountPinRoot(): void {
   if (existsSync(PIN_ROOT) && isMounted()) return;
-  if (readlinkSync("/proc/self/ns/mnt") !== readlinkSync("/proc/1/ns/mnt"))
+  if (!isInitsMountNamespace())
     throw new BackendError(
       "this process has a mount namespace of its own, as under `ip netns exec`, and what it pins would end with that; " +
         `use \`xfrm-steer --netns NAME\`, or first \`mount -t bpf bpf ${PIN_ROOT}\` where it is to last`,
     );
   ensureBpffs(PIN_ROOT);
+}
+
+/** Where we may not look at init, as in some sandboxes, we take it for granted. */
+function isInitsMountNamespace(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/mnt") === readlinkSync("/proc/1/ns/mnt");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EACCES") return true;
+    throw error;
+  }
 }
 
 function unmountPinRoot(): void {
@@ -102,7 +117,7 @@ function unmountPinRoot(): void {
 /** Removes what is pinned for devices that are gone, with their network namespaces for example. */
 function sweepDead(): void {
   if (!existsSync(PIN_ROOT)) return;
-  for (const netns of readdirSync(PIN_ROOT)) {
+  for (const netns of namespaces()) {
     const folder = join(PIN_ROOT, netns);
     for (const device of readdirSync(folder))
       if (isDead(join(folder, device))) removePins(join(folder, device));

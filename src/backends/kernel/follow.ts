@@ -10,7 +10,7 @@ import { BackendError } from "../errors.js";
 export interface FollowingBackend extends Backend {
   /**
    * Applies the policy that runs anew where a device that it names has come back under another ifindex. A device that
-   * is gone keeps its old number: what is steered over it goes nowhere until it is back.
+   * is gone keeps its old number until it is back; meanwhile the kernel routes the outer packets as without a link.
    *
    * @returns null where nothing had changed
    */

@@ -1,3 +1,4 @@
+import type { BackendName } from "../../../config/policy.js";
 import type { FeatureName } from "../../features.js";
 import { connectEsp } from "../../xfrm.js";
 import { addXfrm } from "../hub.js";
@@ -23,20 +24,19 @@ async function connect({ hub, peer, outer, ifId, spi, inner }: Branch): Promise<
   }
 }
 
-const NEEDS: readonly FeatureName[] = ["esp", "xfrm-external"];
+/** Each uplink into a VRF of its own, with its own route to the peer. */
+async function separateUplinks({ hub, outer }: Branch, indexes: readonly number[]): Promise<void> {
+  for (const i of indexes)
+    await hub.ip(`link add vrf${i} type vrf table 10${i}
+      link set vrf${i} up
+      link set v0${i} master vrf${i}
+      route add ${outer.peer}/32 via 172.16.${i}.200 dev v0${i} table 10${i}`);
+}
 
-export const kernelBpf: Subject = {
-  backend: "kernel-bpf",
-  needs: [...NEEDS, "bpf-kfunc"],
-  counts: true,
-  connect,
-  esp: () => "",
-};
+function kernelSubject(backend: BackendName, counts: boolean, feature: FeatureName): Subject {
+  const needs = ["esp", "xfrm-external", feature] as const;
+  return { backend, counts, needs, linkNeeds: [...needs, "vrf"], connect, separateUplinks, esp: () => "" };
+}
 
-export const kernelLwt: Subject = {
-  backend: "kernel-lwt",
-  needs: [...NEEDS, "lwt-xfrm"],
-  counts: false,
-  connect,
-  esp: () => "",
-};
+export const kernelBpf = kernelSubject("kernel-bpf", true, "bpf-kfunc");
+export const kernelLwt = kernelSubject("kernel-lwt", false, "lwt-xfrm");

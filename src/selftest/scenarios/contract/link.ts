@@ -13,9 +13,10 @@ export function link(subject: Subject): Scenario {
     172.16.1.100 v01 ================= v10 172.16.1.200
     172.16.2.100 v02 ================= v20 172.16.2.200
 
-    The hub's route to 10.9.9.2 prefers v01; a link sends by the other one.
+    The hub's route to 10.9.9.2 prefers v01. For the kernel's backends each uplink is then put in a VRF, as the kernel
+    looks for the outer route in the VRF of the link.
     `,
-    needs: subject.needs,
+    needs: subject.linkNeeds,
     limitMs: 90_000,
     async run(t) {
       const [ns, peer] = [t.ns("hub"), t.ns("a")];
@@ -40,19 +41,22 @@ export function link(subject: Subject): Scenario {
       await hub.use(async () => {
         const wires = [t.capture(ns, "v01"), t.capture(ns, "v02")];
         const sent = () => wires.map((wire) => wire.count(spi));
-        const steps = [
-          { name: "without a link the route decides: v01", links: {}, count: 3, expected: [3, 0] },
-          { name: "link v02", links: { a: "v02" }, count: 4, expected: [3, 4] },
-          { name: "link v01", links: { a: "v01" }, count: 5, expected: [8, 4] },
-        ];
-        for (const [index, { name, links, count, expected }] of steps.entries()) {
-          await t.step(name, async () => {
-            await hub.apply(policyOf(subject, [branch], { links }));
-            if (index === 0) await ns.ip("route add 10.1.0.0/16 dev ipsec0");
-            t.expect("ping", await ns.ping("10.1.0.1", { count }), { sent: count, received: count });
-            t.expect("ESP packets sent by v01 and v02", sent(), expected);
-          });
-        }
+        const sendBy = async (links: Record<string, string>, count: number) => {
+          await hub.apply(policyOf(subject, [branch], { links }));
+          await ns.ip("route replace 10.1.0.0/16 dev ipsec0");
+          await ns.ping("10.1.0.1", { count });
+          return sent();
+        };
+        await t.step("without a link the main table decides: v01", async () => {
+          t.expect("ESP packets sent by v01 and v02", await sendBy({}, 3), [3, 0]);
+        });
+        await subject.separateUplinks(branch, [1, 2]);
+        await t.step("link v02", async () => {
+          t.expect("ESP packets sent by v01 and v02", await sendBy({ a: "v02" }, 4), [3, 4]);
+        });
+        await t.step("link v01", async () => {
+          t.expect("ESP packets sent by v01 and v02", await sendBy({ a: "v01" }, 5), [8, 4]);
+        });
       });
     },
   });

@@ -113,6 +113,14 @@ export function steering(subject: Subject): Scenario {
           // The kernel's own multicast listener reports end here too.
           if (subject.counts) t.expect("5 by default", status.default.matched.packets >= 5, true);
         });
+        if (subject.counts)
+          await t.step("a source outside of the connection's subnets is refused", async () => {
+            await a.peer.ip("addr add 10.2.0.99/32 dev ipsec0");
+            const ping = await a.peer.ping("10.0.0.1", { count: 2, args: ["-I", "10.2.0.99"] });
+            t.expect("ping", ping, { sent: 2, received: 0 });
+            const status = (await hub.status()) as Status;
+            t.expect("refused", status.connections[0]?.badSource.packets, 2);
+          });
         await t.step("unload leaves nothing", async () => {
           t.expect("unloaded", await hub.unload(), true);
           t.expect("status", await hub.status(), null);

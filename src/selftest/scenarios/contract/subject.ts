@@ -31,10 +31,14 @@ export interface Branch {
 export interface Subject {
   readonly backend: BackendName;
   readonly needs: readonly FeatureName[];
+  /** Of `link` besides. */
+  readonly linkNeeds: readonly FeatureName[];
   /** False where its status has no traffic. */
   readonly counts: boolean;
   /** Makes the peer's end of a branch, and what the hub's needs beside its policy. */
   connect(branch: Branch, folder: string): Promise<void>;
+  /** Makes a link pick the uplink v0INDEX of the hub, where that takes more than its name. */
+  separateUplinks(branch: Branch, indexes: readonly number[]): Promise<void>;
   /** What the hub's policy says of a branch beside its if_id and subnets, as a YAML flow mapping's members. */
   esp(branch: Branch): string;
 }

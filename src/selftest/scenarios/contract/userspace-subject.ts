@@ -20,6 +20,8 @@ const toHub = ({ name }: Branch) => `keys/${name}-to-hub.key`;
 export const userspace: Subject = {
   backend: "userspace",
   needs: [],
+  linkNeeds: [],
+  separateUplinks: async () => {},
   counts: true,
   esp: (branch) =>
     espOf(branch.outer.hub, branch.outer.peer, [branch.spi, toPeer(branch)], [branch.spi + 1, toHub(branch)]),
