@@ -1,4 +1,5 @@
 import type { Scenario } from "../scenario.js";
+import { customProgram } from "./custom-program.js";
 import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
 import { linkPicksUnderlay } from "./link-underlay.js";
@@ -15,4 +16,5 @@ export const scenarios: readonly Scenario[] = [
   perIfIdDeviceWins,
   oneExternalPerNamespace,
   linkPicksUnderlay,
+  ...customProgram,
 ];
