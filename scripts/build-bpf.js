@@ -24,7 +24,7 @@ for (const name of new Set(Object.values(objects).flat())) {
   });
   parts.set(name, object);
 }
-// What the linked object of a user's program is made of beside it, and the example of one. The classifier's global names
+// What the linked object of a user's program is made of beside it, the example of one, and the bench's. The classifier's global names
 // get a prefix there, so that any other name is the user's; its counters keep theirs, which status looks for.
 const btf = Btf.parse(readFileSync(parts.get("classifier")));
 const globals = [".maps", ".rodata", ".bss"]
@@ -34,6 +34,7 @@ const globals = [".maps", ".rodata", ".bss"]
 for (const [source, defines] of [
   ["bpf/rules_behind", Object.fromEntries(globals.map((name) => [name, `xs_${name}`]))],
   ["bpf/program", {}],
+  ["bpf/bench_kernel", {}],
   ["examples/custom-program/spread", {}],
 ])
   await compile(join(root, `${source}.bpf.c`), {
