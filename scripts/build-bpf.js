@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /** Compiles and links the BPF objects into dist/bpf. Unchanged sources come from bpf-linker's cache. */
-import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compile, link } from "bpf-linker";
+import { Btf } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, "dist", "bpf");
@@ -23,6 +24,24 @@ for (const name of new Set(Object.values(objects).flat())) {
   });
   parts.set(name, object);
 }
+// What the linked object of a user's program is made of beside it, the example of one, and the bench's. The classifier's global names
+// get a prefix there, so that any other name is the user's; its counters keep theirs, which status looks for.
+const btf = Btf.parse(readFileSync(parts.get("classifier")));
+const globals = [".maps", ".rodata", ".bss"]
+  .filter((section) => btf.datasecs().includes(section))
+  .flatMap((section) => btf.datasec(section).variables.map(({ name }) => name))
+  .filter((name) => !name.endsWith("_counters"));
+for (const [source, defines] of [
+  ["bpf/rules_behind", Object.fromEntries(globals.map((name) => [name, `xs_${name}`]))],
+  ["bpf/program", {}],
+  ["bpf/bench_kernel", {}],
+  ["examples/custom-program/spread", {}],
+])
+  await compile(join(root, `${source}.bpf.c`), {
+    output: join(out, `${basename(source)}.bpf.o`),
+    includes: [join(root, "bpf")],
+    defines,
+  });
 for (const [name, halves] of Object.entries(objects))
   link(
     halves.map((half) => parts.get(half)),

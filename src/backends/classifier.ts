@@ -1,10 +1,14 @@
-import { BpfObject } from "libbpf-ts";
+import { BpfObject, type GlobalValue } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import { EntrySize, type TableName } from "../compiler/layout.js";
 
 export interface ClassifierOptions {
   /** Bytes in front of the IP header where the programs are attached: 0 on tun and xfrm devices. */
   readonly l3Offset?: number;
+  /** What the names of the classifier's constants and tables begin with in this object; "" if left out. */
+  readonly prefix?: string;
+  /** Called before the object is loaded, for what it has beside the classifier. */
+  readonly prepare?: (object: BpfObject) => void;
 }
 
 /**
@@ -20,18 +24,20 @@ export function loadClassifier(
 ): BpfObject {
   const object = BpfObject.open(path);
   try {
-    const { rodata } = object;
+    const { prefix = "" } = options;
+    const set = (name: string, value: GlobalValue) => object.rodata.set(prefix + name, value);
+    const map = (name: TableName) => object.map(prefix + name);
     const tables = Object.entries(generation.tables) as [TableName, Uint8Array][];
-    for (const [name, bytes] of tables) object.map(name).setValueSize(bytes.length);
+    for (const [name, bytes] of tables) map(name).setValueSize(bytes.length);
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(counts.tx);
     object.map("rx_counters").setMaxEntries(counts.rx);
 
     const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
-    rodata.set("mask", Uint32Array.from(MASKED, last));
+    set("mask", Uint32Array.from(MASKED, last));
     for (const family of [4, 6] as const) {
       const trees = generation[`ruleTrees${family}`];
-      rodata.set(
+      set(
         `rule_trees${family}`,
         Uint32Array.of(trees.root, trees.count, trees.depth, trees.leaf, trees.extra ? 1 : 0),
       );
@@ -41,15 +47,16 @@ export function loadClassifier(
       ["subnets6", generation.subnets6],
       ["if_ids", generation.ifIds],
     ] as const)
-      rodata.set(name, Uint32Array.of(tree.root, tree.depth, tree.leaf));
-    rodata.set("n_rules", generation.rules.length);
-    rodata.set("n_connections", generation.connections.length);
-    rodata.set("shared_longest", generation.sharedLongest);
-    rodata.set("default_verdict", generation.defaultVerdict);
-    rodata.set("l3_offset", options.l3Offset ?? 0);
+      set(name, Uint32Array.of(tree.root, tree.depth, tree.leaf));
+    set("n_rules", generation.rules.length);
+    set("n_connections", generation.connections.length);
+    set("shared_longest", generation.sharedLongest);
+    set("default_verdict", generation.defaultVerdict);
+    set("l3_offset", options.l3Offset ?? 0);
+    options.prepare?.(object);
 
     object.load();
-    for (const [name, bytes] of tables) object.map(name).update(0, bytes);
+    for (const [name, bytes] of tables) map(name).update(0, bytes);
     return object;
   } catch (error) {
     object.close();

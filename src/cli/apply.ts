@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import type { Policy } from "../config/index.js";
 import { backendOf, demandBackend, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print, progress } from "./output.js";
@@ -14,21 +15,26 @@ export function applyCommand(): Command {
       const policy = demandPolicy(file, { keys: false });
       demandRoot("apply");
       demandPolicy(file, { keys: true });
-      const { name } = policy.interface;
-      const running = await backendOf(name);
-      const backend = running ?? demandBackend(policy);
-      if (policy.backend !== "auto" && backend.name !== policy.backend)
-        throw new CliError(
-          `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,
-          ExitCode.failed,
-        );
-      const applied = await progress(`applying ${file}`, () => backend.apply(policy));
-      print(options.json, { interface: name, backend: backend.name, ...applied }, () =>
-        [
-          `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
-          `  compiled in ${applied.compileMs.toFixed(1)} ms, loaded in ${applied.loadMs.toFixed(1)} ms, ` +
-            `${applied.tableBytes} bytes of tables`,
-        ].join("\n"),
-      );
+      await applyWith(policy, `applying ${file}`, options);
     });
+}
+
+/** Applies a policy by the backend that runs its interface, or the one that it asks for, and prints what was done. */
+export async function applyWith(policy: Policy, title: string, options: { json?: boolean }): Promise<void> {
+  const { name } = policy.interface;
+  const running = await backendOf(name);
+  const backend = running ?? demandBackend(policy);
+  if (policy.backend !== "auto" && backend.name !== policy.backend)
+    throw new CliError(
+      `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,
+      ExitCode.failed,
+    );
+  const applied = await progress(title, () => backend.apply(policy));
+  print(options.json, { interface: name, backend: backend.name, ...applied }, () =>
+    [
+      `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
+      `  compiled in ${applied.compileMs.toFixed(1)} ms, loaded in ${applied.loadMs.toFixed(1)} ms, ` +
+        `${applied.tableBytes} bytes of tables`,
+    ].join("\n"),
+  );
 }

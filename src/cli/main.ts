@@ -1,11 +1,13 @@
 import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
+import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
 import { followCommand } from "./follow.js";
+import { loadCommand } from "./load.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
@@ -28,10 +30,12 @@ for (const command of [
   explainCommand(),
   applyCommand(),
   followCommand(),
+  loadCommand(),
   statusCommand(),
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  benchCommand(),
   selftestCommand(),
   vmCommand(),
 ])

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { userspaceBackend } from "../backends/userspace/backend.js";
 import { readKeys } from "../backends/userspace/keys.js";
 import { serve } from "../backends/userspace/serve.js";
+import { withBuiltProgram } from "../program/build.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -17,7 +18,7 @@ export function runCommand(): Command {
     .action(async (file: string, options: { untilEof?: boolean; json?: boolean }) => {
       demandPolicy(file, { keys: false });
       demandRoot("run");
-      const policy = demandPolicy(file, { keys: true });
+      const policy = await withBuiltProgram(demandPolicy(file, { keys: true }));
       const probe = userspaceBackend.probe();
       if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
       const { name } = policy.interface;

@@ -4,6 +4,7 @@ import { checkInterfaceName, readConnections } from "./connections.js";
 import { type Diagnostic, Report } from "./diagnostics.js";
 import { checkOverlaps } from "./overlap.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
+import { readProgram } from "./program.js";
 import { findUnreachable } from "./reachability.js";
 import { readRules } from "./rules.js";
 import { checkShape, type PartlyRaw } from "./shape.js";
@@ -54,7 +55,8 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
   const { raw, misshapenRules } = shape;
   const context: Context = { source, report };
   const connections = readConnections(raw.connections, context);
-  if (report.errors === 0 && connections.length === 0) {
+  const program = readProgram(raw.program, file);
+  if (report.errors === 0 && connections.length === 0 && program === null) {
     report.error(
       source.at(["connections"]),
       "connections is an empty mapping",
@@ -72,6 +74,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     connections,
     rules.filter((rule) => !unreachable.has(rule)),
     report,
+    program !== null,
   );
   const device = readInterface(raw.interface, context);
   checkMtu(
@@ -86,6 +89,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     connections: connections.map(({ subnetLocations: _, ...connection }) => connection),
     rules: rules.map(({ complete: _, index: __, ...rule }) => rule),
     default: raw.default ?? "drop",
+    ...(program === null ? {} : { program }),
   };
 }
 

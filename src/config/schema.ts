@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { NAME_PATTERN } from "./names.js";
+import { programSchema } from "./program.js";
 
 /**
  * The shape of a steer.yaml: types, required keys and plain number ranges. Text inside (prefixes, ports, names) is
@@ -123,6 +124,7 @@ export const policySchema = z.strictObject(
       .meta({ propertyNames: { pattern: NAME_PATTERN.source } }),
     rules: z.array(rule, "write a list of rules, or leave the key out").optional(),
     default: z.enum(["drop", "pass"], "write drop or pass").optional(),
+    program: programSchema.optional(),
   },
   "write a mapping that starts with 'version: 1'",
 );

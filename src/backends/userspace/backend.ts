@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Policy } from "../../config/policy.js";
+import { withBuiltProgram } from "../../program/build.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import { ask, controlledInterfaces } from "./control.js";
@@ -28,7 +29,8 @@ export const userspaceBackend: Backend = {
 
   interfaces: controlledInterfaces,
 
-  async apply(policy: Policy): Promise<Applied> {
+  async apply(given: Policy): Promise<Applied> {
+    const policy = await withBuiltProgram(given); // here, not in the service: its errors keep their kind
     const { name } = policy.interface;
     const request = { policy, keys: readKeys(policy) };
     const applied = await ask(name, "apply", request);

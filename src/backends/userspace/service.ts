@@ -2,11 +2,10 @@ import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { loadSteering } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
-import { bpfObjectPath } from "../../sys/paths.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
-import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import type { ConnectionKeys } from "./control.js";
@@ -55,7 +54,7 @@ export class UserspaceService {
     const started = performance.now();
     const generation = compile(policy, { ifindexOf });
     const compiled = performance.now();
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
+    const object = loadSteering("tun", generation, policy);
     try {
       const loaded = performance.now();
       const link = wantedLinkState(policy);
