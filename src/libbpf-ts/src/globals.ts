@@ -71,6 +71,12 @@ export class Globals {
     return decodeScalar(this.#btf(op), place, bytes) ?? bytes;
   }
 
+  /** A copy of a variable's bytes, whatever its type. */
+  bytes(name: string): Buffer {
+    const { place, address } = this.#locate(`get ${name} of ${this.#section}`, name);
+    return copyOut(address, place.size);
+  }
+
   #btf(op: string): Btf {
     const { btf } = this.#owner;
     if (btf === undefined) throw new ArgumentError(op, "the object has no BTF", "compile it with -g");

@@ -30,6 +30,7 @@ export {
   StateError,
   UnknownNameError,
 } from "./errors.js";
+export { type GenerateOptions, generateModule } from "./gen/generate.js";
 export type { Globals, GlobalValue } from "./globals.js";
 export { BpfLink, type LinkInfo } from "./link.js";
 export { BpfMap, type MapKey, UpdateFlag } from "./map.js";
@@ -45,4 +46,10 @@ export { LinkError, linkObjects } from "./static-linker.js";
 export type { TcDirection, TcLink } from "./tc-link.js";
 export { attachTcx, TcxLink, type TcxOptions } from "./tcx.js";
 export type { TestRunOptions, TestRunResult } from "./test-run.js";
+export { KeyedMap } from "./typed/keyed-map.js";
+export type { MapModel } from "./typed/map-definition.js";
+export { type ObjectModel, objectModel } from "./typed/object-model.js";
+export { type AnyTypedMap, TypedMap, TypedMapOfMaps, TypedPerCpuMap, typedMap } from "./typed/typed-map.js";
+export { defineObject, type ObjectModule, type ObjectTypes, TypedObject } from "./typed/typed-object.js";
+export * from "./types/index.js";
 export { type SourceLine, VerifierError } from "./verifier-log.js";

@@ -4,7 +4,7 @@ import { Btf } from "./btf.js";
 import { Elf } from "./elf.js";
 import { BpfError, ClosedError, StateError, UnknownNameError } from "./errors.js";
 import { Globals } from "./globals.js";
-import { withLibbpfLog } from "./libbpf-log.js";
+import { lastWords, withLibbpfLog } from "./libbpf-log.js";
 import { copyOut, lastErrno } from "./libc.js";
 import { native, optsSize, type Pointer } from "./native.js";
 import { loadFailure, openFailure } from "./object-failure.js";
@@ -94,11 +94,9 @@ export class BpfObject implements Disposable {
       kernel_log_level: 0,
       padding: 0,
     };
-    const { result, log } = withLibbpfLog(() => {
-      const handle = native().objectOpen(bytes, bytes.byteLength, opts);
-      return handle ?? lastErrno();
-    });
-    if (typeof result === "number") throw openFailure(op, result, log);
+    const open = (): Pointer | number => native().objectOpen(bytes, bytes.byteLength, opts) ?? lastErrno();
+    const { result, log } = withLibbpfLog(open);
+    if (typeof result === "number") throw openFailure(op, result, log || lastWords(open));
     return new BpfObject(name, result);
   }
 
