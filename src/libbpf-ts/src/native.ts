@@ -252,6 +252,12 @@ function bind() {
       koffi.inout(koffi.pointer(tcOpts)),
     ]),
 
+    perfBufferNew: f<
+      (fd: number, pages: number, sample: Pointer, lost: Pointer, context: null, opts: null) => Pointer | null
+    >("perf_buffer__new", ptr, [int, size, ptr, ptr, ptr, ptr]),
+    perfBufferConsume: f<(buffer: Pointer) => number>("perf_buffer__consume", int, [ptr]),
+    perfBufferEpollFd: f<(buffer: Pointer) => number>("perf_buffer__epoll_fd", int, [ptr]),
+    perfBufferFree: f<(buffer: Pointer) => void>("perf_buffer__free", "void", [ptr]),
     linkerNew: f<(path: string, opts: null) => Pointer | null>("bpf_linker__new", ptr, [text, ptr]),
     linkerAddFile: f<(linker: Pointer, path: string, opts: null) => number>("bpf_linker__add_file", int, [
       ptr,
