@@ -230,6 +230,11 @@ function bind() {
       int,
       [int, int, int, koffi.pointer(linkCreateOpts)],
     ),
+    programAttach: f<(program: Pointer) => Pointer | null>("bpf_program__attach", ptr, [ptr]),
+    programAttachType: f<GetU32>("bpf_program__expected_attach_type", int, [ptr]),
+    linkHandleFd: f<GetU32>("bpf_link__fd", int, [ptr]),
+    linkDestroy: f<(link: Pointer) => number>("bpf_link__destroy", int, [ptr]),
+    iteratorCreate: f<(fd: number) => number>("bpf_iter_create", int, [int]),
     linkUpdate: f<(fd: number, programFd: number, opts: null) => number>("bpf_link_update", int, [
       int,
       int,
