@@ -11,7 +11,7 @@ export type GlobalValue = Scalar | ArrayBufferView;
 /** How Globals reach the object they belong to. */
 export interface GlobalsOwner {
   /** @throws ClosedError */
-  readonly btf: Btf | undefined;
+  btf(): Btf | undefined;
   /** @throws ClosedError */
   isLoaded(): boolean;
   /** Where a section's variables lie now. @throws ClosedError */
@@ -78,7 +78,7 @@ export class Globals {
   }
 
   #btf(op: string): Btf {
-    const { btf } = this.#owner;
+    const btf = this.#owner.btf();
     if (btf === undefined) throw new ArgumentError(op, "the object has no BTF", "compile it with -g");
     return btf;
   }

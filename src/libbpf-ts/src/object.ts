@@ -36,8 +36,7 @@ export class BpfObject implements Disposable {
   readonly rodata: Globals;
   readonly data: Globals;
   readonly bss: Globals;
-  /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
-  readonly btf: Btf | undefined;
+  #btf: Btf | null | undefined;
   readonly #memory = new SectionMemory();
   #handle: Pointer | null;
   #state: "open" | "loaded" | "failed" = "open";
@@ -45,7 +44,6 @@ export class BpfObject implements Disposable {
   private constructor(name: string, handle: Pointer) {
     this.name = name;
     this.#handle = handle;
-    this.btf = readBtf(handle);
     const lib = native();
     this.maps = new Map(
       walk(lib.nextMap, handle).map((map) => {
@@ -60,7 +58,7 @@ export class BpfObject implements Disposable {
       }),
     );
     const owner = {
-      btf: this.btf,
+      btf: () => this.btf,
       isLoaded: () => {
         this.#open("use globals");
         return this.loaded;
@@ -98,6 +96,12 @@ export class BpfObject implements Disposable {
     const { result, log } = withLibbpfLog(open);
     if (typeof result === "number") throw openFailure(op, result, log || lastWords(open));
     return new BpfObject(name, result);
+  }
+
+  /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
+  get btf(): Btf | undefined {
+    if (this.#btf === undefined) this.#btf = readBtf(this.#open("read BTF")) ?? null;
+    return this.#btf ?? undefined;
   }
 
   get loaded(): boolean {
