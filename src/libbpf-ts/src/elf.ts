@@ -7,6 +7,8 @@ export interface ElfSection {
   readonly offset: number;
   readonly size: number;
   readonly link: number;
+  /** Whether it holds instructions (SHF_EXECINSTR). */
+  readonly isCode: boolean;
 }
 
 /** A symbol, with the number of the section that it lies in. */
@@ -26,6 +28,7 @@ const ELFDATA2LSB = 1;
 const EM_BPF = 247;
 const SHT_SYMTAB = 2;
 const SHT_NOBITS = 8;
+const SHF_EXECINSTR = 4;
 
 const OP = "read a BPF object";
 const COMPILE_HINT = "compile it with clang -target bpf";
@@ -69,6 +72,7 @@ export class Elf {
         offset: Number(elf.readBigUInt64LE(at + 24)),
         size: Number(elf.readBigUInt64LE(at + 32)),
         link: elf.readUInt32LE(at + 40),
+        isCode: (Number(elf.readBigUInt64LE(at + 8)) & SHF_EXECINSTR) !== 0,
       };
       if (section.type !== SHT_NOBITS && section.offset + section.size > elf.length) {
         throw new InvalidObjectError(OP, `section ${index} is cut off; the file has ${elf.length} bytes`);

@@ -23,8 +23,10 @@ export {
   type BtfStruct,
   type BtfVariable,
 } from "./btf.js";
+export { dumpBtf } from "./btf-dump.js";
 export type { BtfType, BtfTypeOf } from "./btf-types.js";
 export { possibleCpus } from "./cpus.js";
+export type { ElfSection } from "./elf.js";
 export {
   ArgumentError,
   BpfError,

@@ -10,6 +10,9 @@ export const memcpy = bind<(to: Memory, from: Memory, bytes: number) => Pointer>
 export const vasprintf = bind<(out: Memory, format: Pointer, args: Pointer) => number>(
   "int vasprintf(void *out, void *format, void *args)",
 );
+export const vsnprintf = bind<(to: Memory, bytes: number, format: Pointer, args: Pointer) => number>(
+  "int vsnprintf(void *to, size_t bytes, void *format, void *args)",
+);
 export const free = bind<(memory: Pointer) => void>("void free(void *memory)");
 export const mount = bind<
   (source: string, target: string, type: string, flags: number, data: string | null) => number

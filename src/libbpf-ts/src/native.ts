@@ -257,6 +257,16 @@ function bind() {
       koffi.inout(koffi.pointer(tcOpts)),
     ]),
 
+    btfParse: f<(path: string, base: null) => Pointer | null>("btf__parse", ptr, [text, ptr]),
+    btfFree: f<(btf: Pointer) => void>("btf__free", "void", [ptr]),
+    btfTypeCount: f<(btf: Pointer) => number>("btf__type_cnt", u32, [ptr]),
+    btfDumpNew: f<(btf: Pointer, print: Pointer, context: null, opts: null) => Pointer | null>(
+      "btf_dump__new",
+      ptr,
+      [ptr, ptr, ptr, ptr],
+    ),
+    btfDumpType: f<(dump: Pointer, id: number) => number>("btf_dump__dump_type", int, [ptr, u32]),
+    btfDumpFree: f<(dump: Pointer) => void>("btf_dump__free", "void", [ptr]),
     perfBufferNew: f<
       (fd: number, pages: number, sample: Pointer, lost: Pointer, context: null, opts: null) => Pointer | null
     >("perf_buffer__new", ptr, [int, size, ptr, ptr, ptr, ptr]),

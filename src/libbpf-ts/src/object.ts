@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Btf } from "./btf.js";
-import { Elf } from "./elf.js";
+import { Elf, type ElfSection } from "./elf.js";
 import { BpfError, ClosedError, StateError, UnknownNameError } from "./errors.js";
 import { Globals } from "./globals.js";
 import { lastWords, withLibbpfLog } from "./libbpf-log.js";
@@ -32,6 +32,8 @@ export class BpfObject implements Disposable {
   /** All maps by name; sections of globals by theirs (".bss"). */
   readonly maps: ReadonlyMap<string, ObjectMap>;
   readonly programs: ReadonlyMap<string, ObjectProgram>;
+  /** Sections of the ELF file. */
+  readonly sections: readonly ElfSection[];
   /** `const volatile` globals, to be set before load(). */
   readonly rodata: Globals;
   readonly data: Globals;
@@ -41,8 +43,9 @@ export class BpfObject implements Disposable {
   #handle: Pointer | null;
   #state: "open" | "loaded" | "failed" = "open";
 
-  private constructor(name: string, handle: Pointer) {
+  private constructor(name: string, handle: Pointer, elf: Elf) {
     this.name = name;
+    this.sections = elf.sections;
     this.#handle = handle;
     const lib = native();
     this.maps = new Map(
@@ -78,7 +81,7 @@ export class BpfObject implements Disposable {
     const name = options.name ?? (typeof source === "string" ? objectName(source) : "object");
     const op = typeof source === "string" ? `open BPF object ${source}` : `open BPF object ${name}`;
     const bytes = typeof source === "string" ? readObject(source, op) : source;
-    new Elf(bytes); // libbpf and libelf are not made for cut-off files
+    const elf = new Elf(bytes); // libbpf and libelf are not made for cut-off files
     const opts = {
       sz: optsSize.open,
       object_name: name,
@@ -95,7 +98,7 @@ export class BpfObject implements Disposable {
     const open = (): Pointer | number => native().objectOpen(bytes, bytes.byteLength, opts) ?? lastErrno();
     const { result, log } = withLibbpfLog(open);
     if (typeof result === "number") throw openFailure(op, result, log || lastWords(open));
-    return new BpfObject(name, result);
+    return new BpfObject(name, result, elf);
   }
 
   /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
