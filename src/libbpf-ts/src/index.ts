@@ -49,6 +49,7 @@ export { BpfObject, type OpenOptions } from "./object.js";
 export type { ObjectMap } from "./object-map.js";
 export type { ObjectProgram } from "./object-program.js";
 export { unpin } from "./pin.js";
+export { features } from "./probe/features.js";
 export { BpfProgram, type ProgramInfo } from "./program.js";
 export type { Scalar } from "./scalar.js";
 export { LinkError, linkObjects } from "./static-linker.js";

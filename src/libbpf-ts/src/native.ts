@@ -128,6 +128,17 @@ function bind() {
     probeMapType: f<(type: number, opts: null) => number>("libbpf_probe_bpf_map_type", int, [int, ptr]),
     probeProgramType: f<(type: number, opts: null) => number>("libbpf_probe_bpf_prog_type", int, [int, ptr]),
 
+    btfLoadKernel: f<() => Pointer | null>("btf__load_vmlinux_btf", ptr, []),
+    btfLoadModule: f<(module: string, kernel: Pointer) => Pointer | null>("btf__load_module_btf", ptr, [
+      text,
+      ptr,
+    ]),
+    btfFind: f<(btf: Pointer, name: string, kind: number) => number>("btf__find_by_name_kind", int, [
+      ptr,
+      text,
+      u32,
+    ]),
+
     objectOpen: f<(bytes: Memory, length: number, opts: object) => Pointer | null>(
       "bpf_object__open_mem",
       ptr,

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Btf } from "./btf.js";
+import { checkBtf } from "./btf-check.js";
 import { Elf, type ElfSection } from "./elf.js";
 import { BpfError, ClosedError, StateError, UnknownNameError } from "./errors.js";
 import { Globals } from "./globals.js";
@@ -81,7 +82,10 @@ export class BpfObject implements Disposable {
     const name = options.name ?? (typeof source === "string" ? objectName(source) : "object");
     const op = typeof source === "string" ? `open BPF object ${source}` : `open BPF object ${name}`;
     const bytes = typeof source === "string" ? readObject(source, op) : source;
-    const elf = new Elf(bytes); // libbpf and libelf are not made for cut-off files
+    // libbpf and libelf are not made for broken files.
+    const elf = new Elf(bytes);
+    const btf = elf.section(".BTF");
+    if (btf !== undefined) checkBtf(elf.bytesOf(btf));
     const opts = {
       sz: optsSize.open,
       object_name: name,
