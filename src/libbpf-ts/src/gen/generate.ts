@@ -29,7 +29,7 @@ export function generateModule(source: string | Uint8Array, options: GenerateOpt
       hint: "compile it with -g",
     });
   }
-  return new ModuleWriter(btf).write(name, [...object.programs.keys()], options.types ?? []);
+  return new ModuleWriter(btf).write(name, [...object.programs.keys()].sort(), options.types ?? []);
 }
 
 class ModuleWriter {

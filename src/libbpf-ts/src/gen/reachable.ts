@@ -1,6 +1,7 @@
 import type { Btf } from "../btf.js";
 import { UnknownNameError } from "../errors.js";
 import { GLOBAL_KINDS, sectionsOf } from "../typed/object-model.js";
+import { sorted } from "../typed/sorted.js";
 
 /**
  * Numbers of the named structs, unions and enums that maps and global variables lead to, what a type is made
@@ -42,12 +43,12 @@ export function reachableTypes(btf: Btf, extra: readonly string[]): number[] {
       default: // scalars lead nowhere
     }
   };
-  for (const { typeId } of btf.datasecs().includes(".maps") ? btf.datasec(".maps").variables : []) {
+  for (const { typeId } of btf.datasecs().includes(".maps") ? sorted(btf.datasec(".maps").variables) : []) {
     visitMap(btf, typeId, visit);
   }
   for (const kind of GLOBAL_KINDS) {
     for (const section of sectionsOf(btf, kind)) {
-      for (const { typeId } of btf.datasec(section).variables) {
+      for (const { typeId } of sorted(btf.datasec(section).variables)) {
         const type = btf.resolve(typeId);
         visit(type.kind === "ptr" ? type.type : typeId);
       }

@@ -4,6 +4,7 @@ import { InvalidObjectError } from "../errors.js";
 import { MapType } from "../map-shape.js";
 import { modelOf } from "../types/from-btf.js";
 import { bytes, type TypeModel, u32 } from "../types/model.js";
+import { sorted } from "./sorted.js";
 
 /** What a typed map is made from: plain data, which generated modules carry. */
 export type MapModel =
@@ -48,7 +49,7 @@ const OF_MAPS: ReadonlySet<number> = new Set([MapType.arrayOfMaps, MapType.hashO
 export function mapModels(btf: Btf): Map<string, MapModel> {
   if (!btf.datasecs().includes(".maps")) return new Map();
   return new Map(
-    btf.datasec(".maps").variables.map(({ name, typeId }) => [name, definition(btf, typeId, name)]),
+    sorted(btf.datasec(".maps").variables).map(({ name, typeId }) => [name, definition(btf, typeId, name)]),
   );
 }
 

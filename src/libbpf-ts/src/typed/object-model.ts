@@ -2,6 +2,7 @@ import type { Btf } from "../btf.js";
 import { modelOf } from "../types/from-btf.js";
 import type { TypeModel } from "../types/model.js";
 import { type MapModel, mapModels } from "./map-definition.js";
+import { sorted } from "./sorted.js";
 
 export const GLOBAL_KINDS = ["rodata", "data", "bss"] as const;
 export type GlobalKind = (typeof GLOBAL_KINDS)[number];
@@ -24,7 +25,7 @@ export const sectionsOf = (btf: Btf, kind: GlobalKind): string[] =>
 function globals(btf: Btf, kind: GlobalKind): Record<string, TypeModel> {
   const variables = sectionsOf(btf, kind).flatMap((section) => btf.datasec(section).variables);
   return Object.fromEntries(
-    variables
+    sorted(variables)
       .filter(({ name }) => IDENTIFIER.test(name))
       .map(({ name, typeId }) => [name, modelOf(btf, typeId)]),
   );
