@@ -17,6 +17,10 @@ export interface ElfSymbol {
   readonly section: number;
   /** Byte offset in the section. */
   readonly value: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly isFunction: boolean;
+  readonly isGlobal: boolean;
 }
 
 // elf.h
@@ -28,6 +32,8 @@ const ELFDATA2LSB = 1;
 const EM_BPF = 247;
 const SHT_SYMTAB = 2;
 const SHT_NOBITS = 8;
+const STT_FUNC = 2;
+const STB_GLOBAL = 1;
 const SHF_EXECINSTR = 4;
 
 const OP = "read a BPF object";
@@ -103,6 +109,9 @@ export class Elf {
       name: text(names, data.readUInt32LE(index * SYM_BYTES)),
       section: data.readUInt16LE(index * SYM_BYTES + 6),
       value: Number(data.readBigUInt64LE(index * SYM_BYTES + 8)),
+      size: Number(data.readBigUInt64LE(index * SYM_BYTES + 16)),
+      isFunction: ((data[index * SYM_BYTES + 4] ?? 0) & 0xf) === STT_FUNC,
+      isGlobal: (data[index * SYM_BYTES + 4] ?? 0) >> 4 === STB_GLOBAL,
     }));
   }
 

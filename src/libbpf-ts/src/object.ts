@@ -1,14 +1,13 @@
-import { readFileSync } from "node:fs";
-import { basename } from "node:path";
 import { Btf } from "./btf.js";
 import { checkBtf } from "./btf-check.js";
 import { Elf, type ElfSection } from "./elf.js";
-import { BpfError, ClosedError, StateError, UnknownNameError } from "./errors.js";
+import { ClosedError, StateError, UnknownNameError } from "./errors.js";
 import { Globals } from "./globals.js";
 import { lastWords, withLibbpfLog } from "./libbpf-log.js";
 import { copyOut, lastErrno } from "./libc.js";
 import { native, optsSize, type Pointer } from "./native.js";
 import { loadFailure, openFailure } from "./object-failure.js";
+import { objectName, readObject } from "./object-file.js";
 import { ObjectMap } from "./object-map.js";
 import { ObjectProgram } from "./object-program.js";
 import { type Memory, SectionMemory } from "./section-memory.js";
@@ -183,26 +182,6 @@ export class BpfObject implements Disposable {
   #part(what: string, pointer: Pointer): Pointer {
     this.#open(`use ${what}`);
     return pointer;
-  }
-}
-
-function objectName(path: string): string {
-  return basename(path).replace(/(\.bpf)?\.o$/, "");
-}
-
-function readObject(path: string, op: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    const { code = "EIO", errno } = cause as NodeJS.ErrnoException;
-    const hint = code === "ENOENT" ? "compile it first, or correct the path" : undefined;
-    throw new BpfError(op, {
-      code,
-      errno: Math.abs(errno ?? 0),
-      found: `cannot read it (${code})`,
-      hint,
-      cause,
-    });
   }
 }
 

@@ -1,6 +1,8 @@
-import type { Btf } from "../btf.js";
+import { Btf } from "../btf.js";
+import { checkBtf } from "../btf-check.js";
+import { Elf } from "../elf.js";
 import { InvalidObjectError } from "../errors.js";
-import { BpfObject } from "../object.js";
+import { objectName, readObject } from "../object-file.js";
 import type { MapModel } from "../typed/map-definition.js";
 import { GLOBAL_KINDS, type ObjectModel, objectModel } from "../typed/object-model.js";
 import { modelOf } from "../types/from-btf.js";
@@ -22,14 +24,27 @@ export interface GenerateOptions {
  * @throws InvalidObjectError, UnknownNameError
  */
 export function generateModule(source: string | Uint8Array, options: GenerateOptions = {}): string {
-  using object = BpfObject.open(source, options.name === undefined ? {} : { name: options.name });
-  const { btf, name } = object;
-  if (btf === undefined) {
-    throw new InvalidObjectError(`generate a module for ${name}`, "the object has no BTF", {
-      hint: "compile it with -g",
-    });
-  }
-  return new ModuleWriter(btf).write(name, [...object.programs.keys()].sort(), options.types ?? []);
+  const op = `generate a module for ${typeof source === "string" ? source : "an object"}`;
+  const bytes = typeof source === "string" ? readObject(source, op) : source;
+  const name = options.name ?? (typeof source === "string" ? objectName(source) : "object");
+  const elf = new Elf(bytes);
+  const section = elf.section(".BTF");
+  if (section === undefined)
+    throw new InvalidObjectError(op, "the object has no BTF", { hint: "compile it with -g" });
+  checkBtf(elf.bytesOf(section));
+  return new ModuleWriter(Btf.parse(bytes)).write(name, programsOf(elf), options.types ?? []);
+}
+
+/** Programs are the global functions that have a section of their own; the object may still lack those that they call. */
+function programsOf(elf: Elf): string[] {
+  return elf
+    .symbols()
+    .filter(({ isFunction, isGlobal, section }) => {
+      const place = elf.sections[section];
+      return isFunction && isGlobal && place?.isCode === true && place.name !== ".text";
+    })
+    .map(({ name }) => name)
+    .sort();
 }
 
 class ModuleWriter {

@@ -1,7 +1,8 @@
 import type { Btf } from "../btf.js";
 import type { BtfTypeOf, RawMember } from "../btf-types.js";
-import { InvalidObjectError } from "../errors.js";
-import { type ByteOrder, bytes, type FieldModel, type TypeModel } from "./model.js";
+import { InvalidObjectError, UnknownNameError } from "../errors.js";
+import { Codec } from "./codec.js";
+import type { ByteOrder, FieldModel, TypeModel } from "./model.js";
 
 /** linux/types.h: sparse's byte-order types, which BTF keeps by name. */
 const ORDERED_TYPEDEF = /^__(be|le)(16|32|64)$/;
@@ -124,5 +125,17 @@ function place(member: RawMember, model: TypeModel): FieldModel {
   return { name: member.name, offset, bits: { shift, width }, type: model };
 }
 
-/** The model of a map's key or value of which only the size is known. */
-export const opaque = (size: number): TypeModel => bytes(size);
+/**
+ * The codec of a struct, union or enum by its tag or typedef, for want of a generated module, which has it with its type.
+ * @throws UnknownNameError, InvalidObjectError
+ */
+// biome-ignore lint/suspicious/noExplicitAny: as with JSON.parse, only the caller knows the type; generated modules do
+export function structCodec<T = any>(btf: Btf, name: string): Codec<T> {
+  const kinds = ["struct", "union", "enum", "typedef"];
+  const id = btf.types.findIndex((type) => type.name === name && kinds.includes(type.kind));
+  if (id < 0) {
+    const known = btf.types.filter((type) => type.kind === "struct" && type.name !== "");
+    throw new UnknownNameError("read BTF", "type", name, known.map((type) => type.name).slice(0, 50));
+  }
+  return new Codec<T>(modelOf(btf, id));
+}

@@ -1,5 +1,5 @@
 export { Codec, codec } from "./codec.js";
-export { modelOf } from "./from-btf.js";
+export { modelOf, structCodec } from "./from-btf.js";
 export {
   array,
   type ByteOrder,
