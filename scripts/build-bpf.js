@@ -1,14 +1,17 @@
 #!/usr/bin/env node
 /** Compiles and links the BPF objects into dist/bpf. Unchanged sources come from bpf-linker's cache. */
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compile, link } from "bpf-linker";
-import { Btf } from "libbpf-ts";
+import { Btf, generateModule } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, "dist", "bpf");
+/** TypeScript modules with the linked objects' types; they are checked in, so that TypeScript compiles before C. */
+const modules = join(root, "src", "bpf");
 mkdirSync(out, { recursive: true });
+mkdirSync(modules, { recursive: true });
 
 /** Linked objects, each from a deciding and a carrying half. */
 const objects = {
@@ -42,8 +45,12 @@ for (const [source, defines] of [
     includes: [join(root, "bpf")],
     defines,
   });
-for (const [name, halves] of Object.entries(objects))
-  link(
+for (const [name, halves] of Object.entries(objects)) {
+  const object = link(
     halves.map((half) => parts.get(half)),
     join(out, name),
   );
+  const path = join(modules, name.replace(/\.o$/, ".ts"));
+  const module = generateModule(object);
+  if (!existsSync(path) || readFileSync(path, "utf8") !== module) writeFileSync(path, module);
+}

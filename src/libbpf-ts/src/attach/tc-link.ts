@@ -1,4 +1,4 @@
-import type { BpfProgram } from "./program.js";
+import type { BpfProgram } from "../program.js";
 
 export type TcDirection = "ingress" | "egress";
 

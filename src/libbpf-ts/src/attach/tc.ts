@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
+import { MissingFeatureError } from "../errors.js";
 import { attachClsact, type ClsactPlace, findClsact } from "./clsact.js";
-import { MissingFeatureError } from "./errors.js";
 import type { TcLink } from "./tc-link.js";
 import { attachTcx, TcxLink, type TcxOptions } from "./tcx.js";
 

@@ -1,9 +1,9 @@
-import { EEXIST, EINVAL, ENODEV, ENOENT } from "./errno.js";
-import { ClosedError, MissingFeatureError } from "./errors.js";
-import { failure } from "./fail.js";
-import { withLibbpfLog } from "./libbpf-log.js";
-import { native, optsSize, type TcOpts } from "./native.js";
-import type { BpfProgram } from "./program.js";
+import { EEXIST, EINVAL, ENODEV, ENOENT } from "../errno.js";
+import { ClosedError, MissingFeatureError } from "../errors.js";
+import { failure } from "../fail.js";
+import { withLibbpfLog } from "../libbpf-log.js";
+import { native, optsSize, type TcOpts } from "../native.js";
+import type { BpfProgram } from "../program.js";
 import type { TcDirection, TcLink } from "./tc-link.js";
 
 // bpf/libbpf.h: enum bpf_tc_attach_point, enum bpf_tc_flags.

@@ -1,10 +1,11 @@
-import { type FdSource, OwnedFd } from "./descriptor.js";
-import { EINVAL } from "./errno.js";
-import { check, failure } from "./fail.js";
-import { readInfo } from "./info.js";
-import { native } from "./native.js";
-import { getPinned, pinFd } from "./pin.js";
-import type { BpfProgram } from "./program.js";
+import { type FdSource, OwnedFd } from "../descriptor.js";
+import { EINVAL } from "../errno.js";
+import { ArgumentError } from "../errors.js";
+import { check, failure } from "../fail.js";
+import { readInfo } from "../info.js";
+import { native, optsSize } from "../native.js";
+import { getPinned, pinFd } from "../pin.js";
+import type { BpfProgram } from "../program.js";
 
 /** What the kernel says about a link (struct bpf_link_info). */
 export interface LinkInfo {
@@ -24,8 +25,9 @@ const INFO_BYTES = 24;
 export class BpfLink implements Disposable {
   readonly #source: FdSource;
 
-  constructor(fd: number, what = "link") {
-    this.#source = new OwnedFd(fd, what);
+  /** @param source the link's descriptor, which the link closes from now on */
+  constructor(source: number | FdSource, what = "link") {
+    this.#source = typeof source === "number" ? new OwnedFd(source, what) : source;
   }
 
   /** Opens a link pinned on bpffs. */
@@ -72,4 +74,29 @@ export class BpfLink implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/**
+ * Makes a link and, where the kernel refuses, the error that says why. The feature is probed only then.
+ * @param wanted the program type and section that this kind of link takes
+ */
+export function createLink(request: {
+  op: string;
+  what: string;
+  program: BpfProgram;
+  target: number;
+  attachType: number;
+  flags?: number;
+  wanted: { type: number; section: string };
+  hints?: Readonly<Record<number, string>>;
+}): BpfLink {
+  const { op, what, program, target, attachType, flags = 0, wanted, hints = {} } = request;
+  const opts = flags === 0 ? null : { sz: optsSize.linkCreate, flags, padding: 0 };
+  const fd = native().linkCreate(program.fd, target, attachType, opts);
+  if (fd >= 0) return new BpfLink(fd, what);
+  const { type, typeName } = program.info();
+  if (type !== wanted.type)
+    throw new ArgumentError(op, `it is a ${typeName} program`, `make it SEC("${wanted.section}")`);
+  const hint = hints[-fd];
+  throw failure(op, -fd, hint === undefined ? {} : { hint });
 }
