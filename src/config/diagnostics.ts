@@ -7,6 +7,19 @@ export interface Diagnostic extends Location {
   readonly message: string;
   /** What would be right. */
   readonly hint: string;
+  /** A change of the text at the place that mends it, where there is one that needs no thought. */
+  readonly fix?: Fix | undefined;
+}
+
+export interface Fix {
+  readonly replace: string;
+  readonly by: string;
+}
+
+/** A fix, unless what is to be replaced might be key material. */
+export function suggest(replace: string | number, by: string): Fix | undefined {
+  const text = String(replace);
+  return KEY_LIKE.test(text) ? undefined : { replace: text, by };
 }
 
 /** `file:line:column: error: what; what would be right` */
@@ -24,9 +37,15 @@ export class Report {
     return this.#errors;
   }
 
-  error(location: Location, message: string, hint: string): void {
+  error(location: Location, message: string, hint: string, fix?: Fix): void {
     this.#errors++;
-    this.#diagnostics.push({ ...location, severity: "error", message, hint });
+    this.#diagnostics.push({
+      ...location,
+      severity: "error",
+      message,
+      hint,
+      ...(fix === undefined ? {} : { fix }),
+    });
   }
 
   warning(location: Location, message: string, hint: string): void {

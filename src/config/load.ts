@@ -62,12 +62,8 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
       "add a connection such as site-a: {if_id: 101}",
     );
   }
-  const rules = readRules(
-    raw.rules,
-    misshapenRules,
-    connections.map(({ name }) => name),
-    context,
-  );
+  const names = { targets: new Set(connections.map(({ name }) => name)), taken: new Map(), count: 0 };
+  const rules = readRules(raw.rules, misshapenRules, names, context);
   const unreachable = findUnreachable(rules, report);
   checkOverlaps(
     connections,

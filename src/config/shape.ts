@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { type Report, show } from "./diagnostics.js";
-import { didYouMean } from "./names.js";
+import { type Report, show, suggest } from "./diagnostics.js";
+import { closest } from "./names.js";
 import { policySchema, type RawPolicy } from "./schema.js";
 import type { Path, Source } from "./source.js";
 
@@ -110,7 +110,13 @@ function reportUnknownKey(path: Path, key: string, source: Source, report: Repor
   }
   const known = keysAt(path);
   const fallback = `the keys of ${nameOf(path)} are ${known.join(", ")}`;
-  report.error(location, `unknown key ${show(key)}`, didYouMean(key, known, fallback));
+  const near = closest(key, known);
+  report.error(
+    location,
+    `unknown key ${show(key)}`,
+    near === null ? fallback : `did you mean ${near}?`,
+    near === null ? undefined : suggest(key, near),
+  );
 }
 
 /** The keys that the schema has at `path`. */
