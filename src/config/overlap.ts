@@ -1,6 +1,6 @@
 import { formatPrefix, overlaps } from "./address.js";
 import type { ReadConnection } from "./connections.js";
-import type { Report } from "./diagnostics.js";
+import { type Report, seenFrom } from "./diagnostics.js";
 import { sidePrefixes } from "./families.js";
 import type { Location, Prefix } from "./policy.js";
 import { PrefixMap } from "./prefix-map.js";
@@ -88,7 +88,7 @@ function checkNested(
       if (decides(connection, prefix) && outer.every((owner) => decides(owner.connection, prefix))) break;
       report.warning(
         location,
-        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (line ${around.location.line})`,
+        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (${seenFrom(location, around.location)})`,
         `the longer prefix decides: packets to it go to ${connection}; add rules with to: ${connection} and to: ${around.connection} if others should decide`,
       );
       break;

@@ -1,5 +1,5 @@
 import { coversMatch } from "./cover.js";
-import type { Report } from "./diagnostics.js";
+import { type Report, seenFrom } from "./diagnostics.js";
 import { sidePrefixes } from "./families.js";
 import type { Prefix } from "./policy.js";
 import { PrefixMap } from "./prefix-map.js";
@@ -23,7 +23,7 @@ export function findUnreachable(rules: readonly ReadRule[], report: Report): Set
       unreachable.add(rule);
       report.warning(
         rule.location,
-        `rule ${rule.name} can never match: rule ${cover.name} (line ${cover.location.line}) matches all that it would`,
+        `rule ${rule.name} can never match: rule ${cover.name} (${seenFrom(rule.location, cover.location)}) matches all that it would`,
         `move ${rule.name} in front of ${cover.name}, or remove it`,
       );
       continue;

@@ -157,6 +157,9 @@ const rule = z.strictObject(
   "write a mapping such as {match: {dst: 10.1.0.0/16}, to: CONNECTION}",
 );
 
+const FILES_HINT = "write the name of a file, or a list of them; they are looked for in this file's folder";
+const files = oneOrMore(z.string(FILES_HINT), FILES_HINT);
+
 const MTU_HINT = "write auto or a number of bytes from 68 to 65535";
 
 const interfaceSchema = z.strictObject(
@@ -175,10 +178,17 @@ export const policySchema = z.strictObject(
     version: z.literal(1, "write version: 1, the only one that this release reads"),
     backend: z.enum(BACKENDS, "write auto, kernel-bpf, kernel-lwt or userspace").optional(),
     interface: interfaceSchema.optional(),
+    include: files
+      .optional()
+      .describe("Files whose connections, rules and flows are part of this policy; their rules come first"),
     connections: z
       .record(z.string(), connection, "write a mapping of names to connections")
-      .meta({ propertyNames: { pattern: NAME_PATTERN.source } }),
+      .meta({ propertyNames: { pattern: NAME_PATTERN.source } })
+      .optional(),
     rules: z.array(rule, "write a list of rules, or leave the key out").optional(),
+    flows: files
+      .optional()
+      .describe("Bulk flows: CSV with a header (src,dst,proto,sport,dport,connection) or NDJSON"),
     default: z.enum(["drop", "pass"], "write drop or pass").optional(),
   },
   "write a mapping that starts with 'version: 1'",

@@ -20,12 +20,6 @@ export interface Shape {
   readonly misshapenRules: ReadonlySet<number>;
 }
 
-/** Keys of the format that this release does not read yet, and what to do without. */
-const NOT_YET: Readonly<Record<string, string>> = {
-  flows: "write the flows as rules",
-  include: "put everything into one file",
-};
-
 /**
  * Checks the shape and reports every problem. Returns what has the right shape, so that the rest of the file can
  * still be checked in the same run; null when nothing can be made of it.
@@ -103,11 +97,6 @@ function reportIssue({ code, path, message, unknownKeys }: Issue, source: Source
 
 function reportUnknownKey(path: Path, key: string, source: Source, report: Report): void {
   const location = source.atKey([...path, key]);
-  const instead = path.length === 0 && Object.hasOwn(NOT_YET, key) ? NOT_YET[key] : undefined;
-  if (instead !== undefined) {
-    report.error(location, `${key} is not supported yet`, instead);
-    return;
-  }
   const known = keysAt(path);
   const fallback = `the keys of ${nameOf(path)} are ${known.join(", ")}`;
   const near = closest(key, known);
