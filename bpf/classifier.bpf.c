@@ -259,7 +259,7 @@ __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xf
 
 	if (!info)
 		return XFRM_STEER_DROP;
-	family = parse_packet(skb, &key);
+	family = parse_packet(skb, &key, l3_offset);
 	if (family == 4)
 		best = rule_trees4.count ? match_rules4(&key) : INDEX_NONE;
 	else if (family == 6)
@@ -309,18 +309,22 @@ static __always_inline int owns(__u32 owner, __u32 index)
 	return 0;
 }
 
-__attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id)
+__attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)
 {
 	struct key key = {}, id = {.word = {if_id}};
-	__u32 index = owner4(&if_ids, &id, 0), owner, bytes = skb->len - l3_offset;
+	__u32 index = owner4(&if_ids, &id, 0), owner, bytes;
 	const struct connection *all = table(&connections), *connection;
 	int family;
 
+	if (l3 > XFRM_STEER_L3_MAX)
+		return XFRM_STEER_DROP;
+	l3 += l3_offset;
+	bytes = skb->len - l3;
 	if (index == OWNER_NONE || !all) {
 		count(&rx_counters, 2 * n_connections + RX_UNKNOWN_IF_ID, bytes);
 		return XFRM_STEER_DROP;
 	}
-	family = parse_packet(skb, &key);
+	family = parse_packet(skb, &key, l3);
 	if (family < 0) {
 		count(&rx_counters, 2 * n_connections + RX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;

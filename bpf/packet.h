@@ -28,7 +28,10 @@ struct key {
 	__u64 lanes;
 };
 
-/* Bytes in front of the IP header: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load. */
+/*
+ * Bytes in front of the IP header of every packet: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load.
+ * The functions below take in `l3` this and what an incoming packet has besides.
+ */
 const volatile __u32 l3_offset = 0;
 
 /* Protocols whose header begins with two 16-bit ports: TCP, UDP, DCCP, SCTP, UDP-Lite. */
@@ -60,17 +63,17 @@ static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, _
 		     (__u64)proto << LANE_PROTO | (__u64)dscp << LANE_DSCP | (__u64)ported << LANE_PORTED;
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + l3_offset;
+	struct iphdr *ip = data + l3;
 	__u32 header, ports = 0, proto;
 	int ported = 0;
 
 	if ((void *)(ip + 1) > end)
 		return -1;
 	header = ip->ihl * 4;
-	if (header < sizeof(*ip) || l3_offset + header > skb->len)
+	if (header < sizeof(*ip) || l3 + header > skb->len)
 		return -1;
 	proto = ip->protocol;
 	key->word[KEY_SRC] = bpf_ntohl(ip->saddr);
@@ -82,7 +85,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key)
 			ports = bpf_ntohl(*(__be32 *)(ip + 1));
 			ported = 1;
 		} else {
-			ported = load_ports(skb, l3_offset + header, &ports);
+			ported = load_ports(skb, l3 + header, &ports);
 		}
 	}
 	finish_key(skb, key, proto, dscp, ports, ported);
@@ -116,11 +119,11 @@ static __always_inline __u32 extension_size(__u32 type, __u32 length)
 	}
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ipv6hdr *ip = data + l3_offset;
-	__u32 proto, ports = 0, offset = l3_offset + sizeof(*ip);
+	struct ipv6hdr *ip = data + l3;
+	__u32 proto, ports = 0, offset = l3 + sizeof(*ip);
 	int ported = 0, later = 0;
 
 	if ((void *)(ip + 1) > end)
@@ -155,23 +158,23 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key)
  * Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. Reads as much of the linear part
  * as an IPv6 header needs, and pulls it in first where it is not there.
  */
-static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 want = l3_offset + sizeof(struct ipv6hdr);
+	__u32 want = l3 + sizeof(struct ipv6hdr);
 
 	if (data + want > end) {
 		bpf_skb_pull_data(skb, skb->len < want ? skb->len : want);
 		data = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
 	}
-	if (data + l3_offset + 1 > end)
+	if (data + l3 + 1 > end)
 		return -1;
-	switch (*(__u8 *)(data + l3_offset) >> 4) {
+	switch (*(__u8 *)(data + l3) >> 4) {
 	case 4:
-		return parse_ipv4(skb, key);
+		return parse_ipv4(skb, key, l3);
 	case 6:
-		return parse_ipv6(skb, key);
+		return parse_ipv6(skb, key, l3);
 	default:
 		return -1;
 	}

@@ -66,6 +66,8 @@ export interface Applied {
 export interface Backend {
   readonly name: BackendName;
   probe(): Probe;
+  /** Names of the interfaces that this backend set up and has not removed, live or left behind. */
+  interfaces(): readonly string[];
   apply(policy: Policy): Promise<Applied>;
   status(interfaceName: string): Promise<Status | null>;
   remove(interfaceName: string): Promise<boolean>;

@@ -16,7 +16,7 @@ export function applyCommand(): Command {
       demandPolicy(file, { keys: true });
       const { name } = policy.interface;
       const running = await backendOf(name);
-      const backend = running ?? demandBackend(policy.backend);
+      const backend = running ?? demandBackend(policy);
       if (policy.backend !== "auto" && backend.name !== policy.backend)
         throw new CliError(
           `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,

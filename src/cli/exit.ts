@@ -29,6 +29,7 @@ const EXPECTED = new Set([
   "SystemError",
   "TunError",
   "VerifierError",
+  "VmError",
 ]);
 
 /** Prints an error the way its kind wants it, and returns the exit code. */

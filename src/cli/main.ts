@@ -7,6 +7,7 @@ import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
+import { selftestCommand, vmCommand } from "./selftest.js";
 import { statusCommand } from "./status.js";
 import { unloadCommand } from "./unload.js";
 
@@ -29,6 +30,8 @@ for (const command of [
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  selftestCommand(),
+  vmCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));
 

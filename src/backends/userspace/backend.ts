@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Policy } from "../../config/policy.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
-import { ask } from "./control.js";
+import { ask, controlledInterfaces } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { readKeys } from "./keys.js";
 
@@ -25,6 +25,8 @@ export const userspaceBackend: Backend = {
       return { available: false, reason };
     }
   },
+
+  interfaces: controlledInterfaces,
 
   async apply(policy: Policy): Promise<Applied> {
     const { name } = policy.interface;

@@ -9,8 +9,8 @@ import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
+import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import type { ConnectionKeys } from "./control.js";
-import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "./link-setup.js";
 
 /** One generation at work. */
 interface Running {
