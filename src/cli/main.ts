@@ -2,9 +2,11 @@ import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
 import { checkCommand } from "./check.js";
+import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
+import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
@@ -24,6 +26,8 @@ const program = new Command("xfrm-steer")
 for (const command of [
   probeCommand(),
   checkCommand(),
+  compileCommand(),
+  planCommand(),
   explainCommand(),
   applyCommand(),
   statusCommand(),

@@ -77,14 +77,15 @@ function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
       line: location.line,
       matched: failing.length === 0,
       reasons: failing.map(
-        (field) => `wants ${keyOf(field)} ${wanted(field, match)}, the packet has ${found(field, packet)}`,
+        (field) =>
+          `wants ${keyOf(field)} ${formatField(field, match)}, the packet has ${found(field, packet)}`,
       ),
     };
   });
 }
 
 /** The field's key in a steer.yaml. */
-function keyOf(field: MatchField): string {
+export function keyOf(field: MatchField): string {
   return field === "icmpType" ? "icmp_type" : field;
 }
 
@@ -96,12 +97,16 @@ function becomes({ action }: Decision, connection: Explanation["connection"]): s
   return `goes to connection ${connection.name} (if_id ${connection.ifId}${link})`;
 }
 
-function changed({ mark, dscp }: SetFields): string {
+function changed(set: SetFields): string {
+  return set.mark === null && set.dscp === null ? "" : `, with ${formatSet(set)} set`;
+}
+
+export function formatSet({ mark, dscp }: SetFields): string {
   const parts = [
     ...(mark === null ? [] : [`mark ${hex(mark.value)}/${hex(mark.mask)}`]),
     ...(dscp === null ? [] : [`dscp ${dscpName(dscp)}`]),
   ];
-  return parts.length === 0 ? "" : `, with ${parts.join(" and ")} set`;
+  return parts.length === 0 ? "nothing" : parts.join(" and ");
 }
 
 function because(
@@ -143,7 +148,9 @@ function flowOrigin({ flows }: Policy, packet: PacketKey | Malformed, row: numbe
   return `${flows.files[file[row] ?? 0]}:${line[row]}`;
 }
 
-function wanted(field: MatchField, match: Match): string {
+/** What a match asks of one field, in words. */
+export function formatField(field: MatchField, match: Match): string {
+  if (match[field].length === 0) return "any";
   const values = valuesOf(field, match).join(" or ");
   return match.not.includes(field) ? `not ${values}` : values;
 }

@@ -29,19 +29,23 @@ export class RowIndex {
   }
 
   /** The row with this key, one list of words for each column; -1 without any. */
-  find(key: readonly (readonly number[])[]): number {
+  find(key: readonly ArrayLike<number>[]): number {
     let hash = 0;
-    for (const values of key) for (const value of values) hash = mix(hash, value);
+    for (const values of key) for (let i = 0; i < values.length; i++) hash = mix(hash, values[i] as number);
     let at = finish(hash) & this.#mask;
     for (;;) {
       const row = (this.#slots[at] as number) - 1;
       if (row < 0) return -1;
-      const found = this.#columns.every(({ values, size }, c) =>
-        (key[c] ?? []).every((value, i) => values[row * size + i] === value),
-      );
-      if (found) return row;
+      if (this.#has(row, key)) return row;
       at = (at + 1) & this.#mask;
     }
+  }
+
+  #has(row: number, key: readonly ArrayLike<number>[]): boolean {
+    return this.#columns.every(({ values, size }, c) => {
+      for (let i = 0; i < size; i++) if (values[row * size + i] !== key[c]?.[i]) return false;
+      return true;
+    });
   }
 
   #hash(row: number): number {

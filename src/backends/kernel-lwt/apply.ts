@@ -94,6 +94,12 @@ export function readStatus(name: string): Status | null {
   };
 }
 
+/** See Backend.loaded. */
+export function readLoaded(name: string): Policy | null {
+  const running = readState(name)?.running;
+  return running ? stateDir(name).readPolicy(running.number) : null;
+}
+
 const NOTHING_COUNTED = {
   rules: new Map(),
   subnets: new Map(),

@@ -116,6 +116,11 @@ export class UserspaceService {
     return this.#carried ? addCounters(this.#carried, own) : own;
   }
 
+  /** The running one. */
+  get policy(): Policy | null {
+    return this.#running?.policy ?? null;
+  }
+
   status(): Status {
     const running = this.#running;
     if (running === null || this.#datapath === null) throw new Error(`${this.#name} has no policy yet`);
