@@ -67,18 +67,39 @@ struct rule_extra {
 	__u64 value, mask; /* mark << 32 | ifindex */
 };
 
-/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
-enum owner { OWNER_BITS = 24, OWNER_SHARED = 0x800000 };
+/*
+ * Prefixes: a trie whose nodes cut 6 bits and keep only the children that differ from `otherwise`, found by counting
+ * the bits of `children` up to the packet's own. A value is the owner of the longest prefix, or leads on: to a node, or
+ * to a short list of prefixes, longest first, of which the first that holds the address gives the next value.
+ */
+struct prefix_node {
+	__u64 children;	 /* bit i: child i has a value of its own */
+	__u32 values;	 /* position of the first in the table of values */
+	__u32 otherwise; /* value of the other children */
+};
+
+/* From bit 0: node 24, bit offset of its window in the address 7 | list: start 26, length 4 | owner 24. */
+enum prefix_value {
+	VALUE_NODE = 31,
+	VALUE_LIST = 30,
+	VALUE_OFFSET = 24,
+	VALUE_COUNT = 26,
+	NODE_BITS = 6,
+};
 
 struct prefix4 {
-	__u32 addr;
-	__u32 owner_length; /* length << 24 | owner */
+	__u32 addr, mask;
+	__u32 value;
 };
 
 struct prefix6 {
 	__u64 addr[2];
-	__u64 owner_length; /* length << 24 | owner */
+	__u32 length;
+	__u32 value;
 };
+
+/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
+enum owner { OWNER_BITS = 24, OWNER_SHARED = 0x800000, OWNER_NONE = 0xffffff };
 
 /* What a rule does: verdict << 24 | connection. */
 enum target { TARGET_VERDICT = 24 };

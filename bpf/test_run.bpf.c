@@ -19,6 +19,8 @@ KEEP(enum xfrm_steer_verdict, verdict);
 KEEP(struct rule4, rule4);
 KEEP(struct rule6, rule6);
 KEEP(struct rule_extra, rule_extra);
+KEEP(enum prefix_value, prefix_value);
+KEEP(struct prefix_node, prefix_node);
 KEEP(struct prefix4, prefix4);
 KEEP(struct prefix6, prefix6);
 KEEP(struct connection, connection);

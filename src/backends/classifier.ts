@@ -1,6 +1,7 @@
 import { BpfObject } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import { EntrySize, type TableName } from "../compiler/layout.js";
+import type { PrefixTrie } from "../compiler/prefix-table.js";
 
 export interface ClassifierOptions {
   /** Bytes in front of the IP header where the programs are attached: 0 on tun and xfrm devices. */
@@ -41,7 +42,7 @@ export function loadClassifier(
       ["subnets6", generation.subnets6],
       ["if_ids", generation.ifIds],
     ] as const)
-      rodata.set(name, Uint32Array.of(tree.root, tree.depth, tree.leaf));
+      rodata.set(name, prefixTrie(tree));
     rodata.set("n_rules", generation.rules.length);
     rodata.set("n_connections", generation.connections.length);
     rodata.set("shared_longest", generation.sharedLongest);
@@ -62,9 +63,18 @@ const MASKED: readonly TableName[] = [
   "slots",
   "rules4",
   "rules6",
+  "nodes",
+  "values",
   "prefixes4",
   "prefixes6",
   "shared",
   "targets",
   "connections",
 ];
+
+/** struct prefix_trie in bpf/prefixes.h. */
+function prefixTrie(trie: PrefixTrie): Uint32Array {
+  const { root, skip, width, depth, list, outside, start } = trie;
+  const [a = 0, b = 0, c = 0, d = 0] = start;
+  return Uint32Array.of(root, skip, width, depth, list, outside, b, a, d, c);
+}

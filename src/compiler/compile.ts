@@ -1,8 +1,7 @@
-import type { Connection, Policy, Rule } from "../config/policy.js";
+import type { Connection, Family, Policy, Rule } from "../config/policy.js";
 import { buildForest, type Forest } from "./forest.js";
 import {
   INDEX_NONE,
-  KeyWord,
   OWNER_SHARED,
   RX_REASONS,
   TARGET_VERDICT,
@@ -10,7 +9,8 @@ import {
   TX_REASONS,
   Verdict,
 } from "./layout.js";
-import { buildPrefixTree, type OwnedPrefix, type PrefixTree } from "./prefix-table.js";
+import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
+import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows } from "./rows.js";
 import { Table } from "./table.js";
 import { EMPTY, InseparableRows } from "./tree.js";
@@ -21,9 +21,9 @@ export interface Generation {
   readonly tables: Readonly<Record<TableName, Uint8Array>>;
   readonly ruleTrees4: Forest & { readonly extra: boolean };
   readonly ruleTrees6: Forest & { readonly extra: boolean };
-  readonly subnets4: PrefixTree;
-  readonly subnets6: PrefixTree;
-  readonly ifIds: PrefixTree;
+  readonly subnets4: PrefixTrie;
+  readonly subnets6: PrefixTrie;
+  readonly ifIds: PrefixTrie;
   /** Members of the longest list in the shared table. */
   readonly sharedLongest: number;
   readonly defaultVerdict: number;
@@ -80,27 +80,20 @@ export function compile(policy: Policy, devices: Devices): Generation {
     if (tables[`extra${family}`].length > 0)
       tables[`extra${family}`].reserve(tables[`rules${family}`].length - tables[`extra${family}`].length);
 
-  const { owned, sharedLongest } = ownPrefixes(policy.connections, tables.shared);
-  const subnets = (family: 4 | 6) =>
-    buildPrefixTree(
-      owned.filter(({ prefix }) => prefix.family === family),
-      family,
-      KeyWord.dst,
-      slots,
-      family === 4 ? tables.prefixes4 : tables.prefixes6,
+  const shared = new SharedLists(tables.shared);
+  const { nodes, values } = tables;
+  const subnets = (family: Family) =>
+    buildPrefixTrie(
+      mergeEqual(sortPrefixes(subnetsOf(policy.connections, family)), (owners) => shared.add(owners)),
+      { nodes, values, prefixes: family === 4 ? tables.prefixes4 : tables.prefixes6 },
     );
   const subnets4 = subnets(4);
   const subnets6 = subnets(6);
-  const ifIds = buildPrefixTree(
-    policy.connections.map(({ ifId }, owner) => ({
-      prefix: { family: 4, words: [ifId], length: 32 },
-      owner,
-    })),
-    4,
-    0,
-    slots,
-    tables.prefixes4,
-  );
+  const ids = allocatePrefixes(4, policy.connections.length);
+  policy.connections.forEach(({ ifId }, index) => {
+    putPrefix(ids, index, { family: 4, words: [ifId], length: 32 }, index);
+  });
+  const ifIds = buildPrefixTrie(sortPrefixes(ids), { nodes, values, prefixes: tables.prefixes4 });
 
   tables.targets.reserve(policy.rules.length);
   const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
@@ -120,7 +113,7 @@ export function compile(policy: Policy, devices: Devices): Generation {
     subnets4,
     subnets6,
     ifIds,
-    sharedLongest,
+    sharedLongest: shared.longest,
     defaultVerdict: Verdict[policy.default],
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
@@ -133,6 +126,8 @@ const TABLES: readonly TableName[] = [
   "rules6",
   "extra4",
   "extra6",
+  "nodes",
+  "values",
   "prefixes4",
   "prefixes6",
   "shared",
@@ -149,30 +144,37 @@ function target(rule: Rule, connections: ReadonlyMap<string, number>): number {
   return (Verdict.steer << TARGET_VERDICT) | index;
 }
 
-/** Merges the connections' subnets: a prefix that several own gets a list in the shared table. */
-function ownPrefixes(connections: readonly Connection[], shared: Table) {
-  const owners = new Map<string, { prefix: OwnedPrefix["prefix"]; indexes: number[] }>();
-  connections.forEach((connection, index) => {
-    for (const prefix of connection.subnets) {
-      const key = `${prefix.words.join(".")}/${prefix.length}`;
-      const known = owners.get(key);
-      if (!known) owners.set(key, { prefix, indexes: [index] });
-      else if (!known.indexes.includes(index)) known.indexes.push(index);
-    }
+/** The connections' subnets of one family, each owned by its connection's index. */
+function subnetsOf(connections: readonly Connection[], family: Family) {
+  let count = 0;
+  for (const { subnets } of connections) for (const prefix of subnets) if (prefix.family === family) count++;
+  const columns = allocatePrefixes(family, count);
+  let at = 0;
+  connections.forEach(({ subnets }, index) => {
+    for (const prefix of subnets) if (prefix.family === family) putPrefix(columns, at++, prefix, index);
   });
-  let sharedLongest = 0;
-  const owned = [...owners.values()].map(({ prefix, indexes }): OwnedPrefix => {
-    const [only] = indexes;
-    if (indexes.length === 1 && only !== undefined) return { prefix, owner: only };
-    const start = shared.reserve(1 + indexes.length);
-    shared.set(start, indexes.length);
-    indexes.forEach((index, i) => {
-      shared.set(start + 1 + i, index);
+  return columns;
+}
+
+/** Lists of the connections that share a prefix, as owners of it. */
+class SharedLists {
+  readonly #table: Table;
+  /** Members of the longest list. */
+  longest = 0;
+
+  constructor(table: Table) {
+    this.#table = table;
+  }
+
+  add(connections: readonly number[]): number {
+    const start = this.#table.reserve(1 + connections.length);
+    this.#table.set(start, connections.length);
+    connections.forEach((index, i) => {
+      this.#table.set(start + 1 + i, index);
     });
-    sharedLongest = Math.max(sharedLongest, indexes.length);
-    return { prefix, owner: OWNER_SHARED | start };
-  });
-  return { owned, sharedLongest };
+    this.longest = Math.max(this.longest, connections.length);
+    return OWNER_SHARED | start;
+  }
 }
 
 /** Turns row numbers in a builder's error into the names of rules. */

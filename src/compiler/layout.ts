@@ -30,9 +30,13 @@ export const Slot = {
   leafHigh: 31,
 } as const;
 
+/** Bits of a prefix value; what is neither a node nor a list is an owner. */
+export const PrefixValue = { node: 31, list: 30, offset: 24, count: 26, nodeBits: 6 } as const;
+
 /** Owner of a prefix: a connection's index, or `ownerShared` | the start of its list in the shared table. */
 export const OWNER_BITS = 24;
 export const OWNER_SHARED = 0x800000;
+export const OWNER_NONE = 0xffffff;
 
 export const TARGET_VERDICT = 24;
 export const Verdict = { drop: 0, steer: 1, pass: 2 } as const;
@@ -44,7 +48,9 @@ export const EntrySize = {
   rules6: 80,
   extra4: 16,
   extra6: 16,
-  prefixes4: 8,
+  nodes: 16,
+  values: 4,
+  prefixes4: 12,
   prefixes6: 24,
   shared: 4,
   targets: 4,

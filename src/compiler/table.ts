@@ -42,8 +42,9 @@ export class Table {
     this.#words.set(words, index * this.#wordsPerEntry);
   }
 
-  word(index: number, word: number): number {
-    return this.#words[index * this.#wordsPerEntry + word] ?? 0;
+  /** The entries' 32-bit words, for loops in which a call each would cost; stale after the next reserve(). */
+  get words(): Uint32Array {
+    return this.#words;
   }
 
   /** The finished table, padded with zeroes to a power of two of entries, so that a mask bounds every index. */

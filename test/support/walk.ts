@@ -1,8 +1,14 @@
 /** Reads compiled tables the way bpf/classifier.bpf.c does, so that the compiler can be tested without root. */
 import type { Generation } from "../../src/compiler/compile.js";
-import { INDEX_HALF_BITS, INDEX_NONE, Lane, OWNER_BITS, Slot } from "../../src/compiler/layout.js";
-
-const OWNER_NONE = 2 ** OWNER_BITS - 1;
+import {
+  INDEX_HALF_BITS,
+  INDEX_NONE,
+  Lane,
+  OWNER_NONE,
+  PrefixValue,
+  Slot,
+} from "../../src/compiler/layout.js";
+import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
@@ -82,21 +88,39 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   return best;
 }
 
-/** Owner of the longest prefix that holds the address at `at`, or null. */
-export function ownerOf(generation: Generation, tree: { root: number }, key: Key, at: number): number | null {
-  if (tree.root === 0) return null;
-  const leaf = descend(generation, tree.root, key, INDEX_NONE);
+/** Owner of the longest prefix that holds the address at word `at` of the key, or null. */
+export function ownerOf(generation: Generation, trie: PrefixTrie, key: Key, at: number): number | null {
   const wide = key.family === 6;
-  const prefixes = words(wide ? generation.tables.prefixes6 : generation.tables.prefixes4);
-  for (let i = 0; i < leaf.count; i++) {
-    const o = (leaf.start + i) * (wide ? 6 : 2);
-    const value = wide ? [1, 0, 3, 2].map((j) => prefixes[o + j] as number) : [prefixes[o] as number];
-    const packed =
-      BigInt(prefixes[o + (wide ? 4 : 1)] as number) | (wide ? BigInt(prefixes[o + 5] as number) << 32n : 0n);
-    const length = Number(packed >> BigInt(OWNER_BITS));
-    const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
-    const address = bits(value.map((_, j) => key.words[at + j] as number));
-    if (address.startsWith(bits(value).slice(0, length))) return Number(packed) & OWNER_NONE;
+  const words32 = (from: Uint32Array, start: number) =>
+    wide ? [...from.subarray(start, start + 4)] : [from[start] as number];
+  const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
+  const address = bits(words32(key.words, at));
+  const { nodes, values, prefixes4, prefixes6 } = generation.tables;
+  const prefixes = words(wide ? prefixes6 : prefixes4);
+  const size = wide ? 6 : 3;
+  if (!address.startsWith(bits(trie.start).slice(0, trie.skip))) return orNull(trie.outside);
+  let value =
+    trie.root + (trie.width ? Number.parseInt(address.slice(trie.skip, trie.skip + trie.width), 2) : 0);
+  while (value >>> PrefixValue.list) {
+    if (value >>> PrefixValue.node) {
+      const offset = (value >>> PrefixValue.offset) & 127;
+      const node = words(nodes).subarray(4 * (value & OWNER_NONE));
+      const child = Number.parseInt(address.slice(offset, offset + PrefixValue.nodeBits), 2);
+      const set = [...Array(64).keys()].filter((i) => ((node[i >> 5] as number) >>> (i & 31)) & 1);
+      const rank = set.indexOf(child);
+      value = (rank < 0 ? node[3] : words(values)[(node[2] as number) + rank]) as number;
+      continue;
+    }
+    const start = value & (2 ** PrefixValue.count - 1);
+    const entries = [...Array((value >>> PrefixValue.count) & 15).keys()].map((i) => {
+      const entry = [...prefixes.slice((start + i) * size, (start + i + 1) * size)];
+      const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = entry;
+      if (!wide) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };
+      return { prefix: bits([b, a, d, c]).slice(0, length), leads };
+    });
+    value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
   }
-  return null;
+  return orNull(value);
 }
+
+const orNull = (owner: number) => (owner === OWNER_NONE ? null : owner);
