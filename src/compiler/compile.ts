@@ -135,8 +135,22 @@ const TABLES: readonly TableName[] = [
   "connections",
 ];
 
+/** What the tables cannot express yet. */
+function refuseUnsupported({ name, match, to, set }: Rule): void {
+  const fields = (["icmpType", "ecn", "length", "fragment", "not"] as const).filter(
+    (field) => match[field].length > 0,
+  );
+  if (fields.length > 0)
+    throw new CompileError(`rule ${name}: ${fields.join(" and ")} cannot be compiled yet`, [name]);
+  if ((to.kind === "connection" && to.link !== null) || set.mark !== null || set.dscp !== null)
+    throw new CompileError(`rule ${name}: link and set cannot be compiled yet`, [name]);
+}
+
 function target(rule: Rule, connections: ReadonlyMap<string, number>): number {
   const { to } = rule;
+  refuseUnsupported(rule);
+  if (to.kind === "group")
+    throw new CompileError(`rule ${rule.name}: groups cannot be compiled yet`, [rule.name]);
   if (to.kind !== "connection") return Verdict[to.kind] << TARGET_VERDICT;
   const index = connections.get(to.connection);
   if (index === undefined)

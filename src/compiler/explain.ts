@@ -1,16 +1,9 @@
 import { formatAddress, formatPrefix } from "../config/address.js";
-import type { Match, Policy, Range } from "../config/policy.js";
-import { dscpName, protocolName } from "../config/protocols.js";
+import type { Match, MatchField, Policy, Range } from "../config/policy.js";
+import { dscpName, ecnName, protocolName } from "../config/protocols.js";
 import { formatFlow } from "./flow.js";
 import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
-import {
-  type Decision,
-  decide,
-  fieldMatches,
-  longestSubnet,
-  MATCH_FIELDS,
-  type MatchField,
-} from "./reference.js";
+import { type Decision, decide, fieldMatches, longestSubnet, MATCH_FIELDS } from "./reference.js";
 
 /** One rule on the way to the decision. */
 export interface Step {
@@ -44,7 +37,9 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
   const { action } = decision;
   const target = action.kind === "connection" ? policy.connections[action.connection] : undefined;
   const connection =
-    target === undefined ? null : { name: target.name, ifId: target.ifId, link: target.link };
+    target === undefined || action.kind !== "connection"
+      ? null
+      : { name: target.name, ifId: target.ifId, link: action.link };
   const rule = decision.by === "rule" ? (policy.rules[decision.rule]?.name ?? null) : null;
   return {
     flow: "malformed" in packet ? null : formatFlow(packet),
@@ -98,6 +93,8 @@ function because(
   switch (decision.by) {
     case "malformed":
       return `the packet is malformed (${decision.reason})`;
+    case "flow":
+      return `the exact flow in ${flowOrigin(policy, packet, decision.row)} decides`;
     case "rule":
       return `rule ${rule} decides`;
     case "subnet":
@@ -112,22 +109,39 @@ function because(
   }
 }
 
+/** File and line of a packet's exact flow. */
+function flowOrigin({ flows }: Policy, packet: PacketKey | Malformed, row: number): string {
+  if ("malformed" in packet) return "no file";
+  const { file, line } = flows[`exact${packet.family}`];
+  return `${flows.files[file[row] ?? 0]}:${line[row]}`;
+}
+
 function wanted(field: MatchField, match: Match): string {
+  const values = valuesOf(field, match).join(" or ");
+  return match.not.includes(field) ? `not ${values}` : values;
+}
+
+function valuesOf(field: MatchField, match: Match): readonly string[] {
   switch (field) {
     case "src":
     case "dst":
-      return match[field].map(formatPrefix).join(" or ");
+      return match[field].map(formatPrefix);
     case "sport":
     case "dport":
-      return match[field].map(formatRange).join(" or ");
+    case "icmpType":
+    case "length":
+      return match[field].map(formatRange);
     case "proto":
-      return match.proto === null ? "any" : protocolName(match.proto);
+      return match.proto.map(protocolName);
     case "dscp":
-      return match.dscp === null ? "any" : dscpName(match.dscp);
+      return match.dscp.map(dscpName);
+    case "ecn":
+      return match.ecn.map(ecnName);
     case "mark":
-      return match.mark === null ? "any" : `${hex(match.mark.value)}/${hex(match.mark.mask)}`;
+      return match.mark.map(({ value, mask }) => `${hex(value)}/${hex(mask)}`);
     case "iif":
-      return match.iif ?? "any";
+    case "fragment":
+      return match[field];
   }
 }
 
@@ -140,6 +154,14 @@ function found(field: MatchField, packet: PacketKey): string {
     case "sport":
     case "dport":
       return packet[field] === null ? "no ports" : String(packet[field]);
+    case "icmpType":
+      return packet.icmpType === null ? "none" : String(packet.icmpType);
+    case "ecn":
+      return ecnName(packet.ecn);
+    case "length":
+      return `${packet.length} bytes`;
+    case "fragment":
+      return packet.fragment;
     case "proto":
       return packet.proto === null ? "none that can be read" : protocolName(packet.proto);
     case "dscp":

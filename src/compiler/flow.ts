@@ -59,10 +59,13 @@ export function parseFlow(text: string): PacketKey {
     proto,
     sport: src.port,
     dport: dst.port,
+    icmpType: null,
     dscp: 0,
+    ecn: 0,
     fragment: "none",
     mark: 0,
     iif: null,
+    iifGroup: null,
     // The shortest packet with these headers.
     length: (family === 4 ? 20 : 40) + (hasPorts ? 8 : 0),
     ...parseOptions(rest),

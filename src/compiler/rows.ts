@@ -1,4 +1,4 @@
-import type { Family, Match, Policy, Prefix, Range } from "../config/policy.js";
+import type { Family, Masked, Match, Policy, Prefix, Range } from "../config/policy.js";
 import { type Dimension, fieldMask } from "./dimension.js";
 import { DSCP_BITS, DSCP_SHIFT, KeyWord, PROTO_BITS } from "./layout.js";
 
@@ -26,7 +26,10 @@ interface Row {
   dst: Prefix | null;
   sport: Range | null;
   dport: Range | null;
-  match: Match;
+  proto: number | null;
+  dscp: number | null;
+  mark: Masked | null;
+  iif: string | null;
 }
 
 const orAny = <T>(list: readonly T[]): readonly (T | null)[] => (list.length > 0 ? list : [null]);
@@ -37,7 +40,12 @@ function* rowsOf(match: Match, rule: number, family: Family): Generator<Row> {
   for (const src of ofFamily(match.src))
     for (const dst of ofFamily(match.dst))
       for (const sport of orAny(match.sport))
-        for (const dport of orAny(match.dport)) yield { rule, src, dst, sport, dport, match };
+        for (const dport of orAny(match.dport))
+          for (const proto of orAny(match.proto))
+            for (const dscp of orAny(match.dscp))
+              for (const mark of orAny(match.mark))
+                for (const iif of orAny(match.iif))
+                  yield { rule, src, dst, sport, dport, proto, dscp, mark, iif };
 }
 
 /** @param ifindexOf resolves an interface name of a rule's `iif` on the host that will run the program */
@@ -71,12 +79,12 @@ export function expandRules(policy: Policy, family: Family, ifindexOf: (name: st
       const range = row[side];
       return range ? [range.from, range.to] : [0, 0xffff];
     });
-  column("proto", KeyWord.proto, 0, PROTO_BITS, "range", ({ match }) => exact(match.proto, PROTO_BITS));
-  column("dscp", KeyWord.proto, DSCP_SHIFT, DSCP_BITS, "range", ({ match }) => exact(match.dscp, DSCP_BITS));
-  column("mark", KeyWord.mark, 0, 32, "mask", ({ match: { mark } }) =>
+  column("proto", KeyWord.proto, 0, PROTO_BITS, "range", ({ proto }) => exact(proto, PROTO_BITS));
+  column("dscp", KeyWord.proto, DSCP_SHIFT, DSCP_BITS, "range", ({ dscp }) => exact(dscp, DSCP_BITS));
+  column("mark", KeyWord.mark, 0, 32, "mask", ({ mark }) =>
     mark ? [(mark.value & mark.mask) >>> 0, ~mark.mask >>> 0] : [0, 0xffffffff],
   );
-  column("iif", KeyWord.iif, 0, 32, "mask", ({ match: { iif } }) =>
+  column("iif", KeyWord.iif, 0, 32, "mask", ({ iif }) =>
     iif === null ? [0, 0xffffffff] : [ifindexOf(iif), 0],
   );
   return {
@@ -85,7 +93,7 @@ export function expandRules(policy: Policy, family: Family, ifindexOf: (name: st
     dimensions,
     rule: Uint32Array.from(list, (row) => row.rule),
     needsPorts: Uint8Array.from(list, (row) => (row.sport || row.dport ? 1 : 0)),
-    usesExtra: list.some(({ match }) => match.mark !== null || match.iif !== null),
+    usesExtra: list.some(({ mark, iif }) => mark !== null || iif !== null),
   };
 }
 

@@ -9,10 +9,15 @@ export function familiesOf(prefixes: readonly Prefix[]): readonly Family[] {
   );
 }
 
+/** The families that one side of a match admits; what must not match excludes none. */
+export function sideFamilies(match: Match, side: "src" | "dst"): readonly Family[] {
+  return match.not.includes(side) ? BOTH : familiesOf(match[side]);
+}
+
 /** The families of the packets that src and dst together can match. */
-export function matchFamilies({ src, dst }: Match): readonly Family[] {
-  const ofDst = familiesOf(dst);
-  return familiesOf(src).filter((family) => ofDst.includes(family));
+export function matchFamilies(match: Match): readonly Family[] {
+  const ofDst = sideFamilies(match, "dst");
+  return sideFamilies(match, "src").filter((family) => ofDst.includes(family));
 }
 
 /** The prefixes as they apply to `families`: "any" is written out as the whole of each. */

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parseInterfaceAddress } from "./address.js";
 import { checkInterfaceName, readConnections } from "./connections.js";
 import { type Diagnostic, Report } from "./diagnostics.js";
+import { NO_FLOWS } from "./flows.js";
 import { checkOverlaps } from "./overlap.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
 import { findUnreachable } from "./reachability.js";
@@ -85,6 +86,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     interface: device,
     connections: connections.map(({ subnetLocations: _, ...connection }) => connection),
     rules: rules.map(({ complete: _, index: __, ...rule }) => rule),
+    flows: NO_FLOWS,
     default: raw.default ?? "drop",
   };
 }

@@ -65,12 +65,12 @@ export function coversMatch(outer: Match, inner: Match): boolean {
   return (
     coversPrefixes(prefixesIn(outer.src, families), prefixesIn(inner.src, families)) &&
     coversPrefixes(prefixesIn(outer.dst, families), prefixesIn(inner.dst, families)) &&
-    (outer.proto === null || outer.proto === inner.proto) &&
+    coversList(outer.proto, inner.proto) &&
     coversRanges(outer.sport, inner.sport) &&
     coversRanges(outer.dport, inner.dport) &&
-    (outer.dscp === null || outer.dscp === inner.dscp) &&
-    coversMark(outer.mark, inner.mark) &&
-    (outer.iif === null || outer.iif === inner.iif)
+    coversList(outer.dscp, inner.dscp) &&
+    coversMarks(outer.mark, inner.mark) &&
+    coversList(outer.iif, inner.iif)
   );
 }
 
@@ -98,10 +98,16 @@ function merged(ranges: readonly Range[]): Range[] {
   return result;
 }
 
-function coversMark(outer: Masked | null, inner: Masked | null): boolean {
-  if (outer === null) return true;
-  // Every bit that the outer rule asks for must be asked for by the inner one, with the same value.
-  return (
-    inner !== null && (outer.mask & ~inner.mask) === 0 && ((outer.value ^ inner.value) & outer.mask) === 0
-  );
+function coversList<T>(outer: readonly T[], inner: readonly T[]): boolean {
+  return outer.length === 0 || (inner.length > 0 && inner.every((value) => outer.includes(value)));
+}
+
+function coversMarks(outer: readonly Masked[], inner: readonly Masked[]): boolean {
+  if (outer.length === 0) return true;
+  return inner.length > 0 && inner.every((mark) => outer.some((wider) => coversMark(wider, mark)));
+}
+
+/** Every bit that the outer mark asks for must be asked for by the inner one, with the same value. */
+function coversMark(outer: Masked, inner: Masked): boolean {
+  return (outer.mask & ~inner.mask) === 0 && ((outer.value ^ inner.value) & outer.mask) === 0;
 }

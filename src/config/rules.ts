@@ -2,6 +2,7 @@ import { formatPrefix } from "./address.js";
 import { checkInterfaceName } from "./connections.js";
 import { show } from "./diagnostics.js";
 import { familiesOf } from "./families.js";
+import { SET_NOTHING } from "./match.js";
 import { didYouMean, NAME_HINT, NAME_PATTERN } from "./names.js";
 import type { Family, Match, Rule, Target } from "./policy.js";
 import {
@@ -53,6 +54,7 @@ export function readRules(
         name,
         match,
         to,
+        set: SET_NOTHING,
         location: source.at(at),
         complete: report.errors === errors && !misshapen.has(index),
         index,
@@ -87,7 +89,7 @@ function readTarget(
   { source, report }: Context,
 ): Target | null {
   if (text === "drop" || text === "pass") return { kind: text };
-  if (targets.has(text)) return { kind: "connection", connection: text };
+  if (targets.has(text)) return { kind: "connection", connection: text, link: null };
   const hint = didYouMean(text, [...targets, "drop", "pass"], "write the name of a connection, drop or pass");
   report.error(source.at(at), `there is no connection ${show(text)}`, hint);
   return null;
@@ -98,16 +100,27 @@ function readMatch(raw: RawMatch, at: Path, context: Context): Match {
   const match: Match = {
     src: readPrefixes(raw.src, [...at, "src"], context),
     dst: readPrefixes(raw.dst, [...at, "dst"], context),
-    proto: readNumber(raw.proto, protocolNumber, "protocol", PROTOCOL_NAMES, 255, [...at, "proto"], context),
+    proto: one(
+      readNumber(raw.proto, protocolNumber, "protocol", PROTOCOL_NAMES, 255, [...at, "proto"], context),
+    ),
     sport: readPorts(raw.sport, [...at, "sport"], context),
     dport: readPorts(raw.dport, [...at, "dport"], context),
-    dscp: readNumber(raw.dscp, dscpNumber, "code point", DSCP_NAMES, 63, [...at, "dscp"], context),
-    mark: raw.mark === undefined ? null : readMark(raw.mark, [...at, "mark"], context),
-    iif: raw.iif ?? null,
+    icmpType: [],
+    dscp: one(readNumber(raw.dscp, dscpNumber, "code point", DSCP_NAMES, 63, [...at, "dscp"], context)),
+    ecn: [],
+    mark: raw.mark === undefined ? [] : one(readMark(raw.mark, [...at, "mark"], context)),
+    iif: one(raw.iif ?? null),
+    length: [],
+    fragment: [],
+    not: [],
   };
   checkPortProtocol(raw, match, at, context);
   checkFamilies(match, at, context);
   return match;
+}
+
+function one<T>(value: T | null): T[] {
+  return value === null ? [] : [value];
 }
 
 function readNumber(
@@ -129,15 +142,16 @@ function readNumber(
 }
 
 function checkPortProtocol(raw: RawMatch, match: Match, at: Path, { source, report }: Context): void {
+  const [proto] = match.proto;
   // A proto that could not be read has been reported; whether it has ports is not known.
-  if (Object.hasOwn(raw, "proto") && match.proto === null) return;
-  if (match.proto !== null && PORT_PROTOCOLS.has(match.proto)) return;
+  if (Object.hasOwn(raw, "proto") && proto === undefined) return;
+  if (proto !== undefined && PORT_PROTOCOLS.has(proto)) return;
   for (const key of ["sport", "dport"] as const) {
     if (raw[key] === undefined) continue;
     const message =
-      match.proto === null
+      proto === undefined
         ? `${key} without proto`
-        : `${protocolName(match.proto)} has no ports, so ${key} cannot match`;
+        : `${protocolName(proto)} has no ports, so ${key} cannot match`;
     report.error(source.atKey([...at, key]), message, `add proto: ${PORT_PROTOCOL_NAMES}, or remove ${key}`);
   }
 }
@@ -166,8 +180,8 @@ function checkFamilies(match: Match, at: Path, { source, report }: Context): voi
       );
     }
   }
-  if (match.proto === ICMP) checkIcmp(4, "icmp", "ipv6-icmp");
-  if (match.proto === ICMPV6) checkIcmp(6, "ipv6-icmp", "icmp");
+  if (match.proto.includes(ICMP)) checkIcmp(4, "icmp", "ipv6-icmp");
+  if (match.proto.includes(ICMPV6)) checkIcmp(6, "ipv6-icmp", "icmp");
 
   function checkIcmp(family: Family, name: string, other: string): void {
     if (both.includes(family)) return;

@@ -4,6 +4,7 @@ import path from "node:path";
 import test from "ava";
 import fc from "fast-check";
 import { z } from "zod";
+import { NO_FLOWS } from "../../src/config/flows.js";
 import {
   formatDiagnostic,
   formatPrefix,
@@ -14,6 +15,7 @@ import {
   parsePolicy,
   policySchema,
 } from "../../src/config/index.js";
+import { ANY_MATCH } from "../../src/config/match.js";
 
 const HEAD = `version: 1
 connections:
@@ -62,6 +64,7 @@ test("what is left out has its default", (t) => {
       },
     ],
     rules: [],
+    flows: NO_FLOWS,
     default: "drop",
   });
 });
@@ -141,11 +144,11 @@ const matchCases: readonly (readonly [text: string, field: keyof Match, expected
   ['{dst: "fd00:1::200"}', "dst", [{ family: 6, words: [0xfd000001, 0, 0, 0x200], length: 128 }]],
   ['{dst: "::/0"}', "dst", [{ family: 6, words: [0, 0, 0, 0], length: 0 }]],
   ['{src: "2001:DB8:8000::/33"}', "src", [{ family: 6, words: [0x20010db8, 0x80000000, 0, 0], length: 33 }]],
-  ["{proto: tcp}", "proto", 6],
-  ["{proto: UDP}", "proto", 17],
-  ["{proto: icmp6}", "proto", 58],
-  ["{proto: 255}", "proto", 255],
-  ["{proto: 0}", "proto", 0],
+  ["{proto: tcp}", "proto", [6]],
+  ["{proto: UDP}", "proto", [17]],
+  ["{proto: icmp6}", "proto", [58]],
+  ["{proto: 255}", "proto", [255]],
+  ["{proto: 0}", "proto", [0]],
   ["{proto: udp, dport: 53}", "dport", [{ from: 53, to: 53 }]],
   ["{proto: sctp, sport: 5060-5070}", "sport", [{ from: 5060, to: 5070 }]],
   [
@@ -156,14 +159,14 @@ const matchCases: readonly (readonly [text: string, field: keyof Match, expected
       { from: 1, to: 65535 },
     ],
   ],
-  ["{dscp: ef}", "dscp", 46],
-  ["{dscp: af41}", "dscp", 34],
-  ["{dscp: CS1}", "dscp", 8],
-  ["{dscp: 63}", "dscp", 63],
-  ["{mark: 0x1/0xff}", "mark", { value: 1, mask: 0xff }],
-  ["{mark: 0xffffffff}", "mark", { value: 0xffffffff, mask: 0xffffffff }],
-  ["{mark: 7}", "mark", { value: 7, mask: 0xffffffff }],
-  ["{iif: lan0}", "iif", "lan0"],
+  ["{dscp: ef}", "dscp", [46]],
+  ["{dscp: af41}", "dscp", [34]],
+  ["{dscp: CS1}", "dscp", [8]],
+  ["{dscp: 63}", "dscp", [63]],
+  ["{mark: 0x1/0xff}", "mark", [{ value: 1, mask: 0xff }]],
+  ["{mark: 0xffffffff}", "mark", [{ value: 0xffffffff, mask: 0xffffffff }]],
+  ["{mark: 7}", "mark", [{ value: 7, mask: 0xffffffff }]],
+  ["{iif: lan0}", "iif", ["lan0"]],
 ];
 
 for (const [text, field, expected] of matchCases) {
@@ -178,7 +181,8 @@ test("a rule without match matches everything, and is named by its place", (t) =
   ).rules;
   t.deepEqual(second, {
     name: "rule-2",
-    match: { src: [], dst: [], proto: null, sport: [], dport: [], dscp: null, mark: null, iif: null },
+    match: ANY_MATCH,
+    set: { mark: null, dscp: null },
     to: { kind: "pass" },
     location: { file: "/etc/steer/steer.yaml", line: 7, column: 5 },
   });

@@ -1,3 +1,4 @@
+import { NO_FLOWS } from "../../src/config/flows.js";
 import type {
   Connection,
   Family,
@@ -49,12 +50,17 @@ export function randomMatch(random: Random): Match {
   return {
     src: prefixes(3),
     dst: prefixes(4),
-    proto,
+    proto: proto === null ? [] : [proto],
     sport: ranges(4),
     dport: ranges(2),
-    dscp: random.chance(8) ? random.pick([0, 10, 46]) : null,
-    mark: random.chance(8) ? randomMark(random) : null,
-    iif: random.chance(10) ? random.pick(["lo", "other"]) : null,
+    icmpType: [],
+    dscp: random.chance(8) ? [random.pick([0, 10, 46])] : [],
+    ecn: [],
+    mark: random.chance(8) ? [randomMark(random)] : [],
+    iif: random.chance(10) ? [random.pick(["lo", "other"])] : [],
+    length: [],
+    fragment: [],
+    not: [],
   };
 }
 
@@ -81,7 +87,7 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
   );
   const target = (): Target => {
     if (random.chance(8)) return { kind: random.pick(["drop", "pass"] as const) };
-    return { kind: "connection", connection: random.pick(connections).name };
+    return { kind: "connection", connection: random.pick(connections).name, link: null };
   };
   return {
     version: 1,
@@ -90,8 +96,15 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
     connections,
     rules: random.list(
       rules,
-      (i): Rule => ({ name: `r${i}`, match: randomMatch(random), to: target(), location }),
+      (i): Rule => ({
+        name: `r${i}`,
+        match: randomMatch(random),
+        to: target(),
+        set: { mark: null, dscp: null },
+        location,
+      }),
     ),
+    flows: NO_FLOWS,
     default: random.pick(["drop", "pass"] as const),
   };
 }

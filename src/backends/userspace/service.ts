@@ -1,6 +1,7 @@
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
+import { formatTarget } from "../../config/target.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
 import { deferred } from "../../sys/deferred.js";
 import { bpfObjectPath } from "../../sys/paths.js";
@@ -152,7 +153,7 @@ export class UserspaceService {
       connections,
       rules: policy.rules.map(({ name, to }) => ({
         name,
-        to: to.kind === "connection" ? to.connection : to.kind,
+        to: formatTarget(to),
         matched: matched(name),
       })),
       default: { action: policy.default, matched: counters.default },
