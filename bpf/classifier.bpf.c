@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The deciding half that runs compiled rules: first match of the rules, then the longest of the connections' subnets,
- * then the default. Every constant below is set before load, so that the verifier removes the code of what a rule set
- * does not use, and every table is sized to its rule set.
+ * The deciding half that runs compiled rules, and counts. What decides is in classify.h; the tables are in maps.h.
  */
-#include "maps.h"
+#include "classify.h"
 #include "packet.h"
-#include "prefixes.h"
-#include "rules.h"
 #include "xfrm_steer.h"
 
 #define COUNTERS(name)                                                                                                 \
@@ -21,8 +17,8 @@
 COUNTERS(tx_counters);
 COUNTERS(rx_counters);
 
-const volatile __u32 n_rules = 0, n_connections = 0, shared_longest = 0;
-const volatile __u32 default_verdict = XFRM_STEER_DROP;
+/* Members of the longest list of connections that share a subnet. */
+const volatile __u32 shared_longest = 0;
 
 static __always_inline void count(void *counters, __u32 index, __u32 bytes)
 {
@@ -34,59 +30,58 @@ static __always_inline void count(void *counters, __u32 index, __u32 bytes)
 	}
 }
 
-/* Owner of the longest subnet that holds the address in these words of the key. */
-static __always_inline __u32 subnet_owner(int family, const __u32 *words)
+/* Changes the DSCP (RFC 2474) and keeps the ECN bits; packet pointers are stale afterwards. */
+static __always_inline void set_dscp(struct __sk_buff *skb, int family, __u32 dscp)
 {
-	return family == 4 ? owner4(&subnets4, words[0]) : owner6(&subnets6, pair(words), pair(words + 2));
+	__be16 before, after;
+
+	if (bpf_skb_load_bytes(skb, l3_offset, &before, sizeof(before)))
+		return;
+	if (family == 4) {
+		after = (before & bpf_htons(0xff03)) | bpf_htons(dscp << 2);
+		bpf_l3_csum_replace(skb, l3_offset + offsetof(struct iphdr, check), before, after, sizeof(after));
+		/* Word and checksum change by opposite amounts: the sum over the packet stays. */
+		bpf_skb_store_bytes(skb, l3_offset, &after, sizeof(after), 0);
+	} else {
+		after = (before & bpf_htons(0xf03f)) | bpf_htons(dscp << 6);
+		bpf_skb_store_bytes(skb, l3_offset, &after, sizeof(after), BPF_F_RECOMPUTE_CSUM);
+	}
 }
 
-static __always_inline int steer_to(__u32 index, struct xfrm_steer_info *info)
+/* What the rule that decided changes of the packet. */
+static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 rule)
 {
-	const struct connection *all = table(&connections);
+	const struct target *all = table(&targets), *target;
 
 	if (!all)
-		return XFRM_STEER_DROP;
-	info->if_id = all[index & mask.connections].if_id;
-	info->link = all[index & mask.connections].link;
-	return XFRM_STEER_STEER;
+		return;
+	target = &all[rule & mask.targets];
+	if (actions & ACTION_MARK)
+		skb->mark = (skb->mark & ~target->mark_mask) | target->mark;
+	if (actions & ACTION_DSCP && target->dscp != DSCP_KEEP)
+		set_dscp(skb, family, target->dscp);
 }
 
 __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
+	struct decision decision = {};
 	struct key key = {};
-	__u32 best = INDEX_NONE, owner = OWNER_NONE, bytes = skb->len - l3_offset;
+	__u32 bytes = skb->len - l3_offset;
 	int family;
 
 	if (!info)
 		return XFRM_STEER_DROP;
 	family = parse_packet(skb, &key);
-	if (family == 4)
-		best = rule_trees4.count ? match_rules4(&key) : INDEX_NONE;
-	else if (family == 6)
-		best = rule_trees6.count ? match_rules6(&key) : INDEX_NONE;
 	if (family < 0) {
 		count(&tx_counters, n_rules + n_connections + TX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;
 	}
-
-	if (best != INDEX_NONE) {
-		const __u32 *all = table(&targets);
-
-		if (!all)
-			return XFRM_STEER_DROP;
-		__u32 target = all[best & mask.targets], verdict = target >> TARGET_VERDICT;
-
-		count(&tx_counters, best, bytes);
-		return verdict == XFRM_STEER_STEER ? steer_to(target & OWNER_NONE, info) : (int)verdict;
-	}
-
-	owner = subnet_owner(family, &key.word[KEY_DST]);
-	if (owner < OWNER_SHARED) {
-		count(&tx_counters, n_rules + owner, bytes);
-		return steer_to(owner, info);
-	}
-	count(&tx_counters, n_rules + n_connections + TX_DEFAULT, bytes);
-	return default_verdict;
+	classify(&key, family, &decision);
+	count(&tx_counters, decision.counter, bytes);
+	*info = decision.info;
+	if (actions & (ACTION_MARK | ACTION_DSCP) && decision.rule != INDEX_NONE)
+		set_fields(skb, family, decision.rule);
+	return decision.verdict;
 }
 
 /* Is connection `index` the owner, or one of those that share the prefix? */

@@ -2,8 +2,8 @@
 /* First match of the rules: a walk of a few trees, each of which ends in a short run of rules. */
 #pragma once
 
+#include "key.h"
 #include "maps.h"
-#include "packet.h"
 
 static __always_inline __u32 slot_first(__u64 slot)
 {
@@ -49,80 +49,92 @@ static __always_inline __u32 rule_index(__u64 lo, __u64 hi)
 	return (__u32)(lo >> LANE_INDEX) << INDEX_HALF_BITS | (__u32)(hi >> LANE_INDEX);
 }
 
-static __always_inline __u64 pair(const __u32 *words)
+static __always_inline int extra_matches(const struct key *key, const struct rule_extra *extra, __u32 uses)
 {
-	return (__u64)words[0] << 32 | words[1];
+	if (uses & EXTRA_MARK_IIF && (pair(&key->word[KEY_MARK]) ^ extra->value) & extra->mask)
+		return 0;
+	if (uses & EXTRA_MORE) {
+		__u64 at_least = (key->more | MORE_GUARDS) - extra->lo;
+		__u64 at_most = (extra->hi | MORE_GUARDS) - key->more;
+
+		return (at_least & at_most & MORE_GUARDS) == MORE_GUARDS;
+	}
+	return 1;
 }
 
-static __always_inline int extra_matches(const struct key *key, const struct rule_extra *extra)
-{
-	return !((pair(&key->word[KEY_MARK]) ^ extra->value) & extra->mask);
-}
-
-static __always_inline __u32 match_rules4(const struct key *key)
+/*
+ * First match in one tree that comes before `best`, else `best`. Global functions are verified once, each on its own,
+ * however many trees there are: in one piece the walks were too much for the verifier.
+ */
+__attribute__((noinline)) __u32 match_tree4(const struct key *key, __u32 root, __u32 best)
 {
 	const __u64 *slot = table(&slots);
 	const struct rule4 *rules = table(&rules4);
 	const struct rule_extra *extra = table(&extra4);
-	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST];
-	__u32 best = INDEX_NONE;
 
-	if (!slot || !rules || !extra)
+	if (!key || !slot || !rules || !extra)
 		return best;
-	for (__u32 t = 0; t < rule_trees4.count; t++) {
-		__u64 leaf = descend(slot, rule_trees4.root + t, rule_trees4.depth, key, best);
+	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST];
+	__u64 leaf = descend(slot, root, rule_trees4.depth, key, best);
 
-		if (slot_first(leaf) >= best)
+	if (slot_first(leaf) >= best)
+		return best;
+	for (__u32 i = 0; i < rule_trees4.leaf && i < leaf_count(leaf); i++) {
+		__u32 at = (leaf_start(leaf) + i) & mask.rules4;
+		const struct rule4 *rule = &rules[at];
+
+		if ((addr ^ rule->addr) & rule->addr_mask || !in_ranges(key, rule->lo, rule->hi))
 			continue;
-		for (__u32 i = 0; i < rule_trees4.leaf && i < leaf_count(leaf); i++) {
-			__u32 at = (leaf_start(leaf) + i) & mask.rules4;
-			const struct rule4 *rule = &rules[at];
-
-			if ((addr ^ rule->addr) & rule->addr_mask || !in_ranges(key, rule->lo, rule->hi))
-				continue;
-			if (rule_trees4.extra && !extra_matches(key, &extra[at]))
-				continue;
-			__u32 index = rule_index(rule->lo, rule->hi);
-			if (index < best)
-				best = index;
-			break;
-		}
+		if (rule_trees4.extra && !extra_matches(key, &extra[at], rule_trees4.extra))
+			continue;
+		__u32 index = rule_index(rule->lo, rule->hi);
+		return index < best ? index : best;
 	}
 	return best;
 }
 
-static __always_inline __u32 match_rules6(const struct key *key)
+__attribute__((noinline)) __u32 match_tree6(const struct key *key, __u32 root, __u32 best)
 {
 	const __u64 *slot = table(&slots);
 	const struct rule6 *rules = table(&rules6);
 	const struct rule_extra *extra = table(&extra6);
+
+	if (!key || !slot || !rules || !extra)
+		return best;
 	__u64 src0 = pair(&key->word[KEY_SRC]), src1 = pair(&key->word[KEY_SRC + 2]);
 	__u64 dst0 = pair(&key->word[KEY_DST]), dst1 = pair(&key->word[KEY_DST + 2]);
+	__u64 leaf = descend(slot, root, rule_trees6.depth, key, best);
+
+	if (slot_first(leaf) >= best)
+		return best;
+	for (__u32 i = 0; i < rule_trees6.leaf && i < leaf_count(leaf); i++) {
+		__u32 at = (leaf_start(leaf) + i) & mask.rules6;
+		const struct rule6 *rule = &rules[at];
+
+		if (((src0 ^ rule->src[0]) & rule->src_mask[0]) | ((src1 ^ rule->src[1]) & rule->src_mask[1]) |
+		    ((dst0 ^ rule->dst[0]) & rule->dst_mask[0]) | ((dst1 ^ rule->dst[1]) & rule->dst_mask[1]))
+			continue;
+		if (!in_ranges(key, rule->lo, rule->hi))
+			continue;
+		if (rule_trees6.extra && !extra_matches(key, &extra[at], rule_trees6.extra))
+			continue;
+		__u32 index = rule_index(rule->lo, rule->hi);
+		return index < best ? index : best;
+	}
+	return best;
+}
+
+/* Index of the first rule that matches, or INDEX_NONE. */
+static __always_inline __u32 match_rules(const struct key *key, int family)
+{
 	__u32 best = INDEX_NONE;
 
-	if (!slot || !rules || !extra)
-		return best;
-	for (__u32 t = 0; t < rule_trees6.count; t++) {
-		__u64 leaf = descend(slot, rule_trees6.root + t, rule_trees6.depth, key, best);
-
-		if (slot_first(leaf) >= best)
-			continue;
-		for (__u32 i = 0; i < rule_trees6.leaf && i < leaf_count(leaf); i++) {
-			__u32 at = (leaf_start(leaf) + i) & mask.rules6;
-			const struct rule6 *rule = &rules[at];
-
-			if (((src0 ^ rule->src[0]) & rule->src_mask[0]) | ((src1 ^ rule->src[1]) & rule->src_mask[1]) |
-			    ((dst0 ^ rule->dst[0]) & rule->dst_mask[0]) | ((dst1 ^ rule->dst[1]) & rule->dst_mask[1]))
-				continue;
-			if (!in_ranges(key, rule->lo, rule->hi))
-				continue;
-			if (rule_trees6.extra && !extra_matches(key, &extra[at]))
-				continue;
-			__u32 index = rule_index(rule->lo, rule->hi);
-			if (index < best)
-				best = index;
-			break;
-		}
+	if (family == 4) {
+		for (__u32 t = 0; t < rule_trees4.count; t++)
+			best = match_tree4(key, rule_trees4.root + t, best);
+	} else {
+		for (__u32 t = 0; t < rule_trees6.count; t++)
+			best = match_tree6(key, rule_trees6.root + t, best);
 	}
 	return best;
 }

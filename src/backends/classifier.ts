@@ -34,7 +34,7 @@ export function loadClassifier(
       const trees = generation[`ruleTrees${family}`];
       rodata.set(
         `rule_trees${family}`,
-        Uint32Array.of(trees.root, trees.count, trees.depth, trees.leaf, trees.extra ? 1 : 0),
+        Uint32Array.of(trees.root, trees.count, trees.depth, trees.leaf, trees.extra),
       );
     }
     for (const [name, tree] of [
@@ -46,6 +46,10 @@ export function loadClassifier(
     rodata.set("n_rules", generation.rules.length);
     rodata.set("n_connections", generation.connections.length);
     rodata.set("shared_longest", generation.sharedLongest);
+    rodata.set("flow_buckets4", generation.flowBuckets4);
+    rodata.set("flow_buckets6", generation.flowBuckets6);
+    rodata.set("actions", generation.actions);
+    rodata.set("uses_icmp", generation.usesIcmp ? 1 : 0);
     rodata.set("default_verdict", generation.defaultVerdict);
     rodata.set("l3_offset", options.l3Offset ?? 0);
 
@@ -69,6 +73,7 @@ const MASKED: readonly TableName[] = [
   "prefixes6",
   "shared",
   "targets",
+  "groups",
   "connections",
 ];
 

@@ -1,36 +1,39 @@
-import type { Connection, Family, Policy, Rule } from "../config/policy.js";
-import { buildForest, type Forest } from "./forest.js";
-import {
-  INDEX_NONE,
-  OWNER_SHARED,
-  RX_REASONS,
-  TARGET_VERDICT,
-  type TableName,
-  TX_REASONS,
-  Verdict,
-} from "./layout.js";
+import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
+import type { Devices } from "./alternatives.js";
+import { buildFlowTable } from "./flow-table.js";
+import { buildForest, CrowdedRows, type Forest } from "./forest.js";
+import { INDEX_NONE, OWNER_SHARED, RX_REASONS, type TableName, TX_REASONS, Verdict } from "./layout.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
-import { expandRules, type Rows } from "./rows.js";
+import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { Table } from "./table.js";
-import { EMPTY, InseparableRows } from "./tree.js";
+import { buildTargets } from "./targets.js";
+import { EMPTY } from "./tree.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
-  /** Table contents, each a power of two of entries long; little endian. */
+  /** Table contents, little endian; each a power of two of entries long, but for those of exact flows. */
   readonly tables: Readonly<Record<TableName, Uint8Array>>;
-  readonly ruleTrees4: Forest & { readonly extra: boolean };
-  readonly ruleTrees6: Forest & { readonly extra: boolean };
+  readonly ruleTrees4: Forest & { readonly extra: number };
+  readonly ruleTrees6: Forest & { readonly extra: number };
   readonly subnets4: PrefixTrie;
   readonly subnets6: PrefixTrie;
   readonly ifIds: PrefixTrie;
   /** Members of the longest list in the shared table. */
   readonly sharedLongest: number;
+  /** Buckets of the tables of exact flows. */
+  readonly flowBuckets4: number;
+  readonly flowBuckets6: number;
+  /** Bits of UsedAction. */
+  readonly actions: number;
+  readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
   /** By index: what counters are reported under. */
   readonly rules: readonly string[];
   readonly connections: readonly string[];
 }
+
+export type { Devices };
 
 /** A rule set that the tables cannot hold; `rules` are the names of the rules that do not fit. */
 export class CompileError extends Error {
@@ -40,12 +43,6 @@ export class CompileError extends Error {
     super(message);
     this.rules = rules;
   }
-}
-
-/** Resolves names of network devices on the host that will run the program. */
-export interface Devices {
-  /** @throws where there is no such device */
-  ifindexOf(name: string): number;
 }
 
 /**
@@ -66,7 +63,7 @@ export function compile(policy: Policy, devices: Devices): Generation {
   slots.set(slots.reserve(1), EMPTY[0], EMPTY[1]); // slot 0: root 0 is "no tree"
 
   const forest = (family: 4 | 6) => {
-    const rows = expandRules(policy, family, devices.ifindexOf);
+    const rows = namingRule(policy, () => expandRules(policy, family, devices));
     const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
     return {
       ...namingRules(policy, rows, () => buildForest(rows, slots, rules, extra)),
@@ -84,7 +81,10 @@ export function compile(policy: Policy, devices: Devices): Generation {
   const { nodes, values } = tables;
   const subnets = (family: Family) =>
     buildPrefixTrie(
-      mergeEqual(sortPrefixes(subnetsOf(policy.connections, family)), (owners) => shared.add(owners)),
+      mergeEqual(
+        sortPrefixes(subnetsOf(policy.connections, policy.flows[`subnets${family}`], family)),
+        (owners) => shared.add(owners),
+      ),
       { nodes, values, prefixes: family === 4 ? tables.prefixes4 : tables.prefixes6 },
     );
   const subnets4 = subnets(4);
@@ -95,11 +95,10 @@ export function compile(policy: Policy, devices: Devices): Generation {
   });
   const ifIds = buildPrefixTrie(sortPrefixes(ids), { nodes, values, prefixes: tables.prefixes4 });
 
-  tables.targets.reserve(policy.rules.length);
-  const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
-  policy.rules.forEach((rule, index) => {
-    tables.targets.set(index, target(rule, byName));
-  });
+  const { exact4, exact6 } = policy.flows;
+  const flowBuckets4 = buildFlowTable(exact4, 4, tables.flows4);
+  const flowBuckets6 = buildFlowTable(exact6, 6, tables.flows6);
+  const actions = buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
   policy.connections.forEach(({ ifId, link, rxMark }, index) => {
     const mark = rxMark ? [(rxMark.value & rxMark.mask) >>> 0, rxMark.mask] : [0, 0];
@@ -107,13 +106,19 @@ export function compile(policy: Policy, devices: Devices): Generation {
   });
 
   return {
-    tables: Object.fromEntries(TABLES.map((name) => [name, tables[name].finish()])) as Generation["tables"],
+    tables: Object.fromEntries(
+      TABLES.map((name) => [name, tables[name].finish(!name.startsWith("flows"))]),
+    ) as Generation["tables"],
     ruleTrees4,
     ruleTrees6,
     subnets4,
     subnets6,
     ifIds,
     sharedLongest: shared.longest,
+    flowBuckets4,
+    flowBuckets6,
+    actions,
+    usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: Verdict[policy.default],
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
@@ -131,42 +136,25 @@ const TABLES: readonly TableName[] = [
   "prefixes4",
   "prefixes6",
   "shared",
+  "flows4",
+  "flows6",
   "targets",
+  "groups",
   "connections",
 ];
 
-/** What the tables cannot express yet. */
-function refuseUnsupported({ name, match, to, set }: Rule): void {
-  const fields = (["icmpType", "ecn", "length", "fragment", "not"] as const).filter(
-    (field) => match[field].length > 0,
-  );
-  if (fields.length > 0)
-    throw new CompileError(`rule ${name}: ${fields.join(" and ")} cannot be compiled yet`, [name]);
-  if ((to.kind === "connection" && to.link !== null) || set.mark !== null || set.dscp !== null)
-    throw new CompileError(`rule ${name}: link and set cannot be compiled yet`, [name]);
-}
-
-function target(rule: Rule, connections: ReadonlyMap<string, number>): number {
-  const { to } = rule;
-  refuseUnsupported(rule);
-  if (to.kind === "group")
-    throw new CompileError(`rule ${rule.name}: groups cannot be compiled yet`, [rule.name]);
-  if (to.kind !== "connection") return Verdict[to.kind] << TARGET_VERDICT;
-  const index = connections.get(to.connection);
-  if (index === undefined)
-    throw new CompileError(`rule ${rule.name}: no connection ${to.connection}`, [rule.name]);
-  return (Verdict.steer << TARGET_VERDICT) | index;
-}
-
-/** The connections' subnets of one family, each owned by its connection's index. */
-function subnetsOf(connections: readonly Connection[], family: Family) {
+/** The connections' and the bulk files' subnets of one family, each owned by its connection's index. */
+function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family: Family) {
   let count = 0;
   for (const { subnets } of connections) for (const prefix of subnets) if (prefix.family === family) count++;
-  const columns = allocatePrefixes(family, count);
+  const columns = allocatePrefixes(family, count + bulk.length.length);
   let at = 0;
   connections.forEach(({ subnets }, index) => {
     for (const prefix of subnets) if (prefix.family === family) putPrefix(columns, at++, prefix, index);
   });
+  columns.words.set(bulk.words, count * columns.wordsEach);
+  columns.length.set(bulk.length, count);
+  columns.owner.set(bulk.connection, count);
   return columns;
 }
 
@@ -191,16 +179,27 @@ class SharedLists {
   }
 }
 
+function namingRule<T>(policy: Policy, expand: () => T): T {
+  try {
+    return expand();
+  } catch (error) {
+    if (!(error instanceof TooManyRows)) throw error;
+    const name = policy.rules[error.rule]?.name ?? "?";
+    throw new CompileError(`rule ${name}: ${error.message}; split it`, [name]);
+  }
+}
+
 /** Turns row numbers in a builder's error into the names of rules. */
 function namingRules<T>(policy: Policy, rows: Rows, build: () => T): T {
   try {
     return build();
   } catch (error) {
-    if (!(error instanceof InseparableRows)) throw error;
-    const names = [...new Set(error.rows.map((row) => policy.rules[rows.rule[row] as number]?.name ?? "?"))];
+    if (!(error instanceof CrowdedRows)) throw error;
+    const indexes = new Set(Array.from(error.rows, (row) => rows.rule[row] as number));
+    const names = [...indexes].map((index) => policy.rules[index]?.name ?? "?");
     throw new CompileError(
-      `rules ${names.slice(0, 3).join(", ")} and ${names.length - 3} more match the same packets in every field; ` +
-        "merge or remove some of them",
+      `rules ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""} overlap too many ` +
+        "others that match the same packets in every field; merge or remove some of them",
       names,
     );
   }
