@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
+import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
@@ -29,6 +30,7 @@ for (const command of [
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  benchCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));
 
