@@ -14,6 +14,7 @@ const objects = {
   "steer_xfrm.bpf.o": ["classifier", "xfrm_egress", "xfrm_ingress"],
   "steer_tun.bpf.o": ["classifier", "tun_egress", "tun_ingress"],
   "steer_test.bpf.o": ["classifier", "test_run"],
+  "bench_classify.bpf.o": ["bench_classify"],
 };
 
 const parts = new Map();
@@ -24,7 +25,8 @@ for (const name of new Set(Object.values(objects).flat())) {
   parts.set(name, object);
 }
 for (const [name, halves] of Object.entries(objects))
-  link(
-    halves.map((half) => parts.get(half)),
-    join(out, name),
-  );
+  if (halves.length > 1)
+    link(
+      halves.map((half) => parts.get(half)),
+      join(out, name),
+    );

@@ -1,10 +1,13 @@
 import { BpfObject } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import { EntrySize, type TableName } from "../compiler/layout.js";
+import type { PrefixTrie } from "../compiler/prefix-table.js";
 
 export interface ClassifierOptions {
   /** Bytes in front of the IP header where the programs are attached: 0 on tun and xfrm devices. */
   readonly l3Offset?: number;
+  /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
+  readonly liveFlows?: number;
 }
 
 /**
@@ -21,35 +24,19 @@ export function loadClassifier(
   const object = BpfObject.open(path);
   try {
     const { rodata } = object;
-    const tables = Object.entries(generation.tables) as [TableName, Uint8Array][];
-    for (const [name, bytes] of tables) object.map(name).setValueSize(bytes.length);
+    setTables(object, generation);
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(counts.tx);
     object.map("rx_counters").setMaxEntries(counts.rx);
-
-    const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
-    rodata.set("mask", Uint32Array.from(MASKED, last));
-    for (const family of [4, 6] as const) {
-      const trees = generation[`ruleTrees${family}`];
-      rodata.set(
-        `rule_trees${family}`,
-        Uint32Array.of(trees.root, trees.count, trees.depth, trees.leaf, trees.extra ? 1 : 0),
-      );
-    }
-    for (const [name, tree] of [
-      ["subnets4", generation.subnets4],
-      ["subnets6", generation.subnets6],
-      ["if_ids", generation.ifIds],
-    ] as const)
-      rodata.set(name, Uint32Array.of(tree.root, tree.depth, tree.leaf));
-    rodata.set("n_rules", generation.rules.length);
-    rodata.set("n_connections", generation.connections.length);
     rodata.set("shared_longest", generation.sharedLongest);
-    rodata.set("default_verdict", generation.defaultVerdict);
+    rodata.set("uses_icmp", generation.usesIcmp ? 1 : 0);
     rodata.set("l3_offset", options.l3Offset ?? 0);
-
+    if (options.liveFlows) {
+      object.map("live_flows").setMaxEntries(options.liveFlows);
+      rodata.set("has_live_flows", 1);
+    }
     object.load();
-    for (const [name, bytes] of tables) object.map(name).update(0, bytes);
+    fillTables(object, generation);
     return object;
   } catch (error) {
     object.close();
@@ -57,14 +44,53 @@ export function loadClassifier(
   }
 }
 
+/** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
+export function setTables({ maps, rodata }: BpfObject, generation: Generation): void {
+  for (const [name, bytes] of entries(generation)) maps.get(name)?.setValueSize(bytes.length);
+  const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
+  rodata.set("mask", Uint32Array.from(MASKED, last));
+  for (const family of [4, 6] as const) {
+    const { root, count, depth, leaf, extra } = generation[`ruleTrees${family}`];
+    rodata.set(`rule_trees${family}`, Uint32Array.of(root, count, depth, leaf, extra));
+  }
+  rodata.set("subnets4", prefixTrie(generation.subnets4));
+  rodata.set("subnets6", prefixTrie(generation.subnets6));
+  rodata.set("if_ids", prefixTrie(generation.ifIds));
+  rodata.set("n_rules", generation.rules.length);
+  rodata.set("n_connections", generation.connections.length);
+  rodata.set("flow_buckets4", generation.flowBuckets4);
+  rodata.set("flow_buckets6", generation.flowBuckets6);
+  rodata.set("actions", generation.actions);
+  rodata.set("default_verdict", generation.defaultVerdict);
+}
+
+/** After load. Tables that the object does not use are not there. */
+export function fillTables({ maps }: BpfObject, generation: Generation): void {
+  for (const [name, bytes] of entries(generation)) maps.get(name)?.update(0, bytes);
+}
+
+function entries(generation: Generation): [TableName, Uint8Array][] {
+  return Object.entries(generation.tables) as [TableName, Uint8Array][];
+}
+
 /** Members of `mask` in bpf/classifier.bpf.c, in order. */
 const MASKED: readonly TableName[] = [
   "slots",
   "rules4",
   "rules6",
+  "nodes",
+  "values",
   "prefixes4",
   "prefixes6",
   "shared",
   "targets",
+  "groups",
   "connections",
 ];
+
+/** struct prefix_trie in bpf/prefixes.h. */
+function prefixTrie(trie: PrefixTrie): Uint32Array {
+  const { root, skip, width, depth, list, outside, start } = trie;
+  const [a = 0, b = 0, c = 0, d = 0] = start;
+  return Uint32Array.of(root, skip, width, depth, list, outside, b, a, d, c);
+}

@@ -8,7 +8,7 @@ import { print } from "./output.js";
 import { loadFile } from "./policy-file.js";
 
 /** Compiling needs device numbers; checking must not depend on which devices this machine has. */
-export const ANY_DEVICE: Devices = { ifindexOf: () => 1 };
+export const ANY_DEVICE: Devices = { ifindexOf: () => 1, ifindexesOfGroup: () => [1] };
 
 export function checkCommand(): Command {
   return new Command("check")

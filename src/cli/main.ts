@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
+import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
 import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
@@ -36,6 +37,7 @@ for (const command of [
   demoCommand(),
   selftestCommand(),
   vmCommand(),
+  benchCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));
 

@@ -14,7 +14,7 @@ export const BUCKET_BITS = 10;
 export const BUCKETS = 2 ** BUCKET_BITS;
 
 /** Seed and multipliers: the golden ratio, and the first and last of MurmurHash3's fmix32. */
-const SEED = 0x9e3779b9;
+export const SEED = 0x9e3779b9;
 const MIX = 0x85ebca6b;
 const FINAL = 0xc2b2ae35;
 
@@ -65,12 +65,12 @@ function hashName(name: string): number {
   return h;
 }
 
-function mix(h: number, word: number): number {
+export function mix(h: number, word: number): number {
   const product = Math.imul(h ^ word, MIX);
   return (product ^ (product >>> 15)) >>> 0;
 }
 
-function finish(h: number): number {
+export function finish(h: number): number {
   const product = Math.imul(h, FINAL);
   return (product ^ (product >>> 16)) >>> 0;
 }

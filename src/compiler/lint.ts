@@ -1,4 +1,4 @@
-import { formatPrefix, parseAddress } from "../config/address.js";
+import { contains, formatPrefix, parseAddress } from "../config/address.js";
 import { coversMatch } from "../config/cover.js";
 import type { Diagnostic } from "../config/diagnostics.js";
 import { sidePrefixes } from "../config/families.js";

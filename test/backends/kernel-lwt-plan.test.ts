@@ -13,7 +13,7 @@ import {
 } from "../../src/config/index.js";
 
 const DEVICES: Record<string, number> = { wan0: 7, wan1: 8 };
-const devices = { ifindexOf: (name: string) => DEVICES[name] as number };
+const devices = { ifindexOf: (name: string) => DEVICES[name] as number, ifindexesOfGroup: () => [] };
 
 function policyOf(t: { fail: (message: string) => void }, text: string): Policy {
   const { policy, diagnostics } = parsePolicy(`version: 1\n${text}`, "steer.yaml");

@@ -4,6 +4,7 @@ import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
 import { deferred } from "../../sys/deferred.js";
+import { hostDevices } from "../../sys/devices.js";
 import { bpfObjectPath } from "../../sys/paths.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
@@ -54,7 +55,7 @@ export class UserspaceService {
   async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
     const before = this.#running;
     const started = performance.now();
-    const generation = compile(policy, { ifindexOf });
+    const generation = compile(policy, hostDevices());
     const compiled = performance.now();
     const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
     try {
