@@ -19,25 +19,36 @@ function classifyCommand(): Command {
       new Option("--case <name...>", `rule sets: ${CASES.join(", ")}; all if left out`).choices(CASES),
     )
     .option("--size <n...>", "numbers of rules", (value, before: number[] = []) => [...before, count(value)])
+    .option("--no-peers", "ours alone")
     .option("--runs <n>", "runs of each subject, of which the median counts", count, 7)
     .option("--seed <n>", "seed of rules and keys", count, 1)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench classify --case prefix4 acl --size 10000")
-    .action((options: { case?: Case[]; size?: number[]; runs: number; seed: number; json?: boolean }) => {
-      const cases = options.case ?? CASES;
-      const results = cases.map((name) =>
-        benchClassify({
-          cases: [name],
-          sizes: (options.size ?? SIZES).filter((size) => size <= LARGEST[name]),
-          runs: options.runs,
-          seed: options.seed,
-          progress: (what) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${what} ...`),
-        }),
-      );
-      if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-      const all = { ...(results[0] as BenchResult), cases: results.flatMap((result) => result.cases) };
-      print(options.json, all, () => asTable(all.cases));
-    });
+    .action(
+      (options: {
+        case?: Case[];
+        size?: number[];
+        runs: number;
+        seed: number;
+        peers: boolean;
+        json?: boolean;
+      }) => {
+        const cases = options.case ?? CASES;
+        const results = cases.map((name) =>
+          benchClassify({
+            cases: [name],
+            sizes: (options.size ?? SIZES).filter((size) => size <= LARGEST[name]),
+            runs: options.runs,
+            seed: options.seed,
+            peers: options.peers,
+            progress: (what) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${what} ...`),
+          }),
+        );
+        if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+        const all = { ...(results[0] as BenchResult), cases: results.flatMap((result) => result.cases) };
+        print(options.json, all, () => asTable(all.cases));
+      },
+    );
 }
 
 /** As JSON, and how many times a peer's added cost ours goes into. */
