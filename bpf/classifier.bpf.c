@@ -71,7 +71,7 @@ __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xf
 
 	if (!info)
 		return XFRM_STEER_DROP;
-	family = parse_packet(skb, &key);
+	family = parse_packet(skb, &key, l3_offset);
 	if (family < 0) {
 		count(&tx_counters, n_rules + n_connections + TX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;
@@ -104,18 +104,22 @@ static __always_inline int owns(__u32 owner, __u32 index)
 	return 0;
 }
 
-__attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id)
+__attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)
 {
 	struct key key = {};
-	__u32 index = owner4(&if_ids, if_id), owner, bytes = skb->len - l3_offset;
+	__u32 index = owner4(&if_ids, if_id), owner, bytes;
 	const struct connection *all = table(&connections), *connection;
 	int family;
 
+	if (l3 > XFRM_STEER_L3_MAX)
+		return XFRM_STEER_DROP;
+	l3 += l3_offset;
+	bytes = skb->len - l3;
 	if (index == OWNER_NONE || !all) {
 		count(&rx_counters, 2 * n_connections + RX_UNKNOWN_IF_ID, bytes);
 		return XFRM_STEER_DROP;
 	}
-	family = parse_packet(skb, &key);
+	family = parse_packet(skb, &key, l3);
 	if (family < 0) {
 		count(&rx_counters, 2 * n_connections + RX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;

@@ -29,7 +29,10 @@
 
 #define IPV6_EXTENSIONS_MAX 8
 
-/* Bytes in front of the IP header: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load. */
+/*
+ * Bytes in front of the IP header of every packet: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load.
+ * The functions below take in `l3` this and what an incoming packet has besides.
+ */
 const volatile __u32 l3_offset = 0;
 
 /* Whether any rule matches on the ICMP type: it costs a load that flows of pings need not pay. Set before load. */
@@ -60,9 +63,9 @@ static __always_inline void load_upper(struct __sk_buff *skb, __u32 offset, stru
 	}
 }
 
-static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, const struct upper *upper)
+static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, __u32 l3, const struct upper *upper)
 {
-	__u32 length = skb->len - l3_offset;
+	__u32 length = skb->len - l3;
 
 	if (length > LENGTH_MAX)
 		length = LENGTH_MAX;
@@ -76,17 +79,17 @@ static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, c
 	key_lanes(key);
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct upper upper = {.icmp_type = ICMP_NONE};
-	struct iphdr *ip = data + l3_offset;
+	struct iphdr *ip = data + l3;
 	__u32 header;
 
 	if ((void *)(ip + 1) > end)
 		return -1;
 	header = ip->ihl * 4;
-	if (header < sizeof(*ip) || l3_offset + header > skb->len)
+	if (header < sizeof(*ip) || l3 + header > skb->len)
 		return -1;
 	key->word[KEY_SRC] = bpf_ntohl(ip->saddr);
 	key->word[KEY_DST] = bpf_ntohl(ip->daddr);
@@ -102,9 +105,9 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key)
 		upper.ports = bpf_ntohl(*(__be32 *)(ip + 1));
 		upper.ported = 1;
 	} else {
-		load_upper(skb, l3_offset + header, &upper, IPPROTO_ICMP);
+		load_upper(skb, l3 + header, &upper, IPPROTO_ICMP);
 	}
-	finish_key(skb, key, &upper);
+	finish_key(skb, key, l3, &upper);
 	return 4;
 }
 
@@ -135,12 +138,12 @@ static __always_inline __u32 extension_size(__u32 type, __u32 length)
 	}
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct upper upper = {.icmp_type = ICMP_NONE};
-	struct ipv6hdr *ip = data + l3_offset;
-	__u32 proto, offset = l3_offset + sizeof(*ip);
+	struct ipv6hdr *ip = data + l3;
+	__u32 proto, offset = l3 + sizeof(*ip);
 
 	if ((void *)(ip + 1) > end)
 		return -1;
@@ -171,7 +174,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key)
 	}
 	upper.proto = proto;
 	load_upper(skb, offset, &upper, IPPROTO_ICMPV6);
-	finish_key(skb, key, &upper);
+	finish_key(skb, key, l3, &upper);
 	return 6;
 }
 
@@ -179,23 +182,23 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key)
  * Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. Reads as much of the linear part
  * as an IPv6 header needs, and pulls it in first where it is not there.
  */
-static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key)
+static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 want = l3_offset + sizeof(struct ipv6hdr);
+	__u32 want = l3 + sizeof(struct ipv6hdr);
 
 	if (data + want > end) {
 		bpf_skb_pull_data(skb, skb->len < want ? skb->len : want);
 		data = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
 	}
-	if (data + l3_offset + 1 > end)
+	if (data + l3 + 1 > end)
 		return -1;
-	switch (*(__u8 *)(data + l3_offset) >> 4) {
+	switch (*(__u8 *)(data + l3) >> 4) {
 	case 4:
-		return parse_ipv4(skb, key);
+		return parse_ipv4(skb, key, l3);
 	case 6:
-		return parse_ipv6(skb, key);
+		return parse_ipv6(skb, key, l3);
 	default:
 		return -1;
 	}

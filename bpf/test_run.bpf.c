@@ -54,5 +54,5 @@ int run_decide(struct __sk_buff *skb)
 SEC("tc")
 int run_admit(struct __sk_buff *skb)
 {
-	return xfrm_steer_admit(skb, skb->cb[0]);
+	return xfrm_steer_admit(skb, skb->cb[0], 0);
 }

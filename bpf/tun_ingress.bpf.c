@@ -17,5 +17,5 @@ int tun_ingress(struct __sk_buff *skb)
 	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(info), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return TC_ACT_SHOT;
-	return xfrm_steer_admit(skb, info.if_id) == XFRM_STEER_PASS ? TC_ACT_OK : TC_ACT_SHOT;
+	return xfrm_steer_admit(skb, info.if_id, 0) == XFRM_STEER_PASS ? TC_ACT_OK : TC_ACT_SHOT;
 }

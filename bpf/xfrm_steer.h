@@ -34,7 +34,11 @@ enum xfrm_steer_verdict {
 int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info);
 
 /*
- * Decides about a packet that came in, decrypted, with this if_id. Returns XFRM_STEER_PASS or XFRM_STEER_DROP, and
- * may set skb->mark.
+ * Decides about a packet that came in, decrypted, with this if_id. Its IP header begins `l3` bytes behind skb->data: an
+ * xfrm interface leaves a packet the link-layer header of its underlay, 14 bytes on Ethernet. Returns XFRM_STEER_PASS
+ * or XFRM_STEER_DROP, and may set skb->mark.
  */
-int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id);
+int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3);
+
+/* No link-layer header is longer: MAX_HEADER of the kernel's linux/netdevice.h, at its largest. */
+#define XFRM_STEER_L3_MAX 128

@@ -11,6 +11,7 @@ mkdirSync(out, { recursive: true });
 
 /** Linked objects, each from a deciding and a carrying half. */
 const objects = {
+  "steer_xfrm.bpf.o": ["classifier", "xfrm_egress", "xfrm_ingress"],
   "steer_tun.bpf.o": ["classifier", "tun_egress", "tun_ingress"],
   "steer_test.bpf.o": ["classifier", "test_run"],
   "bench_classify.bpf.o": ["bench_classify"],

@@ -3,7 +3,7 @@
  * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
  * TypeScript, BPF objects. Quick when nothing is missing.
  *
- *   node scripts/setup.js [--build-only]
+ *   node scripts/setup.js [--for-demo | --build-only]
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const buildOnly = process.argv.includes("--build-only");
 
-/** Debian packages and how to see that each is there. */
+/** Debian packages and how to see that each is there; the last ones boot the kernels of the tests. */
 const packages = [
   { name: "clang", present: () => onPath(/^clang(-\d+)?$/) },
   { name: "libbpf-dev", present: () => existsSync("/usr/include/bpf/bpf_helpers.h") },
@@ -21,6 +21,14 @@ const packages = [
   { name: "iproute2", present: () => onPath(/^tc$/) },
   { name: "iputils-ping", present: () => onPath(/^ping$/) },
   { name: "tshark", present: () => onPath(/^tshark$/) },
+  ...(process.argv.includes("--for-demo")
+    ? []
+    : [
+        { name: "qemu-system-x86", present: () => onPath(/^qemu-system-x86_64$/) },
+        { name: "busybox-static", present: () => onPath(/^busybox$/) },
+        { name: "kmod", present: () => onPath(/^modprobe$/) },
+        { name: "bpftool", present: () => onPath(/^bpftool$/) },
+      ]),
 ];
 
 function onPath(pattern) {
@@ -78,7 +86,7 @@ function installModules() {
   const stamp = join(root, "node_modules", ".lock-installed");
   const lock = readFileSync(join(root, "package-lock.json"), "utf8");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
-  step("npm ci", "npm", ["ci", "--no-audit", "--no-fund"]);
+  step("npm ci", "npm", ["ci", "--loglevel=warn"]);
   writeFileSync(stamp, lock);
 }
 

@@ -26,8 +26,11 @@ export interface Counters {
 }
 
 /** Reads tx_counters and rx_counters, summed over CPUs. */
-export function readCounters(generation: Generation, tx: BpfMap, rx: BpfMap): Counters {
-  const { rules, connections } = generation;
+export function readCounters(
+  { rules, connections }: Pick<Generation, "rules" | "connections">,
+  tx: BpfMap,
+  rx: BpfMap,
+): Counters {
   const sent = sumPerCpu(tx);
   const received = sumPerCpu(rx);
   const named = (names: readonly string[], from: readonly Traffic[], start: number) =>

@@ -10,8 +10,8 @@ export function demandRoot(doing: string): void {
 }
 
 /** The backend that a policy asks for, or the best there is. @throws CliError (exit 4) where none can serve */
-export function demandBackend(wanted: Policy["backend"]): Backend {
-  const { chosen, candidates } = chooseBackend(wanted);
+export function demandBackend(policy: Policy): Backend {
+  const { chosen, candidates } = chooseBackend(policy.backend, policy);
   if (chosen) return chosen;
   const why = candidates.map(({ name, reason }) => `${name}: ${reason}`).join("\n  ");
   throw new CliError(`no backend can serve here\n  ${why}`, ExitCode.lacking);
@@ -21,4 +21,9 @@ export function demandBackend(wanted: Policy["backend"]): Backend {
 export async function backendOf(interfaceName: string): Promise<Backend | null> {
   for (const backend of allBackends()) if ((await backend.status(interfaceName)) !== null) return backend;
   return null;
+}
+
+/** Interfaces that any backend set up in this network namespace. */
+export function allInterfaces(): string[] {
+  return [...new Set(allBackends().flatMap((backend) => backend.interfaces()))].sort();
 }

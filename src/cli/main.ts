@@ -3,11 +3,14 @@ import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
 import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
+import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
+import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
+import { selftestCommand, vmCommand } from "./selftest.js";
 import { statusCommand } from "./status.js";
 import { unloadCommand } from "./unload.js";
 
@@ -24,12 +27,16 @@ const program = new Command("xfrm-steer")
 for (const command of [
   probeCommand(),
   checkCommand(),
+  compileCommand(),
+  planCommand(),
   explainCommand(),
   applyCommand(),
   statusCommand(),
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  selftestCommand(),
+  vmCommand(),
   benchCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));

@@ -1,8 +1,7 @@
 import { Command } from "commander";
 import type { Status } from "../backends/backend.js";
 import { allBackends } from "../backends/select.js";
-import { controlledInterfaces } from "../backends/userspace/control.js";
-import { demandRoot } from "./backend.js";
+import { allInterfaces, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print, table } from "./output.js";
 
@@ -28,7 +27,7 @@ export function statusCommand(): Command {
 
 /** Status of one interface, or of all that are set up in this network namespace. */
 export async function statusOf(interfaceName: string | undefined): Promise<Status[]> {
-  const names = interfaceName === undefined ? controlledInterfaces() : [interfaceName];
+  const names = interfaceName === undefined ? allInterfaces() : [interfaceName];
   const found = await Promise.all(
     names.flatMap((name) => allBackends().map(async (backend) => await backend.status(name))),
   );

@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { allBackends } from "../backends/select.js";
-import { controlledInterfaces } from "../backends/userspace/control.js";
-import { demandRoot } from "./backend.js";
+import { allInterfaces, demandRoot } from "./backend.js";
 import { print } from "./output.js";
 
 export function unloadCommand(): Command {
@@ -13,7 +12,7 @@ export function unloadCommand(): Command {
     .action(async (interfaceName: string | undefined, options: { json?: boolean }) => {
       demandRoot("unload");
       const removed: string[] = [];
-      for (const name of interfaceName === undefined ? controlledInterfaces() : [interfaceName])
+      for (const name of interfaceName === undefined ? allInterfaces() : [interfaceName])
         for (const backend of allBackends()) if (await backend.remove(name)) removed.push(name);
       print(options.json, { removed }, () =>
         removed.length === 0 ? "nothing was set up here" : `removed ${removed.join(", ")}`,

@@ -1,7 +1,10 @@
 import { formatAddress, formatPrefix } from "../config/address.js";
-import type { Match, MatchField, Policy, Range } from "../config/policy.js";
+import { SET_NOTHING } from "../config/match.js";
+import type { Match, MatchField, Policy, Range, SetFields } from "../config/policy.js";
 import { dscpName, ecnName, protocolName } from "../config/protocols.js";
+import { formatTarget } from "../config/target.js";
 import { formatFlow } from "./flow.js";
+import { BUCKETS, flowBucket } from "./flow-hash.js";
 import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
 import { type Decision, decide, fieldMatches, longestSubnet, MATCH_FIELDS } from "./reference.js";
 
@@ -25,6 +28,8 @@ export interface Explanation {
   readonly rule: string | null;
   /** Where the packet goes, or null when it goes into no connection. */
   readonly connection: { readonly name: string; readonly ifId: number; readonly link: string | null } | null;
+  /** What the rule changes of the packet on its way. */
+  readonly set: SetFields;
   /** Why the packet goes there, in one sentence. */
   readonly summary: string;
   /** The rules up to the one that matched, or all. */
@@ -41,12 +46,14 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
       ? null
       : { name: target.name, ifId: target.ifId, link: action.link };
   const rule = decision.by === "rule" ? (policy.rules[decision.rule]?.name ?? null) : null;
+  const set = decision.by === "rule" ? (policy.rules[decision.rule]?.set ?? SET_NOTHING) : SET_NOTHING;
   return {
     flow: "malformed" in packet ? null : formatFlow(packet),
     decision,
     rule,
     connection,
-    summary: `${becomes(decision, connection)}: ${because(policy, packet, decision, rule)}`,
+    set,
+    summary: `${becomes(decision, connection)}${changed(set)}: ${because(policy, packet, decision, rule)}`,
     steps: "malformed" in packet ? [] : steps(policy, packet, decision),
   };
 }
@@ -70,10 +77,16 @@ function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
       line: location.line,
       matched: failing.length === 0,
       reasons: failing.map(
-        (field) => `wants ${field} ${wanted(field, match)}, the packet has ${found(field, packet)}`,
+        (field) =>
+          `wants ${keyOf(field)} ${formatField(field, match)}, the packet has ${found(field, packet)}`,
       ),
     };
   });
+}
+
+/** The field's key in a steer.yaml. */
+export function keyOf(field: MatchField): string {
+  return field === "icmpType" ? "icmp_type" : field;
 }
 
 function becomes({ action }: Decision, connection: Explanation["connection"]): string {
@@ -82,6 +95,18 @@ function becomes({ action }: Decision, connection: Explanation["connection"]): s
   if (connection === null) return "dropped";
   const link = connection.link === null ? "" : `, link ${connection.link}`;
   return `goes to connection ${connection.name} (if_id ${connection.ifId}${link})`;
+}
+
+function changed(set: SetFields): string {
+  return set.mark === null && set.dscp === null ? "" : `, with ${formatSet(set)} set`;
+}
+
+export function formatSet({ mark, dscp }: SetFields): string {
+  const parts = [
+    ...(mark === null ? [] : [`mark ${hex(mark.value)}/${hex(mark.mask)}`]),
+    ...(dscp === null ? [] : [`dscp ${dscpName(dscp)}`]),
+  ];
+  return parts.length === 0 ? "nothing" : parts.join(" and ");
 }
 
 function because(
@@ -96,7 +121,7 @@ function because(
     case "flow":
       return `the exact flow in ${flowOrigin(policy, packet, decision.row)} decides`;
     case "rule":
-      return `rule ${rule} decides`;
+      return `rule ${rule} decides${chosenIn(policy, packet, decision.rule)}`;
     case "subnet":
       return `no rule matches, and ${formatPrefix(decision.prefix)} is the longest subnet around its destination`;
     case "default": {
@@ -109,6 +134,13 @@ function because(
   }
 }
 
+/** For a group: the bucket that the flow's hash picked. */
+function chosenIn({ rules }: Policy, packet: PacketKey | Malformed, rule: number): string {
+  const to = rules[rule]?.to;
+  if (to?.kind !== "group" || "malformed" in packet) return "";
+  return `, and the flow's hash picks bucket ${flowBucket(packet)} of ${BUCKETS} in the group ${formatTarget(to)}`;
+}
+
 /** File and line of a packet's exact flow. */
 function flowOrigin({ flows }: Policy, packet: PacketKey | Malformed, row: number): string {
   if ("malformed" in packet) return "no file";
@@ -116,7 +148,9 @@ function flowOrigin({ flows }: Policy, packet: PacketKey | Malformed, row: numbe
   return `${flows.files[file[row] ?? 0]}:${line[row]}`;
 }
 
-function wanted(field: MatchField, match: Match): string {
+/** What a match asks of one field, in words. */
+export function formatField(field: MatchField, match: Match): string {
+  if (match[field].length === 0) return "any";
   const values = valuesOf(field, match).join(" or ");
   return match.not.includes(field) ? `not ${values}` : values;
 }
@@ -169,8 +203,13 @@ function found(field: MatchField, packet: PacketKey): string {
     case "mark":
       return hex(packet.mark);
     case "iif":
-      return packet.iif ?? "none, as it was made here";
+      return deviceOf(packet);
   }
+}
+
+function deviceOf({ iif, iifGroup }: PacketKey): string {
+  if (iif === null) return "none, as it was made here";
+  return iifGroup === null ? iif : `${iif} (${iifGroup})`;
 }
 
 function formatRange({ from, to }: Range): string {

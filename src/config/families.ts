@@ -20,9 +20,14 @@ export function matchFamilies(match: Match): readonly Family[] {
   return sideFamilies(match, "src").filter((family) => ofDst.includes(family));
 }
 
-/** The prefixes as they apply to `families`: "any" is written out as the whole of each. */
-export function prefixesIn(prefixes: readonly Prefix[], families: readonly Family[]): readonly Prefix[] {
-  const written = prefixes.length > 0 ? prefixes : BOTH.map(everything);
+/**
+ * Prefixes around all that one side of a match admits, in the families that the match admits: "any", and what must not
+ * match, is written out as the whole of each family.
+ */
+export function sidePrefixes(match: Match, side: "src" | "dst"): readonly Prefix[] {
+  const listed = match.not.includes(side) ? [] : match[side];
+  const written = listed.length > 0 ? listed : BOTH.map(everything);
+  const families = matchFamilies(match);
   return written.filter(({ family }) => families.includes(family));
 }
 

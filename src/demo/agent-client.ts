@@ -37,7 +37,7 @@ export class Agent {
 
   static async start(netns: string, scope: Scope): Promise<Agent> {
     const child = fork(fileURLToPath(new URL("./agent.js", import.meta.url)), [netns]);
-    scope.defer(() => child.kill("SIGKILL"));
+    scope.own(child);
     const agent = new Agent(child, netns);
     await agent.#answer(0);
     return agent;

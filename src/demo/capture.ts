@@ -37,7 +37,7 @@ export class Capture {
         stdio: ["ignore", "ignore", "pipe"],
       },
     );
-    scope.defer(() => child.kill("SIGKILL"));
+    scope.own(child);
     const capture = new Capture(file, child);
     const lines = createInterface({ input: child.stderr as NonNullable<typeof child.stderr> });
     lines.on("line", (line) => capture.#said.push(line));

@@ -84,7 +84,7 @@ async function measure(topology: Topology, agents: Agents, scope: Scope, say: Sa
   say("ping and UDP flows");
   const sent = new Map<Flow, Outcome>();
   for (const flow of FLOWS.filter((flow) => !bulk(flow)))
-    sent.set(flow, await send(flow, netns.hub, agents.hub));
+    sent.set(flow, await send(flow, netns.hub, agents.hub, scope));
   await settled(agents);
   const missed = { small: await small.stop(), clear: 0 };
 
@@ -92,17 +92,17 @@ async function measure(topology: Topology, agents: Agents, scope: Scope, say: Sa
   const sample = await capture("sample", `udp port 4500 and (udp[12:4] & ${SAMPLED - 1} = 0)`);
   for (const flow of FLOWS.filter(bulk)) {
     say(`${flow.name}: ${BULK_BYTES / 1e6} MB each way over TCP`);
-    sent.set(flow, await send(flow, netns.hub, agents.hub));
+    sent.set(flow, await send(flow, netns.hub, agents.hub, scope));
   }
   await sample.stop();
   missed.clear = await clear.stop();
 
   const counted = { "site-a": await counts(agents["site-a"]), "site-b": await counts(agents["site-b"]) };
-  const status = await statusOf(netns.hub);
+  const status = await statusOf(netns.hub, scope);
   say("decrypting the captures with tshark");
   const config = writeDecoderKeys(folder);
   const [clearPackets, ...espPackets] = await Promise.all(
-    [clear, small, sample].map(({ file }) => decode(file, config)),
+    [clear, small, sample].map(({ file }) => decode(file, config, scope)),
   );
   const wire = { clear: clearPackets ?? [], esp: espPackets.flat() };
 
@@ -122,10 +122,10 @@ interface Outcome {
   readonly seconds: number | null;
 }
 
-async function send(flow: Flow, netns: string, hub: Agent): Promise<Outcome> {
+async function send(flow: Flow, netns: string, hub: Agent, scope: Scope): Promise<Outcome> {
   const { from, to, port } = flow;
   if (flow.protocol === "ping" || port === null)
-    return { sent: PINGS, returned: await ping(netns, from, to, PINGS), seconds: null };
+    return { sent: PINGS, returned: await ping(netns, from, to, PINGS, scope), seconds: null };
   if (flow.protocol === "udp") {
     await hub.ask({ operation: "udpSend", from, to, port, packets: DATAGRAMS, size: 200 });
     return { sent: DATAGRAMS, returned: 0, seconds: null };

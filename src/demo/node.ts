@@ -13,7 +13,7 @@ export async function startNode(netns: string, policy: string, scope: Scope): Pr
   const child = spawn(process.execPath, [CLI, "--netns", netns, "run", policy, "--until-eof", "--json"], {
     stdio: ["pipe", "pipe", "pipe"],
   });
-  scope.defer(() => child.kill("SIGKILL"));
+  scope.own(child);
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
     said += chunk;
@@ -27,15 +27,24 @@ export async function startNode(netns: string, policy: string, scope: Scope): Pr
 }
 
 /** `xfrm-steer status` of a namespace. */
-export async function statusOf(netns: string): Promise<Status> {
-  const text = await output(spawn(process.execPath, [CLI, "--netns", netns, "status", "ipsec0", "--json"]));
+export async function statusOf(netns: string, scope: Scope): Promise<Status> {
+  const text = await output(
+    spawn(process.execPath, [CLI, "--netns", netns, "status", "ipsec0", "--json"]),
+    scope,
+  );
   const [status] = JSON.parse(text) as Status[];
   if (!status) throw new DemoError(`xfrm-steer status in ${netns} shows no interface`);
   return status;
 }
 
 /** Echo replies to `count` echo requests. */
-export async function ping(netns: string, from: string, to: string, count: number): Promise<number> {
+export async function ping(
+  netns: string,
+  from: string,
+  to: string,
+  count: number,
+  scope: Scope,
+): Promise<number> {
   const args = [
     "netns",
     "exec",
@@ -53,13 +62,14 @@ export async function ping(netns: string, from: string, to: string, count: numbe
     from,
     to,
   ];
-  const text = await output(spawn("ip", args), [0, 1]);
+  const text = await output(spawn("ip", args), scope, [0, 1]);
   const received = /(\d+) received/.exec(text)?.[1];
   if (received === undefined) throw new DemoError(`ping in ${netns} printed no count: ${text}`);
   return Number(received);
 }
 
-async function output(child: ChildProcess, allowed: readonly number[] = [0]): Promise<string> {
+async function output(child: ChildProcess, scope: Scope, allowed: readonly number[] = [0]): Promise<string> {
+  scope.own(child);
   let text = "";
   let errors = "";
   child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DemoError } from "./error.js";
 import type { Flow } from "./flows.js";
+import type { Scope } from "./scope.js";
 import { CONNECTIONS, HUB_OUTER, keyFile, type SiteName } from "./topology.js";
 
 /** A packet as tshark, which shares no code with us, decodes it. */
@@ -56,7 +57,7 @@ export function writeDecoderKeys(folder: string): string {
 }
 
 /** Decodes all packets of a capture. */
-export async function decode(file: string, config: string): Promise<WirePacket[]> {
+export async function decode(file: string, config: string, scope: Scope): Promise<WirePacket[]> {
   const args = ["-n", "-r", file, "-T", "fields", ...FIELDS.flatMap((field) => ["-e", field])];
   for (const preference of ["esp.enable_encryption_decode:TRUE", "esp.enable_authentication_check:TRUE"])
     args.push("-o", preference);
@@ -67,6 +68,7 @@ export async function decode(file: string, config: string): Promise<WirePacket[]
     env: { ...process.env, WIRESHARK_CONFIG_DIR: config },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  scope.own(child);
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
     said += chunk;

@@ -23,7 +23,11 @@ export function hostDevices(): DeviceList {
       if (ifindex === undefined) throw new IpError(["link", "show", "dev", name], "no such device");
       return ifindex;
     },
-    ifindexesOfGroup: (group) =>
-      ipJson<{ ifindex: number }>("link", "show", "group", group).map(({ ifindex }) => ifindex),
+    ifindexesOfGroup,
   };
+}
+
+/** See DeviceList. @throws IpError where there is no such group */
+export function ifindexesOfGroup(group: string): readonly number[] {
+  return ipJson<{ ifindex: number }>("link", "show", "group", group).map(({ ifindex }) => ifindex);
 }

@@ -10,8 +10,8 @@ import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
+import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import type { ConnectionKeys } from "./control.js";
-import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "./link-setup.js";
 
 /** One generation at work. */
 interface Running {
@@ -115,6 +115,11 @@ export class UserspaceService {
   #counters({ generation, object }: Running): Counters {
     const own = readCounters(generation, object.map("tx_counters"), object.map("rx_counters"));
     return this.#carried ? addCounters(this.#carried, own) : own;
+  }
+
+  /** The running one. */
+  get policy(): Policy | null {
+    return this.#running?.policy ?? null;
   }
 
   status(): Status {

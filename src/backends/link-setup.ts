@@ -1,7 +1,9 @@
-import { formatPrefix } from "../../config/address.js";
-import type { Policy } from "../../config/policy.js";
-import { innerMtu } from "../../esp/index.js";
-import { IpError, ip, ipBatch, ipJson } from "../../sys/ip.js";
+import { formatPrefix } from "../config/address.js";
+import type { Policy } from "../config/policy.js";
+import { innerMtu } from "../esp/index.js";
+import { findIfindex } from "../sys/ifindex.js";
+import { IpError, ip, ipBatch, ipJson } from "../sys/ip.js";
+import { BackendError } from "./errors.js";
 
 const ETHERNET_MTU = 1500;
 
@@ -77,8 +79,12 @@ function addAddress(name: string, address: string): string {
   return `address replace ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`;
 }
 
+/** @throws BackendError where there is no such device */
 export function ifindexOf(name: string): number {
-  const [device] = ipJson<{ ifindex: number }>("link", "show", "dev", name);
-  if (!device) throw new IpError(["link", "show", "dev", name], "no such device");
-  return device.ifindex;
+  const ifindex = findIfindex(name);
+  if (ifindex === null)
+    throw new BackendError(
+      `there is no network device ${name} in this network namespace; make it first, or correct the name`,
+    );
+  return ifindex;
 }

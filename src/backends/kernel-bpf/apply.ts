@@ -1,0 +1,199 @@
+import { type BpfObject, BpfProgram } from "libbpf-ts";
+import { compile, type Devices } from "../../compiler/compile.js";
+import type { Policy } from "../../config/policy.js";
+import { ifindexesOfGroup } from "../../sys/devices.js";
+import { findIfindex } from "../../sys/ifindex.js";
+import { bpfObjectPath } from "../../sys/paths.js";
+import { undoable } from "../../sys/undo.js";
+import type { Applied } from "../backend.js";
+import { loadClassifier } from "../classifier.js";
+import { BackendError } from "../errors.js";
+import { configureDevice, ensureDevice, releaseDevice } from "../kernel/device.js";
+import { StateDir } from "../kernel/state-dir.js";
+import { noting, summarize } from "../kernel/summary.js";
+import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
+import { DIRECTIONS, detach, install } from "./hooks.js";
+import { type Installed, readInstalled, sumCounters } from "./installed.js";
+import { PinDir } from "./pins.js";
+import { type GenerationRecord, type State, saveCounters } from "./state.js";
+
+const HOST: Devices = { ifindexOf, ifindexesOfGroup };
+
+/**
+ * See Backend.apply. The caller holds the lock. What a reader of the hook sees at any time, and so what is left where
+ * the process is killed: the old program or the new one, in each direction. The steps:
+ *
+ * 1. load the new generation: nothing outside of this process
+ * 2. make the device where there is none
+ * 3. pin the new generation's programs and counters, then write it down beside the old one
+ * 4. put its programs at the hooks
+ * 5. add up and write down the old counters without the old generation, then unpin that
+ */
+export async function applyPolicy(policy: Policy, devices: Devices = HOST): Promise<Applied> {
+  const { name } = policy.interface;
+  const kept = new StateDir<State>(name, "kernel-bpf");
+  const started = performance.now();
+  const noted = noting(devices);
+  const generation = compile(policy, noted.devices);
+  const compiled = performance.now();
+  using object = loadClassifier(bpfObjectPath("steer_xfrm"), generation);
+  const loaded = performance.now();
+
+  const before = await dropStale(readInstalled(name, kept), kept);
+  const device = undoable((onFailure) =>
+    ensureDevice(name, before?.state.device ?? null, (made) => {
+      onFailure(() => kept.remove());
+      kept.write({ device: made, carried: null, generations: [] });
+    }),
+  );
+  const wanted = wantedLinkState(policy);
+  const state: State = {
+    device,
+    carried: before?.state.carried ?? null,
+    generations: before?.state.generations ?? [],
+  };
+  const number = Math.max(0, ...state.generations.map((record) => record.number)) + 1;
+  const record: GenerationRecord = {
+    number,
+    applied: new Date().toISOString(),
+    programs: {
+      egress: object.program("xfrm_egress").info().id,
+      ingress: object.program("xfrm_ingress").info().id,
+    },
+    addresses: wanted.addresses,
+    summary: summarize(policy),
+    devices: noted.resolved(),
+  };
+  const pins = new PinDir(device.ifindex);
+  try {
+    await pins.make();
+    pins.keepGenerations(state.generations.map((old) => old.number));
+    pins.pinGeneration(number, object);
+    kept.writePolicy(number, policy);
+    kept.write({ ...state, generations: [...state.generations, record] });
+    putToWork({
+      name,
+      ifindex: device.ifindex,
+      pins,
+      state,
+      running: before?.running ?? null,
+      object,
+      wanted,
+    });
+  } catch (error) {
+    await giveUp({ name, kept, state, pins, hadGeneration: before?.running != null });
+    throw error;
+  }
+  const counters = sumCounters(state, pins, state.generations);
+  kept.write({ device, carried: counters && saveCounters(counters), generations: [record] });
+  kept.keepPolicies([number]);
+  pins.keepGenerations([number]);
+  return {
+    generation: number,
+    created: before?.running == null,
+    compileMs: compiled - started,
+    loadMs: loaded - compiled,
+    tableBytes: Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0),
+  };
+}
+
+/** Programs before a device is up, so that no packet meets it without; settings before the swap where it is. */
+function putToWork(work: {
+  name: string;
+  ifindex: number;
+  pins: PinDir;
+  state: State;
+  running: GenerationRecord | null;
+  object: BpfObject;
+  wanted: LinkState;
+}): void {
+  const { name, ifindex, pins, state, running, object, wanted } = work;
+  const ours = state.generations.flatMap(({ addresses }) => addresses);
+  undoable((onFailure) => {
+    const settings = () => onFailure(configureDevice(name, state.device, ours, wanted));
+    const programs = () => {
+      for (const direction of DIRECTIONS) {
+        onFailure(() => restoreProgram(ifindex, pins, direction, running));
+        install(ifindex, pins, direction, object.program(`xfrm_${direction}`));
+      }
+    };
+    for (const step of running ? [settings, programs] : [programs, settings]) step();
+  });
+}
+
+function restoreProgram(
+  ifindex: number,
+  pins: PinDir,
+  direction: (typeof DIRECTIONS)[number],
+  running: GenerationRecord | null,
+): void {
+  if (running === null) {
+    detach(ifindex, pins, direction);
+    return;
+  }
+  using program = BpfProgram.openPinned(pins.generation(running.number, `xfrm_${direction}`));
+  install(ifindex, pins, direction, program);
+}
+
+/** Takes back what a failed apply left outside of the hooks. */
+async function giveUp(failed: {
+  name: string;
+  kept: StateDir<State>;
+  state: State;
+  pins: PinDir;
+  hadGeneration: boolean;
+}): Promise<void> {
+  const { name, kept, state, pins, hadGeneration } = failed;
+  if (hadGeneration) {
+    const numbers = state.generations.map(({ number }) => number);
+    kept.write(state);
+    kept.keepPolicies(numbers);
+    pins.keepGenerations(numbers);
+    return;
+  }
+  if (state.device.ifindex !== null)
+    for (const direction of DIRECTIONS) detach(state.device.ifindex, pins, direction);
+  await pins.remove();
+  releaseDevice(name, state.device, []);
+  kept.remove();
+}
+
+/** Cleans up after a device that is gone; what was kept of it means nothing for one that has its name now. */
+async function dropStale(installed: Installed | null, kept: StateDir<State>): Promise<Installed | null> {
+  if (installed === null || installed.ifindex !== null) return installed;
+  await installed.pins?.remove();
+  kept.remove();
+  return null;
+}
+
+/** See Backend.remove. The caller holds the lock. */
+export async function removeInterface(name: string): Promise<boolean> {
+  const kept = new StateDir<State>(name, "kernel-bpf");
+  const installed = readInstalled(name, kept);
+  if (installed === null) return false;
+  const { state, ifindex, pins } = installed;
+  if (ifindex !== null && pins !== null) {
+    for (const direction of ["egress", "ingress"] as const) detach(ifindex, pins, direction);
+    releaseDevice(
+      name,
+      state.device,
+      state.generations.flatMap(({ addresses }) => addresses),
+    );
+  }
+  await pins?.remove();
+  kept.remove();
+  return true;
+}
+
+/** See FollowingBackend.refresh. The caller holds the lock. */
+export async function refresh(name: string): Promise<Applied | null> {
+  const kept = new StateDir<State>(name, "kernel-bpf");
+  const running = readInstalled(name, kept)?.running;
+  if (!running) return null;
+  const known = new Map(running.devices);
+  const resolve = (device: string) => findIfindex(device) ?? known.get(device) ?? null;
+  if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
+  const policy = kept.readPolicy(running.number);
+  if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
+  return await applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+}

@@ -1,0 +1,30 @@
+import type { Policy } from "../../config/policy.js";
+import type { Applied, Status } from "../backend.js";
+import type { FollowingBackend } from "../kernel/follow.js";
+import { locked } from "../kernel/locked.js";
+import { keptInterfaces } from "../kernel/state-dir.js";
+import { probeKernelBpf } from "../kernel-probe.js";
+import { applyPolicy, refresh, removeInterface } from "./apply.js";
+import { readLoaded, readStatus } from "./status.js";
+
+const NAME = "kernel-bpf";
+
+/**
+ * An external xfrm interface whose own tc programs give each packet its xfrm metadata (Linux 6.2). Links, programs and
+ * counters are pinned and serve without a process of ours; policies and SAs are those of `ip xfrm` or an IKE daemon.
+ */
+export const kernelBpfBackend: FollowingBackend = {
+  name: NAME,
+  probe: probeKernelBpf,
+  interfaces: () => keptInterfaces(NAME),
+  apply: (policy: Policy): Promise<Applied> => locked(() => applyPolicy(policy)),
+  loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
+  status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
+  remove: (name): Promise<boolean> => ifKept(name, false, () => removeInterface(name)),
+  refresh: (name): Promise<Applied | null> => ifKept(name, null, () => refresh(name)),
+};
+
+async function ifKept<T>(name: string, otherwise: T, work: () => T | Promise<T>): Promise<T> {
+  // The lock makes the folder: not where there is nothing.
+  return keptInterfaces(NAME).includes(name) ? await locked(work) : otherwise;
+}

@@ -1,0 +1,52 @@
+import { existsSync } from "node:fs";
+import { BpfMap } from "libbpf-ts";
+import { addCounters, type Counters, readCounters } from "../counters.js";
+import { externalIfindex } from "../kernel/device.js";
+import type { StateDir } from "../kernel/state-dir.js";
+import { programAt } from "./hooks.js";
+import { PinDir } from "./pins.js";
+import { type GenerationRecord, restoreCounters, type State } from "./state.js";
+
+/** What is kept of an interface, and what of it is true. */
+export interface Installed {
+  readonly state: State;
+  /** Null where the device is gone, or was replaced by another one. */
+  readonly ifindex: number | null;
+  readonly pins: PinDir | null;
+  /** The generation at the egress hook; null where there is none. */
+  readonly running: GenerationRecord | null;
+}
+
+/** Compares what is kept with the kernel; changes nothing. */
+export function readInstalled(name: string, kept: StateDir<State>): Installed | null {
+  const state = kept.read();
+  if (state === null) return null;
+  const now = externalIfindex(name);
+  const { ifindex } = state.device;
+  if (now === null || (ifindex !== null && ifindex !== now))
+    return { state, ifindex: null, pins: ifindex === null ? null : new PinDir(ifindex), running: null };
+  const pins = new PinDir(now);
+  const program = programAt(now, pins, "egress");
+  const running = state.generations.find(({ programs }) => programs.egress === program) ?? null;
+  return { state, ifindex: now, pins, running };
+}
+
+/** Counters of some generations and of all that were before. */
+export function sumCounters(
+  state: State,
+  pins: PinDir,
+  generations: readonly GenerationRecord[],
+): Counters | null {
+  const carried = state.carried === null ? null : restoreCounters(state.carried);
+  return generations
+    .filter(({ number }) => existsSync(pins.generation(number, "rx_counters")))
+    .map((record) => generationCounters(record, pins))
+    .reduce((sum, counters) => (sum === null ? counters : addCounters(sum, counters)), carried);
+}
+
+function generationCounters({ number, summary }: GenerationRecord, pins: PinDir): Counters {
+  const names = (of: readonly { name: string }[]) => of.map(({ name }) => name);
+  using tx = BpfMap.openPinned(pins.generation(number, "tx_counters"));
+  using rx = BpfMap.openPinned(pins.generation(number, "rx_counters"));
+  return readCounters({ rules: names(summary.rules), connections: names(summary.connections) }, tx, rx);
+}

@@ -1,0 +1,140 @@
+import { spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
+import { type BpfObject, ensureBpffs, TcxLink } from "libbpf-ts";
+import { withLock } from "../../sys/lock.js";
+import { BackendError } from "../errors.js";
+
+/**
+ * Where links, programs and counters are pinned. Not below /sys/fs/bpf, which `ip netns exec` covers with a /sys of its
+ * own: what is pinned from in there would be gone with the command.
+ *
+ *   /run/xfrm-steer/bpf/             a bpffs of our own, mounted while something is pinned
+ *     net-INODE/if-IFINDEX/          one interface (a name could hold a dot, which bpffs refuses)
+ *       egress, ingress              tcx links
+ *       gen-N/                       xfrm_egress, xfrm_ingress, tx_counters, rx_counters
+ */
+const PARENT = "/run/xfrm-steer";
+export const PIN_ROOT = join(PARENT, "bpf");
+/** BPF_FS_MAGIC, linux/magic.h. */
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+export type Pinned = "xfrm_egress" | "xfrm_ingress" | "tx_counters" | "rx_counters";
+
+/** The folder of pins of one interface in the calling thread's network namespace. */
+export class PinDir {
+  readonly path: string;
+
+  constructor(ifindex: number) {
+    const { ino } = statSync("/proc/thread-self/ns/net");
+    this.path = join(PIN_ROOT, `net-${ino}`, `if-${ifindex}`);
+  }
+
+  link(direction: "egress" | "ingress"): string {
+    return join(this.path, direction);
+  }
+
+  generation(number: number, what: Pinned): string {
+    return join(this.path, `gen-${number}`, what);
+  }
+
+  /** Makes the folder, and mounts bpffs where it is not. @throws BackendError where the mount would not last */
+  async make(): Promise<void> {
+    await withLock(PARENT, () => {
+      mountPinRoot();
+      sweepDead();
+      mkdirSync(this.path, { recursive: true, mode: 0o700 });
+    });
+  }
+
+  pinGeneration(number: number, object: BpfObject): void {
+    mkdirSync(join(this.path, `gen-${number}`), { mode: 0o700 });
+    for (const name of ["xfrm_egress", "xfrm_ingress"] as const)
+      object.program(name).pin(this.generation(number, name));
+    for (const name of ["tx_counters", "rx_counters"] as const)
+      object.map(name).pin(this.generation(number, name));
+  }
+
+  /** Unpins all generations but these. */
+  keepGenerations(numbers: readonly number[]): void {
+    if (!existsSync(this.path)) return;
+    const keep = new Set(["egress", "ingress", ...numbers.map((number) => `gen-${number}`)]);
+    for (const name of readdirSync(this.path)) if (!keep.has(name)) removePins(join(this.path, name));
+  }
+
+  /** Unpins everything, and unmounts bpffs where nothing else is pinned. */
+  async remove(): Promise<void> {
+    await withLock(PARENT, () => {
+      removePins(this.path);
+      sweepDead();
+      if (existsSync(PIN_ROOT) && isMounted() && namespaces().length === 0) unmountPinRoot();
+    });
+  }
+}
+
+function isMounted(): boolean {
+  return statfsSync(PIN_ROOT).type === BPF_FS_MAGIC;
+}
+
+/** Folders of network namespaces; the kernel may put files of its own beside them (CONFIG_BPF_PRELOAD). */
+function namespaces(): string[] {
+  return readdirSync(PIN_ROOT).filter((name) => name.startsWith("net-"));
+}
+
+function mountPinRoot(): void {
+  if (existsSync(PIN_ROOT) && isMounted()) return;
+  if (!isInitsMountNamespace())
+    throw new BackendError(
+      "this process has a mount namespace of its own, as under `ip netns exec`, and what it pins would end with that; " +
+        `use \`xfrm-steer --netns NAME\`, or first \`mount -t bpf bpf ${PIN_ROOT}\` where it is to last`,
+    );
+  ensureBpffs(PIN_ROOT);
+}
+
+/** Where we may not look at init, as in some sandboxes, we take it for granted. */
+function isInitsMountNamespace(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/mnt") === readlinkSync("/proc/1/ns/mnt");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EACCES") return true;
+    throw error;
+  }
+}
+
+function unmountPinRoot(): void {
+  if (spawnSync("umount", [PIN_ROOT], { stdio: "ignore" }).status === 0) rmdirSync(PIN_ROOT);
+}
+
+/** Removes what is pinned for devices that are gone, with their network namespaces for example. */
+function sweepDead(): void {
+  if (!existsSync(PIN_ROOT)) return;
+  for (const netns of namespaces()) {
+    const folder = join(PIN_ROOT, netns);
+    for (const device of readdirSync(folder))
+      if (isDead(join(folder, device))) removePins(join(folder, device));
+    if (readdirSync(folder).length === 0) rmdirSync(folder);
+  }
+}
+
+/** A tcx link whose device is gone says ifindex 0. Without a link (clsact) one cannot tell. */
+function isDead(folder: string): boolean {
+  const path = join(folder, "egress");
+  if (!existsSync(path)) return false;
+  const link = TcxLink.openPinned(path);
+  const { ifindex } = link;
+  link.close();
+  return ifindex === 0;
+}
+
+function removePins(path: string): void {
+  rmSync(path, { recursive: true, force: true });
+}

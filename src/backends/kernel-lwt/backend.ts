@@ -1,0 +1,28 @@
+import type { FollowingBackend } from "../kernel/follow.js";
+import { locked } from "../kernel/locked.js";
+import { keptInterfaces } from "../kernel/state-dir.js";
+import { probeKernelLwt } from "../kernel-probe.js";
+import { applyPolicy, readLoaded, readStatus, refresh, removeInterface } from "./apply.js";
+
+const NAME = "kernel-lwt";
+
+/**
+ * An external xfrm interface with routes that give packets their xfrm metadata (Linux 6.1, no BPF). Takes policies of
+ * destination prefixes only, lets in what an SA decrypts whatever its source, and counts nothing: the traffic of its
+ * status is 0, and `ip -s xfrm state` has the SAs' own counters.
+ */
+export const kernelLwtBackend: FollowingBackend = {
+  name: NAME,
+  probe: probeKernelLwt,
+  interfaces: () => keptInterfaces(NAME),
+  apply: (policy) => locked(() => applyPolicy(policy)),
+  loaded: (name) => ifKept(name, null, () => readLoaded(name)),
+  status: (name) => ifKept(name, null, () => readStatus(name)),
+  remove: (name) => ifKept(name, false, () => removeInterface(name)),
+  refresh: (name) => ifKept(name, null, () => refresh(name)),
+};
+
+async function ifKept<T>(name: string, otherwise: T, work: () => T): Promise<T> {
+  // The lock makes the folder: not where there is nothing.
+  return keptInterfaces(NAME).includes(name) ? await locked(work) : otherwise;
+}

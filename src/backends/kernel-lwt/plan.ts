@@ -1,0 +1,124 @@
+import { CompileError, type Devices } from "../../compiler/compile.js";
+import { MATCH_FIELDS } from "../../compiler/reference.js";
+import { formatPrefix } from "../../config/address.js";
+import { type Diagnostic, formatDiagnostic } from "../../config/diagnostics.js";
+import type { Connection, Policy, Prefix, Rule } from "../../config/policy.js";
+import { PrefixMap } from "../../config/prefix-map.js";
+
+/** A route into an external xfrm interface that gives its packets xfrm metadata. */
+export interface Route {
+  readonly prefix: Prefix;
+  readonly ifId: number;
+  /** Ifindex of the underlay; 0: routing chooses. */
+  readonly link: number;
+}
+
+/**
+ * The routes that do what a policy says. Routes go by the longest prefix and rules by the first match; so a prefix that
+ * an earlier rule covers gets no route, as no packet comes to it.
+ *
+ * @throws CompileError with a line for each thing that a route cannot say
+ */
+export function planRoutes(policy: Policy, devices: Devices): Route[] {
+  const problems = inexpressible(policy);
+  if (problems.length > 0)
+    throw new CompileError(
+      problems.map(formatDiagnostic).join("\n"),
+      problems.flatMap(({ rule }) => rule ?? []),
+    );
+  const connections = new Map(policy.connections.map((connection) => [connection.name, connection]));
+  const decided = new PrefixMap<true>();
+  const routes: Route[] = [];
+  const decide = (prefix: Prefix, { ifId, link }: Connection, unless: PrefixMap<true>) => {
+    if (!unless.covering(prefix).next().done) return;
+    decided.set(prefix, true);
+    routes.push({ prefix, ifId, link: link === null ? 0 : devices.ifindexOf(link) });
+  };
+  for (const { match, to } of policy.rules) {
+    const connection = to.kind === "connection" ? connections.get(to.connection) : undefined;
+    if (connection === undefined || to.kind !== "connection") continue;
+    const via = { ...connection, link: to.link ?? connection.link };
+    for (const prefix of match.dst) decide(prefix, via, decided);
+  }
+  // Subnets go by the longest prefix among themselves: only a rule's prefix covers one.
+  const byRules = new PrefixMap<true>();
+  for (const { prefix } of routes) byRules.set(prefix, true);
+  for (const connection of policy.connections)
+    for (const prefix of new Map(connection.subnets.map((each) => [formatPrefix(each), each])).values())
+      decide(prefix, connection, byRules);
+  return routes;
+}
+
+interface Problem extends Diagnostic {
+  /** Name of the rule that it is about. */
+  readonly rule?: string;
+}
+
+const HINT = "the kernel-bpf and userspace backends can";
+
+/** What of a policy routes cannot say, in the order of the file; empty where they can say all of it. */
+export function inexpressible(policy: Policy): Problem[] {
+  const problems: Problem[] = [];
+  for (const connection of policy.connections)
+    if (connection.rxMark !== null)
+      problems.push({
+        ...connection.location,
+        severity: "error",
+        message: `connection ${connection.name} has an rx mark, which a route cannot set`,
+        hint: HINT,
+      });
+  const owners = new PrefixMap<string>();
+  for (const { name, subnets, location } of policy.connections) {
+    for (const prefix of subnets) {
+      const other = owners.get(prefix);
+      if (other !== undefined && other !== name)
+        problems.push({
+          ...location,
+          severity: "error",
+          message: `connections ${other} and ${name} share ${formatPrefix(prefix)}, and a route leads to one connection`,
+          hint: HINT,
+        });
+      owners.set(prefix, name);
+    }
+  }
+  for (const rule of policy.rules) {
+    const why = whyNot(rule);
+    if (why !== null)
+      problems.push({
+        ...rule.location,
+        severity: "error",
+        message: `rule ${rule.name} ${why}; a route takes a destination prefix to a connection`,
+        hint: HINT,
+        rule: rule.name,
+      });
+  }
+  for (const file of policy.flows.files)
+    problems.push({
+      file,
+      line: 1,
+      column: 1,
+      severity: "error",
+      message: "bulk flows need a program",
+      hint: `write their prefixes as subnets; ${HINT}`,
+    });
+  const [first] = policy.connections;
+  if (policy.default === "pass" && first)
+    problems.push({
+      file: first.location.file,
+      line: 1,
+      column: 1,
+      severity: "error",
+      message: "default: pass needs a program; without a route's metadata the interface drops a packet",
+      hint: `write default: drop; ${HINT}`,
+    });
+  return problems.sort((a, b) => a.line - b.line || a.column - b.column);
+}
+
+function whyNot({ match, to, set }: Rule): string | null {
+  if (to.kind !== "connection") return `goes to ${to.kind === "group" ? "a group" : to.kind}`;
+  if (set.mark !== null || set.dscp !== null) return "sets fields of the packet";
+  const others = MATCH_FIELDS.filter((field) => field !== "dst" && match[field].length > 0);
+  if (others.length > 0) return `matches on ${others.join(", ")}`;
+  if (match.not.includes("dst")) return "matches on what dst is not";
+  return match.dst.length === 0 ? "has no dst" : null;
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import { ipJson } from "../../sys/ip.js";
+
+interface StatisticsJson {
+  stats64: {
+    rx: { errors: number; dropped: number };
+    tx: { errors: number; carrier_errors: number };
+  };
+}
+
+/**
+ * What the kernel's data path dropped: the interface's own counts (net/xfrm/xfrm_interface_core.c: tx_errors without
+ * metadata, tx_carrier_errors without policy or SA), and those of /proc/net/xfrm_stat, which are of the whole network
+ * namespace. Only what is not 0.
+ */
+export function dataPathDrops(interfaceName: string): Record<string, number> {
+  const [device] = ipJson<StatisticsJson>("-statistics", "link", "show", "dev", interfaceName);
+  const { rx, tx } = device?.stats64 ?? {
+    rx: { errors: 0, dropped: 0 },
+    tx: { errors: 0, carrier_errors: 0 },
+  };
+  const counts = {
+    tx_errors: tx.errors,
+    tx_carrier_errors: tx.carrier_errors,
+    rx_errors: rx.errors,
+    rx_dropped: rx.dropped,
+    ...xfrmStat(),
+  };
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+}
+
+/** Documentation/networking/xfrm_proc.rst; absent without CONFIG_XFRM_STATISTICS. */
+function xfrmStat(): Record<string, number> {
+  let text: string;
+  try {
+    text = readFileSync("/proc/thread-self/net/xfrm_stat", "utf8");
+  } catch {
+    return {};
+  }
+  return Object.fromEntries(
+    [...text.matchAll(/^(\w+)\s+(\d+)$/gm)].map(([, name, count]) => [name, Number(count)]),
+  );
+}

@@ -1,0 +1,156 @@
+import { spawnSync } from "node:child_process";
+import { findIfindex } from "../../sys/ifindex.js";
+import { IpError, ip, ipJson } from "../../sys/ip.js";
+import { BackendError } from "../errors.js";
+import { changeLink, type LinkState, setUpLink } from "../link-setup.js";
+
+/** The external (collect_md) xfrm interface that a kernel backend steers on. */
+export interface Device {
+  /** Null between the decision to make the device and its making. */
+  readonly ifindex: number | null;
+  /** How it was found; null: xfrm-steer made it, and removes it. */
+  readonly original: LinkSnapshot | null;
+}
+
+/** A device's settings at one moment. */
+export interface LinkSnapshot extends LinkState {
+  readonly up: boolean;
+}
+
+interface LinkJson {
+  ifindex: number;
+  ifname: string;
+  linkinfo?: { info_kind?: string; info_data?: { external?: boolean } };
+}
+
+interface AddressJson {
+  mtu: number;
+  flags: string[];
+  addr_info: { local: string; prefixlen: number }[];
+}
+
+/** The ifindex of an external xfrm interface; null where there is none of that name. */
+export function externalIfindex(name: string): number | null {
+  const device = describe(name);
+  return device?.linkinfo?.info_data?.external ? device.ifindex : null;
+}
+
+function describe(name: string): LinkJson | null {
+  if (findIfindex(name) === null) return null;
+  const [device] = ipJson<LinkJson>("-details", "link", "show", "dev", name);
+  return device ?? null;
+}
+
+/**
+ * Makes an external xfrm interface, down, and asks for the kernel's module where it takes that.
+ *
+ * @returns its ifindex
+ */
+function createExternal(name: string): number {
+  const create = () => ip("link", "add", name, "type", "xfrm", "external");
+  try {
+    create();
+  } catch (error) {
+    if (!(error instanceof IpError)) throw error;
+    const other = otherExternal();
+    if (other !== null)
+      throw new BackendError(
+        `cannot make ${name}: this network namespace has an external xfrm interface already, ${other}, and the kernel ` +
+          `takes one; write interface.name: ${other}, or delete it`,
+      );
+    // The kernel asks for a module by itself only where it may start modprobe.
+    if (spawnSync("modprobe", ["xfrm_interface"], { stdio: "ignore" }).status !== 0) throw error;
+    create();
+  }
+  const ifindex = findIfindex(name);
+  if (ifindex === null) throw new BackendError(`${name} was removed while it was being set up; apply again`);
+  return ifindex;
+}
+
+function otherExternal(): string | null {
+  const all = ipJson<LinkJson>("-details", "link", "show", "type", "xfrm");
+  return all.find(({ linkinfo }) => linkinfo?.info_data?.external)?.ifname ?? null;
+}
+
+/**
+ * Finds or makes the device. `known` is what was kept of it; `intend` keeps that it is ours before it is made.
+ *
+ * @throws BackendError where a device of another kind has the name
+ */
+export function ensureDevice(
+  name: string,
+  known: Device | null,
+  intend: (device: Device) => void,
+): Device & { readonly ifindex: number } {
+  const found = describe(name);
+  if (found === null) {
+    const made: Device = { ifindex: null, original: null };
+    intend(made);
+    return { ...made, ifindex: createExternal(name) };
+  }
+  const { info_kind: kind, info_data: data } = found.linkinfo ?? {};
+  if (!data?.external) {
+    const what = kind === "xfrm" ? "an xfrm interface for a single if_id" : `a ${kind ?? "physical"} device`;
+    throw new BackendError(
+      `${name} is ${what}, not an external xfrm interface; name another one under interface.name, or delete it`,
+    );
+  }
+  return { ifindex: found.ifindex, original: known ? known.original : snapshot(name) };
+}
+
+function snapshot(name: string): LinkSnapshot {
+  const [device] = ipJson<AddressJson>("address", "show", "dev", name);
+  if (!device) throw new BackendError(`${name} was removed while it was being set up; apply again`);
+  return {
+    mtu: device.mtu,
+    up: device.flags.includes("UP"),
+    addresses: device.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+  };
+}
+
+/**
+ * Brings a device to the wanted settings. Of the addresses that are there it takes away only those of `ours`, the ones
+ * that were added for an earlier policy.
+ *
+ * @returns what gives it its former settings back; when this throws, they are back
+ */
+export function configureDevice(
+  name: string,
+  { original }: Device,
+  ours: readonly string[],
+  wanted: LinkState,
+): () => void {
+  const now = snapshot(name);
+  if (now.up) {
+    const removable = (address: string) => ours.includes(address) && !original?.addresses.includes(address);
+    const addresses = now.addresses.filter(
+      (address) => wanted.addresses.includes(address) || removable(address),
+    );
+    const managed = { mtu: now.mtu, addresses };
+    changeLink(name, managed, wanted);
+    return () => changeLink(name, wanted, managed);
+  }
+  const undo = () => restore(name, now, wanted.addresses);
+  try {
+    setUpLink(name, wanted);
+  } catch (error) {
+    undo();
+    throw error;
+  }
+  return undo;
+}
+
+/** Deletes a device that xfrm-steer made, or gives one that it found its former settings back. */
+export function releaseDevice(name: string, { original }: Device, ours: readonly string[]): void {
+  if (findIfindex(name) === null) return;
+  if (original === null) ip("link", "del", "dev", name);
+  else restore(name, original, ours);
+}
+
+function restore(name: string, former: LinkSnapshot, added: readonly string[]): void {
+  const now = snapshot(name);
+  for (const address of added)
+    if (now.addresses.includes(address) && !former.addresses.includes(address))
+      ip("address", "del", address, "dev", name);
+  ip("link", "set", "dev", name, "mtu", `${former.mtu}`, former.up ? "up" : "down");
+}

@@ -1,0 +1,16 @@
+export type { Capture } from "./capture.js";
+export type { LinkCounters, SaCounters } from "./counters.js";
+export { counterDelta } from "./counters.js";
+export type { FeatureName } from "./features.js";
+export { ScenarioFileError } from "./load.js";
+export type { Namespace, PingOptions, PingResult } from "./namespace.js";
+export type { Report } from "./report.js";
+export { type Scenario, type ScenarioContext, scenario, type VethEnd } from "./scenario.js";
+export { DEFAULT_KERNEL, type SelftestOptions, selftest } from "./selftest.js";
+export { type FlowOptions, type TcpOptions, tcpFlow, type UdpOptions, udpFlow } from "./traffic.js";
+export { runVm, type VmResult, type VmRun } from "./vm/boot.js";
+export { VmError, type VmErrorKind } from "./vm/errors.js";
+export { findKernel, type Kernel, type KernelOptions } from "./vm/kernel.js";
+export { type CpioEntry, file as guestFile } from "./vm/newc.js";
+export { type VmShellOptions, vmShell } from "./vm/shell.js";
+export { connectEsp, type EspConnection, type EspEnd, type XfrmMode } from "./xfrm.js";

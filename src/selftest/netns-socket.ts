@@ -1,0 +1,138 @@
+import { isIPv6 } from "node:net";
+import { constants } from "node:os";
+import ipaddr from "ipaddr.js";
+import koffi from "koffi";
+import { checked, inNamespace, SocketError } from "./netns.js";
+
+const libc = koffi.load(null);
+const socket = libc.func("int socket(int domain, int type, int protocol)");
+const bind = libc.func("int bind(int fd, const void *address, uint32_t length)");
+const setsockopt = libc.func(
+  "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
+);
+const getsockopt = libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)");
+// Node's own close() warns, in a worker thread, of a descriptor that it has not opened.
+const close = libc.func("int close(int fd)");
+const recv = libc.func("int64_t recv(int fd, void *buffer, size_t length, int flags)");
+const ifNameToIndex = libc.func("uint32_t if_nametoindex(const char *name)");
+
+// <bits/socket.h>, <linux/if_packet.h>, <linux/if_ether.h>, <asm-generic/socket.h>
+const AF_INET = 2;
+const AF_INET6 = 10;
+const AF_PACKET = 17;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0o2000000;
+const ETH_P_ALL = 0x0003;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_RCVBUFFORCE = 33;
+const SOL_PACKET = 263;
+const PACKET_STATISTICS = 6;
+const MSG_DONTWAIT = 0x40;
+const MSG_TRUNC = 0x20;
+
+/** struct sockaddr_in or sockaddr_in6: family in host order, port in network order. */
+function socketAddress(address: string, port: number): Buffer {
+  const bytes = Buffer.from(ipaddr.parse(address).toByteArray());
+  const v6 = bytes.length === 16;
+  const result = Buffer.alloc(v6 ? 28 : 16);
+  result.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
+  result.writeUInt16BE(port, 2);
+  bytes.copy(result, v6 ? 8 : 4);
+  return result;
+}
+
+/**
+ * A UDP or TCP socket in a namespace, bound to an address and a port (0: any free one).
+ * @returns its file descriptor, which the caller closes, or gives to Node.
+ */
+export function boundSocket(path: string, type: "udp" | "tcp", address: string, port: number): number {
+  const local = socketAddress(address, port);
+  return inNamespace(path, () => {
+    const kind = (type === "udp" ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
+    const fd = checked(socket(isIPv6(address) ? AF_INET6 : AF_INET, kind, 0), `making a ${type} socket`);
+    try {
+      setInt(fd, SO_REUSEADDR, 1);
+      checked(bind(fd, local, local.length), `binding to ${address} port ${port}`);
+      return fd;
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
+  });
+}
+
+/** A packet socket that holds every frame of a device, in both directions, until it is read. */
+export class PacketSocket {
+  private readonly fd: number;
+
+  /** @param bufferBytes what the kernel may hold, its own overhead included. */
+  constructor(path: string, device: string, bufferBytes = 32 << 20) {
+    this.fd = inNamespace(path, () => {
+      // Protocol 0 takes nothing until bound, so that no frame of another device slips in.
+      const fd = checked(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "making a packet socket");
+      try {
+        setInt(fd, SO_RCVBUFFORCE, bufferBytes);
+        const index = ifNameToIndex(device) as number;
+        if (index === 0) throw new SocketError(`capturing: no device ${device} in ${path}`);
+        // struct sockaddr_ll: family, protocol (network order), ifindex, the rest for sending only.
+        const address = Buffer.alloc(20);
+        address.writeUInt16LE(AF_PACKET, 0);
+        address.writeUInt16BE(ETH_P_ALL, 2);
+        address.writeInt32LE(index, 4);
+        checked(bind(fd, address, address.length), `capturing on ${device}`);
+        return fd;
+      } catch (error) {
+        close(fd);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Takes what the socket holds, oldest first.
+   * @throws Error when the buffer overflowed: frames are missing.
+   */
+  drain(): Buffer[] {
+    const frames: Buffer[] = [];
+    const buffer = Buffer.alloc(65536);
+    for (;;) {
+      const size = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
+      if (size < 0) {
+        const error = new SocketError("reading a capture");
+        if (error.errno === constants.errno.EAGAIN) break;
+        // The device was down for a moment, as when it joins a VRF; capturing goes on when it is up again.
+        if (error.errno === constants.errno.ENETDOWN) continue;
+        throw error;
+      }
+      frames.push(Buffer.from(buffer.subarray(0, Math.min(size, buffer.length))));
+    }
+    const dropped = this.dropped();
+    if (dropped > 0) throw new Error(`capturing: ${dropped} frames did not fit the socket's buffer`);
+    return frames;
+  }
+
+  close(): void {
+    close(this.fd);
+  }
+
+  /** tp_drops of struct tpacket_stats; reading it sets it to 0. */
+  private dropped(): number {
+    const stats = Buffer.alloc(8);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(stats.length);
+    checked(
+      getsockopt(this.fd, SOL_PACKET, PACKET_STATISTICS, stats, length),
+      "reading a capture's counters",
+    );
+    return stats.readUInt32LE(4);
+  }
+}
+
+function setInt(fd: number, name: number, value: number): void {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  checked(setsockopt(fd, SOL_SOCKET, name, bytes, bytes.length), `setting socket option ${name}`);
+}

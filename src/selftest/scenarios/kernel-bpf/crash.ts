@@ -1,0 +1,85 @@
+import { once } from "node:events";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { scenario } from "../../scenario.js";
+import { kernelBpf } from "../contract/kernel-subject.js";
+import { buildHub, RULES, routeInto, TOPOLOGY } from "../contract/steering.js";
+import { type Hub, policyOf } from "../contract/subject.js";
+import { packetsBySpi } from "../hub.js";
+
+const KILLS = 20;
+const FIRST_KILLS = 5;
+
+/** Starts an apply and kills its process after so many milliseconds; a finished one may be hit too. */
+async function applyKilled(hub: Hub, policy: string, afterMs: number): Promise<void> {
+  await hub.status(); // the process is up and has all its modules
+  const driver = hub.driver();
+  const ended = once(driver, "exit");
+  const applying = hub.apply(policy).catch(() => {});
+  await delay(afterMs);
+  driver.kill("SIGKILL");
+  await Promise.all([ended, applying]);
+}
+
+export const killedApply = scenario({
+  name: "kernel-bpf-apply-killed-at-random-points",
+  topology: TOPOLOGY,
+  needs: kernelBpf.needs,
+  limitMs: 200_000,
+  async run(t) {
+    const { hub, branches } = await buildHub(t, kernelBpf);
+    // Who gets 10.1.0.77 tells them apart: b by a rule, a by its subnets.
+    const policies = [
+      policyOf(kernelBpf, branches, { rules: RULES }),
+      policyOf(kernelBpf, branches),
+    ] as const;
+    const { ino } = statSync(hub.ns.path);
+    const pins = () => {
+      const [device] = readdirSync(`/run/xfrm-steer/bpf/net-${ino}`);
+      return readdirSync(`/run/xfrm-steer/bpf/net-${ino}/${device}`).sort();
+    };
+    await hub.use(async () => {
+      let applyMs = 0;
+      await t.step("killed while it sets up: the next apply or unload cleans up", async () => {
+        for (let kill = 0; kill < FIRST_KILLS; kill++) {
+          await hub.status();
+          const started = performance.now();
+          if (kill === 0) await hub.apply(policies[0]);
+          else await applyKilled(hub, policies[0], (applyMs * kill) / FIRST_KILLS);
+          if (kill === 0) applyMs = performance.now() - started;
+          if (kill % 2 === 0) await hub.unload();
+          else await hub.apply(policies[0]);
+          if (kill % 2 === 1) t.expect("unloaded", await hub.unload(), true);
+          t.expect("devices", [...(await hub.ns.links()).keys()], ["lo", "v01", "v02"]);
+          t.expect("pins", existsSync(`/run/xfrm-steer/bpf/net-${ino}`), false);
+        }
+      });
+      await t.step("killed while it swaps: the old or the new generation serves", async () => {
+        await hub.apply(policies[0]);
+        await routeInto(hub);
+        let last = 0;
+        for (let kill = 0; kill < KILLS; kill++) {
+          const next = 1 - last;
+          const after = Math.random() * applyMs;
+          await applyKilled(hub, policies[next] as string, after);
+          const before = await packetsBySpi(hub.ns);
+          await hub.ns.ping("10.1.0.77", { count: 1, waitMs: 50 });
+          const since = await packetsBySpi(hub.ns);
+          const byB = (since["0x2000"] ?? 0) - (before["0x2000"] ?? 0);
+          const byA = (since["0x1000"] ?? 0) - (before["0x1000"] ?? 0);
+          t.expect(`killed after ${after.toFixed(1)} ms: packets that left`, byA + byB, 1);
+          const serving = byB === 1 ? 0 : 1;
+          t.note(
+            `killed after ${after.toFixed(1)} ms: the ${serving === next ? "new" : "old"} generation serves`,
+          );
+          last = serving;
+          t.expect("ping", await hub.ns.ping("10.1.0.1", { count: 1 }), { sent: 1, received: 1 });
+        }
+      });
+      await t.step("the next apply leaves one generation", async () => {
+        const { generation } = await hub.apply(policies[0]);
+        t.expect("pins", pins(), ["egress", `gen-${generation}`, "ingress"]);
+      });
+    });
+  },
+});

@@ -1,0 +1,181 @@
+import type { ChildProcess } from "node:child_process";
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { defaultCpus, kvmRuns } from "./accelerator.js";
+import { DataChannel } from "./data-channel.js";
+import { VmError } from "./errors.js";
+import { GUEST_ROOT, guestInit, guestMain } from "./guest-init.js";
+import { baseArchive, projectEntries, writeInitramfs } from "./initramfs.js";
+import type { Kernel } from "./kernel.js";
+import { type CpioEntry, file, readNewc } from "./newc.js";
+import { endProcess, NOT_FOUND_STATUS, startQemu } from "./process.js";
+import { qemuArguments } from "./qemu.js";
+
+export interface VmRun {
+  kernel: Kernel;
+  /** Run in the project's root in the guest; its standard output is `onOutput`'s, its errors the console's. */
+  command: readonly string[];
+  env?: Readonly<Record<string, string>>;
+  /** Further files, by their path in the guest without a leading slash. */
+  files?: readonly CpioEntry[];
+  /** Default {@link defaultCpus}. */
+  cpus?: number;
+  /** Default 1024. */
+  memoryMb?: number;
+  /** Guest time counts instructions: deterministic, one CPU, TCG (see {@link Machine}). */
+  instructionClock?: boolean;
+  /** Ends the VM after so long in all; default 240 000 ms. */
+  limitMs?: number;
+  /** Ends the VM after so long without a sign of life; default 60 000 ms. */
+  silenceMs?: number;
+  onOutput?: (chunk: Buffer) => void;
+}
+
+export interface VmResult {
+  /** The command's exit status, as the guest's shell tells it (128 + n for signal n). */
+  status: number;
+  /** What the command left in the directory $XFRM_STEER_OUT, by path. */
+  files: Map<string, Buffer>;
+  /** The guest's dmesg. */
+  kernelLog: string;
+  console: string;
+  accelerator: "kvm" | "tcg";
+}
+
+const CONSOLE_TAIL_LINES = 25;
+const CONSOLE_KEPT_CHARACTERS = 1 << 20;
+/** A guest that has sent all of its files has this long to power off. */
+const POWER_OFF_MS = 5_000;
+
+/**
+ * Boots a kernel, runs one command in it and powers off.
+ * @throws VmError "unavailable" when no VM can be had; "hang" and "crash" with the console's last lines. QEMU
+ * is gone when this returns or throws, and ends with this process in any other case.
+ */
+export async function runVm(run: VmRun): Promise<VmResult> {
+  const accelerator = !run.instructionClock && (await kvmRuns(run.kernel.vmlinuz)) ? "kvm" : "tcg";
+  const initrd = await openInitramfs(run.kernel, [
+    file("init", guestInit("run"), 0o755),
+    file("main", guestMain(run.command, run.env)),
+    ...(run.files ?? []),
+  ]);
+  let child: ChildProcess;
+  try {
+    const args = qemuArguments({
+      vmlinuz: run.kernel.vmlinuz,
+      initrd: "/proc/self/fd/3",
+      accelerator,
+      cpus: run.cpus ?? defaultCpus(accelerator),
+      memoryMb: run.memoryMb ?? 1024,
+      instructionClock: run.instructionClock ?? false,
+      dataFd: 4,
+    });
+    child = await startQemu(args, ["ignore", "pipe", "pipe", initrd.fd, "pipe"]);
+  } finally {
+    await initrd.close();
+  }
+  const ended = await watchVm(child, run);
+  const files = new Map(ended.entries.map((entry) => [entry.path, entry.data]));
+  const take = (name: string) => {
+    const text = files.get(name)?.toString("utf8") ?? "";
+    files.delete(name);
+    return text;
+  };
+  return {
+    status: Number(take("status")),
+    kernelLog: take("kernel.log"),
+    files,
+    console: ended.console,
+    accelerator,
+  };
+}
+
+/** The initramfs as an open file without a name: there is nothing to clean up, however we end. */
+export async function openInitramfs(kernel: Kernel, entries: readonly CpioEntry[]) {
+  const folder = await mkdtemp(join(tmpdir(), "xfrm-steer-vm-"));
+  try {
+    const path = join(folder, "initramfs");
+    await writeInitramfs(path, await baseArchive(kernel), [...(await projectEntries()), ...entries]);
+    return await open(path, "r");
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Follows a started VM to its end: stdout and stderr are its console, fd 4 its data channel.
+ * @throws VmError "hang" or "crash"; the process has ended in every case.
+ */
+export async function watchVm(
+  child: ChildProcess,
+  limits: Pick<VmRun, "limitMs" | "silenceMs" | "onOutput">,
+): Promise<{ entries: CpioEntry[]; console: string }> {
+  const { limitMs = 240_000, silenceMs = 60_000 } = limits;
+  let consoleText = "";
+  let stopped: string | undefined;
+  const stop = (why: string) => {
+    stopped ??= why;
+    child.kill("SIGKILL");
+  };
+  const limit = setTimeout(stop, limitMs, `did not end within ${limitMs / 1000} s`);
+  const silence = setTimeout(stop, silenceMs, `said nothing for ${silenceMs / 1000} s`);
+  let powerOff: NodeJS.Timeout | undefined;
+  const channel = new DataChannel((chunk) => limits.onOutput?.(chunk));
+  try {
+    const onConsole = (chunk: Buffer) => {
+      silence.refresh();
+      consoleText = (consoleText + chunk.toString("utf8")).slice(-CONSOLE_KEPT_CHARACTERS);
+    };
+    child.stdout?.on("data", onConsole);
+    child.stderr?.on("data", onConsole);
+    (child.stdio[4] as Readable).on("data", (chunk: Buffer) => {
+      silence.refresh();
+      channel.push(chunk);
+      if (!powerOff && channel.archive()?.includes("TRAILER!!!")) {
+        powerOff = setTimeout(() => child.kill("SIGKILL"), POWER_OFF_MS);
+      }
+    });
+    await new Promise((resolve) => child.once("close", resolve));
+  } finally {
+    clearTimeout(limit);
+    clearTimeout(silence);
+    clearTimeout(powerOff);
+    await endProcess(child);
+  }
+  if (child.exitCode === NOT_FOUND_STATUS) {
+    throw new VmError("unavailable", "starting QEMU: it is not installed; install qemu-system-x86");
+  }
+  if (stopped) {
+    throw new VmError("hang", withTail(`the VM ${stopped}`, consoleText), { console: consoleText });
+  }
+  return { entries: unpack(channel.archive(), child, consoleText), console: consoleText };
+}
+
+function unpack(archive: Buffer | undefined, child: ChildProcess, consoleText: string): CpioEntry[] {
+  try {
+    if (!archive) throw new RangeError("no files came");
+    return readNewc(archive);
+  } catch (cause) {
+    const how = child.signalCode ? `by ${child.signalCode}` : `with status ${child.exitCode}`;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new VmError("crash", withTail(`the VM ended ${how} before its command did (${why})`, consoleText), {
+      cause,
+      console: consoleText,
+    });
+  }
+}
+
+function withTail(message: string, consoleText: string): string {
+  const lines = consoleText.trimEnd().split(/\r?\n/);
+  const tail = lines.slice(-CONSOLE_TAIL_LINES);
+  if (!consoleText.trim()) return `${message}; its console is empty`;
+  const omitted = lines.length > tail.length ? ` (${lines.length - tail.length} lines omitted)` : "";
+  return `${message}; the end of its console${omitted}:\n${tail.map((line) => `  ${line}`).join("\n")}`;
+}
+
+/** A project path in the guest, absolute. */
+export function guestPath(relative: string): string {
+  return `/${GUEST_ROOT}/${relative}`;
+}

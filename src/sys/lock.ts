@@ -1,0 +1,55 @@
+import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import koffi from "koffi";
+import { errno, SystemError } from "./libc.js";
+
+const flock = koffi.load("libc.so.6").func("flock", "int", ["int", "int"]) as (
+  fd: number,
+  operation: number,
+) => number;
+
+/** sys/file.h and asm-generic/errno-base.h */
+const LOCK_EX_NB = 2 | 4;
+const EAGAIN = 11;
+const POLL_MS = 20;
+
+/** Somebody else held the lock for too long. */
+export class LockError extends Error {
+  override readonly name = "LockError";
+}
+
+/**
+ * Runs `work` while no other process that asks for the same folder's lock runs its own. The lock (flock(2)) ends with
+ * this process, however it ends, and leaves no file behind. The folder is made where it is not there, mode 0700.
+ *
+ * @throws LockError after `limitMs`
+ */
+export async function withLock<T>(folder: string, work: () => T | Promise<T>, limitMs = 30_000): Promise<T> {
+  const fd = await lock(folder, Date.now() + limitMs);
+  try {
+    return await work();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function lock(folder: string, end: number): Promise<number> {
+  for (;;) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    if (flock(fd, LOCK_EX_NB) === 0) {
+      // Who had it before may have removed the folder: then another process locks the one that took its place.
+      if (statSync(folder, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;
+      closeSync(fd);
+      continue;
+    }
+    const code = errno();
+    closeSync(fd);
+    if (code !== EAGAIN) throw new SystemError(`lock ${folder}`, code);
+    if (Date.now() > end)
+      throw new LockError(
+        `another xfrm-steer has been changing this interface for long; \`fuser ${folder}\` finds it`,
+      );
+    await delay(POLL_MS);
+  }
+}
