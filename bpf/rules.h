@@ -127,14 +127,19 @@ __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u32 root, _
 /* Index of the first rule that matches, or INDEX_NONE. */
 static __always_inline __u32 match_rules(const struct key *key, int family)
 {
+	const __u64 *slot = table(&slots);
 	__u32 best = INDEX_NONE;
 
+	if (!slot)
+		return best;
 	if (family == 4) {
 		for (__u32 t = 0; t < rule_trees4.count; t++)
-			best = match_tree4(key, rule_trees4.root + t, best);
+			if (slot_first(slot[(rule_trees4.root + t) & mask.slots]) < best)
+				best = match_tree4(key, rule_trees4.root + t, best);
 	} else {
 		for (__u32 t = 0; t < rule_trees6.count; t++)
-			best = match_tree6(key, rule_trees6.root + t, best);
+			if (slot_first(slot[(rule_trees6.root + t) & mask.slots]) < best)
+				best = match_tree6(key, rule_trees6.root + t, best);
 	}
 	return best;
 }

@@ -3,7 +3,15 @@ import { counterCounts, type Generation } from "../compiler/compile.js";
 import { EntrySize, type TableName } from "../compiler/layout.js";
 import type { PrefixTrie } from "../compiler/prefix-table.js";
 
+/** A generation and the object that runs it. */
+export interface Loaded {
+  readonly generation: Generation;
+  readonly object: BpfObject;
+}
+
 export interface ClassifierOptions {
+  /** What runs now: its tables are shared where compile() took them over. */
+  readonly before?: Loaded;
   /** Bytes in front of the IP header where the programs are attached: 0 on tun and xfrm devices. */
   readonly l3Offset?: number;
   /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
@@ -35,8 +43,9 @@ export function loadClassifier(
       object.map("live_flows").setMaxEntries(options.liveFlows);
       rodata.set("has_live_flows", 1);
     }
+    const reused = options.before ? reuseTables(object, generation, options.before) : NONE;
     object.load();
-    fillTables(object, generation);
+    fillTables(object, generation, reused);
     return object;
   } catch (error) {
     object.close();
@@ -64,9 +73,26 @@ export function setTables({ maps, rodata }: BpfObject, generation: Generation): 
   rodata.set("default_verdict", generation.defaultVerdict);
 }
 
-/** After load. Tables that the object does not use are not there. */
-export function fillTables({ maps }: BpfObject, generation: Generation): void {
-  for (const [name, bytes] of entries(generation)) maps.get(name)?.update(0, bytes);
+/** After load. Tables that the object does not use are not there; `reused` ones are full. */
+export function fillTables(
+  { maps }: BpfObject,
+  generation: Generation,
+  reused: ReadonlySet<TableName> = NONE,
+): void {
+  for (const [name, bytes] of entries(generation)) if (!reused.has(name)) maps.get(name)?.update(0, bytes);
+}
+
+const NONE: ReadonlySet<TableName> = new Set();
+
+/** Before load: takes over the maps of tables that have not changed. Nothing writes to them once they are filled. */
+function reuseTables(object: BpfObject, generation: Generation, before: Loaded): Set<TableName> {
+  const reused = new Set<TableName>();
+  for (const [name, bytes] of entries(generation)) {
+    if (bytes !== before.generation.tables[name]) continue;
+    object.map(name).reuse(before.object.map(name));
+    reused.add(name);
+  }
+  return reused;
 }
 
 function entries(generation: Generation): [TableName, Uint8Array][] {

@@ -9,13 +9,16 @@ export interface ClassifyOptions {
   readonly sizes: readonly number[];
   readonly runs: number;
   readonly seed: number;
+  /** Without the others: ours alone. */
+  readonly peers: boolean;
   /** Told what is being measured. */
   readonly progress?: (what: string) => void;
 }
 
 const KEYS = 2 ** 20;
-/** The linear search looks at no more rules than this in a run. */
-const LINEAR_STEPS = 2 ** 25;
+/** Peers that are slow look up fewer keys: about as many as take so long, ns. */
+const RUN_NS = 60e6;
+const FEWEST = 2 ** 13;
 const LINEAR_LARGEST = 10_000;
 
 const RULE_PEERS: readonly SubjectName[] = ["tss", "linear"];
@@ -42,7 +45,11 @@ export function benchClassify(options: ClassifyOptions): BenchResult {
   return { bench: "classify", machine: machine(), cases };
 }
 
-function measureCase(name: Case, size: number, { runs, seed }: ClassifyOptions): BenchCase[] {
+function measureCase(
+  name: Case,
+  size: number,
+  { runs, seed, peers: withPeers }: ClassifyOptions,
+): BenchCase[] {
   const policy = benchPolicy(name, size, seed);
   const single = benchPolicy(name, 1, seed);
   const keys = {
@@ -50,13 +57,16 @@ function measureCase(name: Case, size: number, { runs, seed }: ClassifyOptions):
     crossing: crossingKeys(name, policy, KEYS, seed),
     single: matchingKeys(name, single, KEYS, seed),
   };
-  const peers = PEERS[name].filter((peer) => peer !== "linear" || size <= LINEAR_LARGEST);
+  const peers = withPeers ? PEERS[name].filter((peer) => peer !== "linear" || size <= LINEAR_LARGEST) : [];
   const subjects: Subject[] = [];
   try {
     const load = (subject: SubjectName, rules: Policy, given: Keys) => {
-      const passes = subject === "linear" ? Math.min(KEYS, Math.floor(LINEAR_STEPS / size)) : KEYS;
-      const loaded = new Subject(subject, rules, familyOf(name), given, passes);
+      const loaded = new Subject(subject, rules, familyOf(name), given);
       subjects.push(loaded);
+      if (subject !== "xfrm-steer") {
+        loaded.passes = FEWEST;
+        loaded.passes = Math.max(FEWEST, Math.min(KEYS, Math.floor(RUN_NS / loaded.run().ns)));
+      }
       return loaded;
     };
     const pairs = (["xfrm-steer", ...peers] as const).map((subject) => ({

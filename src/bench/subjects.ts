@@ -29,12 +29,12 @@ export class Subject {
   readonly bytes: number;
   readonly buildMs: number;
   readonly #object: BpfObject;
-  readonly #count: number;
+  /** Keys to look up in a run, at most as many as there are. */
+  passes: number;
 
-  /** @param passes keys to look up in a run, at most as many as there are */
-  constructor(name: SubjectName, policy: Policy, family: Family, keys: Keys, passes: number) {
+  constructor(name: SubjectName, policy: Policy, family: Family, keys: Keys) {
     this.name = name;
-    this.#count = passes;
+    this.passes = keys.count;
     this.#object = BpfObject.open(bpfObjectPath("bench_classify"));
     try {
       const { rodata } = this.#object;
@@ -69,10 +69,10 @@ export class Subject {
   /** ns a key; `sum` depends on every answer. */
   run(): { ns: number; sum: bigint } {
     const ctx = new Uint8Array(SKB_SIZE);
-    new DataView(ctx.buffer).setUint32(SKB_CB, this.#count, true);
+    new DataView(ctx.buffer).setUint32(SKB_CB, this.passes, true);
     this.#object.program("bench").testRun({ data: PACKET, ctx });
     const elapsed = this.#object.bss.get("elapsed") as bigint;
-    return { ns: Number(elapsed) / this.#count, sum: this.#object.bss.get("sum") as bigint };
+    return { ns: Number(elapsed) / this.passes, sum: this.#object.bss.get("sum") as bigint };
   }
 
   close(): void {

@@ -1,4 +1,5 @@
-import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
+import { isDeepStrictEqual } from "node:util";
+import type { Connection, Family, FlowSubnets, Policy, Rule } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { buildFlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
@@ -8,7 +9,6 @@ import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { Table } from "./table.js";
 import { buildTargets } from "./targets.js";
-import { EMPTY } from "./tree.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
@@ -35,6 +35,12 @@ export interface Generation {
 
 export type { Devices };
 
+/** A policy and what came of it. */
+export interface Compiled {
+  readonly policy: Policy;
+  readonly generation: Generation;
+}
+
 /** A rule set that the tables cannot hold; `rules` are the names of the rules that do not fit. */
 export class CompileError extends Error {
   override readonly name = "CompileError";
@@ -48,34 +54,17 @@ export class CompileError extends Error {
 /**
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
  *
+ * @param before what was compiled last: where its rules match the same, their trees are taken over as they are
  * @throws CompileError
  */
-export function compile(policy: Policy, devices: Devices): Generation {
+export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
   if (policy.rules.length >= INDEX_NONE)
     throw new CompileError(`${policy.rules.length} rules; at most ${INDEX_NONE - 1} fit`, []);
   if (policy.connections.length >= OWNER_SHARED)
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
-  const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Record<
-    TableName,
-    Table
-  >;
-  const { slots } = tables;
-  slots.set(slots.reserve(1), EMPTY[0], EMPTY[1]); // slot 0: root 0 is "no tree"
-
-  const forest = (family: 4 | 6) => {
-    const rows = namingRule(policy, () => expandRules(policy, family, devices));
-    const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
-    return {
-      ...namingRules(policy, rows, () => buildForest(rows, slots, rules, extra)),
-      extra: rows.usesExtra,
-    };
-  };
-  const ruleTrees4 = forest(4);
-  const ruleTrees6 = forest(6);
-  // The walk indexes both tables with the same mask.
-  for (const family of [4, 6] as const)
-    if (tables[`extra${family}`].length > 0)
-      tables[`extra${family}`].reserve(tables[`rules${family}`].length - tables[`extra${family}`].length);
+  const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
+  const kept = before && matchesAlike(policy.rules, before.policy.rules) ? before.generation : null;
+  const forests = kept ?? buildForests(policy, devices, tables);
 
   const shared = new SharedLists(tables.shared);
   const { nodes, values } = tables;
@@ -107,10 +96,13 @@ export function compile(policy: Policy, devices: Devices): Generation {
 
   return {
     tables: Object.fromEntries(
-      TABLES.map((name) => [name, tables[name].finish(!name.startsWith("flows"))]),
+      TABLES.map((name) => [
+        name,
+        kept && RULE_TABLES.has(name) ? kept.tables[name] : tables[name].finish(!name.startsWith("flows")),
+      ]),
     ) as Generation["tables"],
-    ruleTrees4,
-    ruleTrees6,
+    ruleTrees4: forests.ruleTrees4,
+    ruleTrees6: forests.ruleTrees6,
     subnets4,
     subnets6,
     ifIds,
@@ -123,6 +115,34 @@ export function compile(policy: Policy, devices: Devices): Generation {
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
   };
+}
+
+type Tables = Record<TableName, Table>;
+
+/** Trees over the rules of both families. */
+function buildForests(policy: Policy, devices: Devices, tables: Tables) {
+  const { slots } = tables;
+  const forest = (family: Family) => {
+    const rows = namingRule(policy, () => expandRules(policy, family, devices));
+    const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
+    const trees = namingRules(policy, rows, () => buildForest(rows, slots, rules, extra));
+    // The walk indexes both tables with the same mask.
+    if (extra.length > 0) extra.reserve(rules.length - extra.length);
+    return { ...trees, extra: rows.usesExtra };
+  };
+  return { ruleTrees4: forest(4), ruleTrees6: forest(6) };
+}
+
+const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
+
+/** Whether two lists of rules match the same packets in the same order, whatever they do with them. */
+function matchesAlike(rules: readonly Rule[], others: readonly Rule[]): boolean {
+  if (rules.length !== others.length) return false;
+  return rules.every(({ match }, index) => {
+    const other = (others[index] as Rule).match;
+    // Numbers of devices may have changed meanwhile.
+    return match.iif.length === 0 && (match === other || isDeepStrictEqual(match, other));
+  });
 }
 
 const TABLES: readonly TableName[] = [

@@ -55,9 +55,9 @@ export class UserspaceService {
   async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
     const before = this.#running;
     const started = performance.now();
-    const generation = compile(policy, hostDevices());
+    const generation = compile(policy, hostDevices(), before ?? undefined);
     const compiled = performance.now();
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
+    const object = loadClassifier(bpfObjectPath("steer_tun"), generation, before ? { before } : {});
     try {
       const loaded = performance.now();
       const link = wantedLinkState(policy);
