@@ -38,6 +38,7 @@ for (const [source, defines] of [
   ["bpf/rules_behind", Object.fromEntries(globals.map((name) => [name, `xs_${name}`]))],
   ["bpf/program", {}],
   ["bpf/bench_kernel", {}],
+  ["bpf/bench_classify", {}],
   ["examples/custom-program/spread", {}],
 ])
   await compile(join(root, `${source}.bpf.c`), {

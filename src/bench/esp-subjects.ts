@@ -105,7 +105,7 @@ async function startGateway(
       const ifindex = device?.ifindex ?? 0;
       const object = loadClassifier(
         bpfObjectPath("steer_tun"),
-        compile(policy, { ifindexOf: () => ifindex }),
+        compile(policy, { ifindexOf: () => ifindex, ifindexesOfGroup: () => [] }),
       );
       undo.push(() => object.close());
       for (const direction of ["egress", "ingress"] as const) {

@@ -37,7 +37,7 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
   };
   const generations = plan.sizes.map((size) => {
     progress(`compiling ${size} subnets`);
-    const generation = compile(subnetPolicy(size), { ifindexOf: () => 0 });
+    const generation = compile(subnetPolicy(size), { ifindexOf: () => 0, ifindexesOfGroup: () => [] });
     return guestFile(`xfrm-steer/bench/${size}.generation`, serialize(generation));
   });
   const cases: BenchCase[] = [];

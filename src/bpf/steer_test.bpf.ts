@@ -2,6 +2,15 @@
 // biome-ignore-all format: generated
 import * as bpf from "libbpf-ts";
 
+/** struct live_flow: 40 bytes. */
+export interface LiveFlow {
+  src: Uint32Array;
+  dst: Uint32Array;
+  ports: number;
+  proto: number;
+}
+export const LiveFlow = bpf.codec<LiveFlow>({ kind: "struct", name: "live_flow", size: 40, fields: [{ name: "src", offset: 0, type: bpf.array(bpf.u32, 4) }, { name: "dst", offset: 16, type: bpf.array(bpf.u32, 4) }, { name: "ports", offset: 32, type: bpf.u32 }, { name: "proto", offset: 36, type: bpf.u32 }] });
+
 /** struct counter: 16 bytes. */
 export interface Counter {
   packets: bigint;
@@ -9,13 +18,17 @@ export interface Counter {
 }
 export const Counter = bpf.codec<Counter>({ kind: "struct", name: "counter", size: 16, fields: [{ name: "packets", offset: 0, type: bpf.u64 }, { name: "bytes", offset: 8, type: bpf.u64 }] });
 
-/** struct prefix_tree: 12 bytes. */
-export interface PrefixTree {
+/** struct prefix_trie: 40 bytes. */
+export interface PrefixTrie {
   root: number;
+  skip: number;
+  width: number;
   depth: number;
-  leaf: number;
+  list: number;
+  outside: number;
+  start: BigUint64Array;
 }
-export const PrefixTree = bpf.codec<PrefixTree>({ kind: "struct", name: "prefix_tree", size: 12, fields: [{ name: "root", offset: 0, type: bpf.u32 }, { name: "depth", offset: 4, type: bpf.u32 }, { name: "leaf", offset: 8, type: bpf.u32 }] });
+export const PrefixTrie = bpf.codec<PrefixTrie>({ kind: "struct", name: "prefix_trie", size: 40, fields: [{ name: "root", offset: 0, type: bpf.u32 }, { name: "skip", offset: 4, type: bpf.u32 }, { name: "width", offset: 8, type: bpf.u32 }, { name: "depth", offset: 12, type: bpf.u32 }, { name: "list", offset: 16, type: bpf.u32 }, { name: "outside", offset: 20, type: bpf.u32 }, { name: "start", offset: 24, type: bpf.array(bpf.u64, 2) }] });
 
 /** struct rule_trees: 20 bytes. */
 export interface RuleTrees {
@@ -34,6 +47,15 @@ export interface XfrmSteerInfo {
 }
 export const XfrmSteerInfo = bpf.codec<XfrmSteerInfo>({ kind: "struct", name: "xfrm_steer_info", size: 8, fields: [{ name: "if_id", offset: 0, type: bpf.u32 }, { name: "link", offset: 4, type: bpf.s32 }] });
 
+/** enum action */
+export const Action = {
+  ACTION_GROUP: 1,
+  ACTION_LINK: 2,
+  ACTION_MARK: 4,
+  ACTION_DSCP: 8,
+} as const;
+export type Action = (typeof Action)[keyof typeof Action];
+
 /** struct connection: 16 bytes. */
 export interface Connection {
   if_id: number;
@@ -42,6 +64,44 @@ export interface Connection {
   rx_mark_mask: number;
 }
 export const Connection = bpf.codec<Connection>({ kind: "struct", name: "connection", size: 16, fields: [{ name: "if_id", offset: 0, type: bpf.u32 }, { name: "link", offset: 4, type: bpf.s32 }, { name: "rx_mark", offset: 8, type: bpf.u32 }, { name: "rx_mark_mask", offset: 12, type: bpf.u32 }] });
+
+/** enum extra */
+export const Extra = {
+  EXTRA_MARK_IIF: 1,
+  EXTRA_MORE: 2,
+} as const;
+export type Extra = (typeof Extra)[keyof typeof Extra];
+
+/** enum flow */
+export const Flow = {
+  FLOW_SLOTS: 4,
+  FLOW_PROTO: 24,
+  FLOW_PORTS: 32,
+} as const;
+export type Flow = (typeof Flow)[keyof typeof Flow];
+
+/** struct flow4: 16 bytes. */
+export interface Flow4 {
+  addr: bigint;
+  rest: bigint;
+}
+export const Flow4 = bpf.codec<Flow4>({ kind: "struct", name: "flow4", size: 16, fields: [{ name: "addr", offset: 0, type: bpf.u64 }, { name: "rest", offset: 8, type: bpf.u64 }] });
+
+/** struct flow6: 40 bytes. */
+export interface Flow6 {
+  src: BigUint64Array;
+  dst: BigUint64Array;
+  rest: bigint;
+}
+export const Flow6 = bpf.codec<Flow6>({ kind: "struct", name: "flow6", size: 40, fields: [{ name: "src", offset: 0, type: bpf.array(bpf.u64, 2) }, { name: "dst", offset: 16, type: bpf.array(bpf.u64, 2) }, { name: "rest", offset: 32, type: bpf.u64 }] });
+
+/** enum fragment */
+export const Fragment = {
+  FRAGMENT_NONE: 0,
+  FRAGMENT_FIRST: 1,
+  FRAGMENT_LATER: 2,
+} as const;
+export type Fragment = (typeof Fragment)[keyof typeof Fragment];
 
 /** enum key_proto */
 export const KeyProto = {
@@ -58,6 +118,7 @@ export const KeyWord = {
   KEY_PROTO: 9,
   KEY_MARK: 10,
   KEY_IIF: 11,
+  KEY_MORE: 12,
   KEY_WORDS: 16,
 } as const;
 export type KeyWord = (typeof KeyWord)[keyof typeof KeyWord];
@@ -74,26 +135,72 @@ export const Lane = {
 } as const;
 export type Lane = (typeof Lane)[keyof typeof Lane];
 
+/** enum live */
+export const Live = {
+  LIVE_NO_FLOW: 4294967294,
+} as const;
+export type Live = (typeof Live)[keyof typeof Live];
+
+/** enum more */
+export const More = {
+  LENGTH_MAX: 131071,
+  ICMP_SHIFT: 17,
+  ICMP_NONE: 256,
+  ECN_SHIFT: 26,
+  FRAGMENT_SHIFT: 28,
+} as const;
+export type More = (typeof More)[keyof typeof More];
+
+/** enum more_lane */
+export const MoreLane = {
+  LANE_LENGTH: 0,
+  LANE_ICMP: 18,
+  LANE_ECN: 28,
+  LANE_FRAGMENT: 31,
+} as const;
+export type MoreLane = (typeof MoreLane)[keyof typeof MoreLane];
+
 /** enum owner */
 export const Owner = {
   OWNER_BITS: 24,
   OWNER_SHARED: 8388608,
+  OWNER_NONE: 16777215,
 } as const;
 export type Owner = (typeof Owner)[keyof typeof Owner];
 
-/** struct prefix4: 8 bytes. */
+/** struct prefix4: 12 bytes. */
 export interface Prefix4 {
   addr: number;
-  owner_length: number;
+  mask: number;
+  value: number;
 }
-export const Prefix4 = bpf.codec<Prefix4>({ kind: "struct", name: "prefix4", size: 8, fields: [{ name: "addr", offset: 0, type: bpf.u32 }, { name: "owner_length", offset: 4, type: bpf.u32 }] });
+export const Prefix4 = bpf.codec<Prefix4>({ kind: "struct", name: "prefix4", size: 12, fields: [{ name: "addr", offset: 0, type: bpf.u32 }, { name: "mask", offset: 4, type: bpf.u32 }, { name: "value", offset: 8, type: bpf.u32 }] });
 
 /** struct prefix6: 24 bytes. */
 export interface Prefix6 {
   addr: BigUint64Array;
-  owner_length: bigint;
+  length: number;
+  value: number;
 }
-export const Prefix6 = bpf.codec<Prefix6>({ kind: "struct", name: "prefix6", size: 24, fields: [{ name: "addr", offset: 0, type: bpf.array(bpf.u64, 2) }, { name: "owner_length", offset: 16, type: bpf.u64 }] });
+export const Prefix6 = bpf.codec<Prefix6>({ kind: "struct", name: "prefix6", size: 24, fields: [{ name: "addr", offset: 0, type: bpf.array(bpf.u64, 2) }, { name: "length", offset: 16, type: bpf.u32 }, { name: "value", offset: 20, type: bpf.u32 }] });
+
+/** struct prefix_node: 16 bytes. */
+export interface PrefixNode {
+  children: bigint;
+  values: number;
+  otherwise: number;
+}
+export const PrefixNode = bpf.codec<PrefixNode>({ kind: "struct", name: "prefix_node", size: 16, fields: [{ name: "children", offset: 0, type: bpf.u64 }, { name: "values", offset: 8, type: bpf.u32 }, { name: "otherwise", offset: 12, type: bpf.u32 }] });
+
+/** enum prefix_value */
+export const PrefixValue = {
+  VALUE_NODE: 31,
+  VALUE_LIST: 30,
+  VALUE_OFFSET: 24,
+  VALUE_COUNT: 26,
+  NODE_BITS: 6,
+} as const;
+export type PrefixValue = (typeof PrefixValue)[keyof typeof PrefixValue];
 
 /** struct rule4: 32 bytes. */
 export interface Rule4 {
@@ -115,12 +222,14 @@ export interface Rule6 {
 }
 export const Rule6 = bpf.codec<Rule6>({ kind: "struct", name: "rule6", size: 80, fields: [{ name: "src", offset: 0, type: bpf.array(bpf.u64, 2) }, { name: "src_mask", offset: 16, type: bpf.array(bpf.u64, 2) }, { name: "dst", offset: 32, type: bpf.array(bpf.u64, 2) }, { name: "dst_mask", offset: 48, type: bpf.array(bpf.u64, 2) }, { name: "lo", offset: 64, type: bpf.u64 }, { name: "hi", offset: 72, type: bpf.u64 }] });
 
-/** struct rule_extra: 16 bytes. */
+/** struct rule_extra: 32 bytes. */
 export interface RuleExtra {
   value: bigint;
   mask: bigint;
+  lo: bigint;
+  hi: bigint;
 }
-export const RuleExtra = bpf.codec<RuleExtra>({ kind: "struct", name: "rule_extra", size: 16, fields: [{ name: "value", offset: 0, type: bpf.u64 }, { name: "mask", offset: 8, type: bpf.u64 }] });
+export const RuleExtra = bpf.codec<RuleExtra>({ kind: "struct", name: "rule_extra", size: 32, fields: [{ name: "value", offset: 0, type: bpf.u64 }, { name: "mask", offset: 8, type: bpf.u64 }, { name: "lo", offset: 16, type: bpf.u64 }, { name: "hi", offset: 24, type: bpf.u64 }] });
 
 /** enum rx_reason */
 export const RxReason = {
@@ -144,11 +253,24 @@ export const Slot = {
 } as const;
 export type Slot = (typeof Slot)[keyof typeof Slot];
 
-/** enum target */
-export const Target = {
-  TARGET_VERDICT: 24,
+/** struct target: 24 bytes. */
+export interface Target {
+  verdict: number;
+  connection: number;
+  link: number;
+  mark: number;
+  mark_mask: number;
+  dscp: number;
+}
+export const Target = bpf.codec<Target>({ kind: "struct", name: "target", size: 24, fields: [{ name: "verdict", offset: 0, type: bpf.u32 }, { name: "connection", offset: 4, type: bpf.u32 }, { name: "link", offset: 8, type: bpf.s32 }, { name: "mark", offset: 12, type: bpf.u32 }, { name: "mark_mask", offset: 16, type: bpf.u32 }, { name: "dscp", offset: 20, type: bpf.u32 }] });
+
+/** enum target_verdict */
+export const TargetVerdict = {
+  TARGET_GROUP: 3,
+  DSCP_KEEP: 64,
+  BUCKET_BITS: 10,
 } as const;
-export type Target = (typeof Target)[keyof typeof Target];
+export type TargetVerdict = (typeof TargetVerdict)[keyof typeof TargetVerdict];
 
 /** enum tx_reason */
 export const TxReason = {
@@ -172,6 +294,12 @@ export interface SteerTestObjectTypes {
     connections: bpf.TypedMap<number, Uint8Array>;
     extra4: bpf.TypedMap<number, Uint8Array>;
     extra6: bpf.TypedMap<number, Uint8Array>;
+    flows4: bpf.TypedMap<number, Uint8Array>;
+    flows6: bpf.TypedMap<number, Uint8Array>;
+    groups: bpf.TypedMap<number, Uint8Array>;
+    live_flows: bpf.TypedMap<LiveFlow, number>;
+    live_flows_used: bpf.TypedMap<number, Uint8Array>;
+    nodes: bpf.TypedMap<number, Uint8Array>;
     prefixes4: bpf.TypedMap<number, Uint8Array>;
     prefixes6: bpf.TypedMap<number, Uint8Array>;
     rules4: bpf.TypedMap<number, Uint8Array>;
@@ -181,37 +309,56 @@ export interface SteerTestObjectTypes {
     slots: bpf.TypedMap<number, Uint8Array>;
     targets: bpf.TypedMap<number, Uint8Array>;
     tx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    values: bpf.TypedMap<number, Uint8Array>;
   };
   rodata: {
+    actions: number;
     default_verdict: number;
-    if_ids: PrefixTree;
+    flow_buckets4: number;
+    flow_buckets6: number;
+    has_live_flows: number;
+    if_ids: PrefixTrie;
     l3_offset: number;
-    mask: { slots: number; rules4: number; rules6: number; prefixes4: number; prefixes6: number; shared: number; targets: number; connections: number; };
+    mask: { slots: number; rules4: number; rules6: number; nodes: number; values: number; prefixes4: number; prefixes6: number; shared: number; targets: number; groups: number; connections: number; };
     n_connections: number;
     n_rules: number;
     rule_trees4: RuleTrees;
     rule_trees6: RuleTrees;
     shared_longest: number;
-    subnets4: PrefixTree;
-    subnets6: PrefixTree;
+    subnets4: PrefixTrie;
+    subnets6: PrefixTrie;
+    uses_icmp: number;
   };
   data: object;
   bss: {
     decided: XfrmSteerInfo;
+    keep_action: bigint;
     keep_connection: bigint;
     keep_counter: bigint;
+    keep_extra: bigint;
+    keep_flow: bigint;
+    keep_flow4: bigint;
+    keep_flow6: bigint;
+    keep_fragment: bigint;
     keep_key_proto: bigint;
     keep_key_word: bigint;
     keep_lane: bigint;
+    keep_live: bigint;
+    keep_live_flow: bigint;
+    keep_more: bigint;
+    keep_more_lane: bigint;
     keep_owner: bigint;
     keep_prefix4: bigint;
     keep_prefix6: bigint;
+    keep_prefix_node: bigint;
+    keep_prefix_value: bigint;
     keep_rule4: bigint;
     keep_rule6: bigint;
     keep_rule_extra: bigint;
     keep_rx_reason: bigint;
     keep_slot: bigint;
     keep_target: bigint;
+    keep_target_verdict: bigint;
     keep_tx_reason: bigint;
     keep_verdict: bigint;
   };
@@ -224,48 +371,73 @@ export const SteerTestObject = bpf.defineObject<SteerTestObjectTypes>({
   model: {
     maps: {
       connections: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      extra4: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      extra6: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
+      extra4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
+      extra6: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
+      flows4: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
+      flows6: { kind: "map", key: bpf.u32, value: bpf.bytes(40) },
+      groups: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      live_flows: { kind: "map", key: LiveFlow.type, value: bpf.u32 },
+      live_flows_used: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
+      prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(12) },
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
       rules6: { kind: "map", key: bpf.u32, value: bpf.bytes(80) },
       rx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
       shared: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       slots: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
-      targets: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      targets: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       tx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      values: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
     },
     rodata: {
+      actions: bpf.u32,
       default_verdict: bpf.u32,
-      if_ids: PrefixTree.type,
+      flow_buckets4: bpf.u32,
+      flow_buckets6: bpf.u32,
+      has_live_flows: bpf.u32,
+      if_ids: PrefixTrie.type,
       l3_offset: bpf.u32,
-      mask: { kind: "struct", name: "", size: 32, fields: [{ name: "slots", offset: 0, type: bpf.u32 }, { name: "rules4", offset: 4, type: bpf.u32 }, { name: "rules6", offset: 8, type: bpf.u32 }, { name: "prefixes4", offset: 12, type: bpf.u32 }, { name: "prefixes6", offset: 16, type: bpf.u32 }, { name: "shared", offset: 20, type: bpf.u32 }, { name: "targets", offset: 24, type: bpf.u32 }, { name: "connections", offset: 28, type: bpf.u32 }] },
+      mask: { kind: "struct", name: "", size: 44, fields: [{ name: "slots", offset: 0, type: bpf.u32 }, { name: "rules4", offset: 4, type: bpf.u32 }, { name: "rules6", offset: 8, type: bpf.u32 }, { name: "nodes", offset: 12, type: bpf.u32 }, { name: "values", offset: 16, type: bpf.u32 }, { name: "prefixes4", offset: 20, type: bpf.u32 }, { name: "prefixes6", offset: 24, type: bpf.u32 }, { name: "shared", offset: 28, type: bpf.u32 }, { name: "targets", offset: 32, type: bpf.u32 }, { name: "groups", offset: 36, type: bpf.u32 }, { name: "connections", offset: 40, type: bpf.u32 }] },
       n_connections: bpf.u32,
       n_rules: bpf.u32,
       rule_trees4: RuleTrees.type,
       rule_trees6: RuleTrees.type,
       shared_longest: bpf.u32,
-      subnets4: PrefixTree.type,
-      subnets6: PrefixTree.type,
+      subnets4: PrefixTrie.type,
+      subnets6: PrefixTrie.type,
+      uses_icmp: bpf.u32,
     },
     data: {},
     bss: {
       decided: XfrmSteerInfo.type,
+      keep_action: bpf.pointer,
       keep_connection: bpf.pointer,
       keep_counter: bpf.pointer,
+      keep_extra: bpf.pointer,
+      keep_flow: bpf.pointer,
+      keep_flow4: bpf.pointer,
+      keep_flow6: bpf.pointer,
+      keep_fragment: bpf.pointer,
       keep_key_proto: bpf.pointer,
       keep_key_word: bpf.pointer,
       keep_lane: bpf.pointer,
+      keep_live: bpf.pointer,
+      keep_live_flow: bpf.pointer,
+      keep_more: bpf.pointer,
+      keep_more_lane: bpf.pointer,
       keep_owner: bpf.pointer,
       keep_prefix4: bpf.pointer,
       keep_prefix6: bpf.pointer,
+      keep_prefix_node: bpf.pointer,
+      keep_prefix_value: bpf.pointer,
       keep_rule4: bpf.pointer,
       keep_rule6: bpf.pointer,
       keep_rule_extra: bpf.pointer,
       keep_rx_reason: bpf.pointer,
       keep_slot: bpf.pointer,
       keep_target: bpf.pointer,
+      keep_target_verdict: bpf.pointer,
       keep_tx_reason: bpf.pointer,
       keep_verdict: bpf.pointer,
     },

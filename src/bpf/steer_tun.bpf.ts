@@ -2,6 +2,15 @@
 // biome-ignore-all format: generated
 import * as bpf from "libbpf-ts";
 
+/** struct live_flow: 40 bytes. */
+export interface LiveFlow {
+  src: Uint32Array;
+  dst: Uint32Array;
+  ports: number;
+  proto: number;
+}
+export const LiveFlow = bpf.codec<LiveFlow>({ kind: "struct", name: "live_flow", size: 40, fields: [{ name: "src", offset: 0, type: bpf.array(bpf.u32, 4) }, { name: "dst", offset: 16, type: bpf.array(bpf.u32, 4) }, { name: "ports", offset: 32, type: bpf.u32 }, { name: "proto", offset: 36, type: bpf.u32 }] });
+
 /** struct counter: 16 bytes. */
 export interface Counter {
   packets: bigint;
@@ -9,13 +18,17 @@ export interface Counter {
 }
 export const Counter = bpf.codec<Counter>({ kind: "struct", name: "counter", size: 16, fields: [{ name: "packets", offset: 0, type: bpf.u64 }, { name: "bytes", offset: 8, type: bpf.u64 }] });
 
-/** struct prefix_tree: 12 bytes. */
-export interface PrefixTree {
+/** struct prefix_trie: 40 bytes. */
+export interface PrefixTrie {
   root: number;
+  skip: number;
+  width: number;
   depth: number;
-  leaf: number;
+  list: number;
+  outside: number;
+  start: BigUint64Array;
 }
-export const PrefixTree = bpf.codec<PrefixTree>({ kind: "struct", name: "prefix_tree", size: 12, fields: [{ name: "root", offset: 0, type: bpf.u32 }, { name: "depth", offset: 4, type: bpf.u32 }, { name: "leaf", offset: 8, type: bpf.u32 }] });
+export const PrefixTrie = bpf.codec<PrefixTrie>({ kind: "struct", name: "prefix_trie", size: 40, fields: [{ name: "root", offset: 0, type: bpf.u32 }, { name: "skip", offset: 4, type: bpf.u32 }, { name: "width", offset: 8, type: bpf.u32 }, { name: "depth", offset: 12, type: bpf.u32 }, { name: "list", offset: 16, type: bpf.u32 }, { name: "outside", offset: 20, type: bpf.u32 }, { name: "start", offset: 24, type: bpf.array(bpf.u64, 2) }] });
 
 /** struct rule_trees: 20 bytes. */
 export interface RuleTrees {
@@ -32,6 +45,12 @@ export interface SteerTunObjectTypes {
     connections: bpf.TypedMap<number, Uint8Array>;
     extra4: bpf.TypedMap<number, Uint8Array>;
     extra6: bpf.TypedMap<number, Uint8Array>;
+    flows4: bpf.TypedMap<number, Uint8Array>;
+    flows6: bpf.TypedMap<number, Uint8Array>;
+    groups: bpf.TypedMap<number, Uint8Array>;
+    live_flows: bpf.TypedMap<LiveFlow, number>;
+    live_flows_used: bpf.TypedMap<number, Uint8Array>;
+    nodes: bpf.TypedMap<number, Uint8Array>;
     prefixes4: bpf.TypedMap<number, Uint8Array>;
     prefixes6: bpf.TypedMap<number, Uint8Array>;
     rules4: bpf.TypedMap<number, Uint8Array>;
@@ -41,19 +60,25 @@ export interface SteerTunObjectTypes {
     slots: bpf.TypedMap<number, Uint8Array>;
     targets: bpf.TypedMap<number, Uint8Array>;
     tx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    values: bpf.TypedMap<number, Uint8Array>;
   };
   rodata: {
+    actions: number;
     default_verdict: number;
-    if_ids: PrefixTree;
+    flow_buckets4: number;
+    flow_buckets6: number;
+    has_live_flows: number;
+    if_ids: PrefixTrie;
     l3_offset: number;
-    mask: { slots: number; rules4: number; rules6: number; prefixes4: number; prefixes6: number; shared: number; targets: number; connections: number; };
+    mask: { slots: number; rules4: number; rules6: number; nodes: number; values: number; prefixes4: number; prefixes6: number; shared: number; targets: number; groups: number; connections: number; };
     n_connections: number;
     n_rules: number;
     rule_trees4: RuleTrees;
     rule_trees6: RuleTrees;
     shared_longest: number;
-    subnets4: PrefixTree;
-    subnets6: PrefixTree;
+    subnets4: PrefixTrie;
+    subnets6: PrefixTrie;
+    uses_icmp: number;
   };
   data: object;
   bss: object;
@@ -66,30 +91,42 @@ export const SteerTunObject = bpf.defineObject<SteerTunObjectTypes>({
   model: {
     maps: {
       connections: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      extra4: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      extra6: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
-      prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
+      extra4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
+      extra6: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
+      flows4: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
+      flows6: { kind: "map", key: bpf.u32, value: bpf.bytes(40) },
+      groups: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      live_flows: { kind: "map", key: LiveFlow.type, value: bpf.u32 },
+      live_flows_used: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
+      prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(12) },
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
       rules6: { kind: "map", key: bpf.u32, value: bpf.bytes(80) },
       rx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
       shared: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       slots: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
-      targets: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
+      targets: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       tx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      values: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
     },
     rodata: {
+      actions: bpf.u32,
       default_verdict: bpf.u32,
-      if_ids: PrefixTree.type,
+      flow_buckets4: bpf.u32,
+      flow_buckets6: bpf.u32,
+      has_live_flows: bpf.u32,
+      if_ids: PrefixTrie.type,
       l3_offset: bpf.u32,
-      mask: { kind: "struct", name: "", size: 32, fields: [{ name: "slots", offset: 0, type: bpf.u32 }, { name: "rules4", offset: 4, type: bpf.u32 }, { name: "rules6", offset: 8, type: bpf.u32 }, { name: "prefixes4", offset: 12, type: bpf.u32 }, { name: "prefixes6", offset: 16, type: bpf.u32 }, { name: "shared", offset: 20, type: bpf.u32 }, { name: "targets", offset: 24, type: bpf.u32 }, { name: "connections", offset: 28, type: bpf.u32 }] },
+      mask: { kind: "struct", name: "", size: 44, fields: [{ name: "slots", offset: 0, type: bpf.u32 }, { name: "rules4", offset: 4, type: bpf.u32 }, { name: "rules6", offset: 8, type: bpf.u32 }, { name: "nodes", offset: 12, type: bpf.u32 }, { name: "values", offset: 16, type: bpf.u32 }, { name: "prefixes4", offset: 20, type: bpf.u32 }, { name: "prefixes6", offset: 24, type: bpf.u32 }, { name: "shared", offset: 28, type: bpf.u32 }, { name: "targets", offset: 32, type: bpf.u32 }, { name: "groups", offset: 36, type: bpf.u32 }, { name: "connections", offset: 40, type: bpf.u32 }] },
       n_connections: bpf.u32,
       n_rules: bpf.u32,
       rule_trees4: RuleTrees.type,
       rule_trees6: RuleTrees.type,
       shared_longest: bpf.u32,
-      subnets4: PrefixTree.type,
-      subnets6: PrefixTree.type,
+      subnets4: PrefixTrie.type,
+      subnets6: PrefixTrie.type,
+      uses_icmp: bpf.u32,
     },
     data: {},
     bss: {},

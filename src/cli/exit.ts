@@ -5,8 +5,8 @@ import { FlowSyntaxError } from "../compiler/flow.js";
 import { KeyError } from "../config/index.js";
 import { ProgramError } from "../program/error.js";
 
-/** What the process ends with; as kselftest counts them, 4 is a skip for a lacking kernel feature or right. */
-export const ExitCode = { done: 0, failed: 1, usage: 2, lacking: 4 } as const;
+/** What the process ends with; 3 is what plan says where there are changes; as kselftest counts them, 4 is a skip for a lacking kernel feature or right. */
+export const ExitCode = { done: 0, failed: 1, usage: 2, changes: 3, lacking: 4 } as const;
 
 /** An error whose message is all that the user needs; `code` becomes the exit code. */
 export class CliError extends Error {

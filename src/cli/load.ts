@@ -7,7 +7,7 @@ import { withBuiltProgram } from "../program/build.js";
 import { applyWith } from "./apply.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
-import { demandPolicy } from "./policy-file.js";
+import { demandKeys, demandPolicy } from "./policy-file.js";
 
 interface LoadFlags {
   set: string[];
@@ -41,12 +41,13 @@ export function loadCommand(): Command {
     .action(async (path: string, file: string | undefined, options: LoadFlags) => {
       if (file !== undefined && options.interface !== undefined)
         throw new CliError(`${file} names the interface; leave --interface out`, ExitCode.usage);
-      const policy =
-        file === undefined ? alone(options.interface ?? "ipsec0") : demandPolicy(file, { keys: false });
+      const started = performance.now();
+      const policy = file === undefined ? alone(options.interface ?? "ipsec0") : demandPolicy(file);
+      const readMs = performance.now() - started;
       const built = await withBuiltProgram(withProgram(policy, path, options));
       demandRoot("load");
-      if (file !== undefined) demandPolicy(file, { keys: true });
-      await applyWith(built, `loading ${path}`, options);
+      if (file !== undefined) demandKeys(policy, file);
+      await applyWith(built, `loading ${path}`, { ...options, readMs });
     });
 }
 

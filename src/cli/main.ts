@@ -3,11 +3,13 @@ import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
 import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
+import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
 import { followCommand } from "./follow.js";
 import { loadCommand } from "./load.js";
+import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
@@ -27,6 +29,8 @@ const program = new Command("xfrm-steer")
 for (const command of [
   probeCommand(),
   checkCommand(),
+  compileCommand(),
+  planCommand(),
   explainCommand(),
   applyCommand(),
   followCommand(),

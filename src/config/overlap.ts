@@ -1,10 +1,11 @@
 import { formatPrefix, overlaps } from "./address.js";
 import type { ReadConnection } from "./connections.js";
-import type { Report } from "./diagnostics.js";
-import { matchFamilies, prefixesIn } from "./families.js";
+import { type Report, seenFrom } from "./diagnostics.js";
+import { sidePrefixes } from "./families.js";
 import type { Location, Prefix } from "./policy.js";
 import { PrefixMap } from "./prefix-map.js";
 import type { ReadRule } from "./rules.js";
+import { targetConnections } from "./target.js";
 
 interface Owner {
   readonly connection: string;
@@ -53,10 +54,11 @@ type Decides = (connection: string, prefix: Prefix) => boolean;
 function decidingRules(rules: readonly ReadRule[]): Decides {
   const byTarget = new Map<string, Prefix[]>();
   for (const { match, to } of rules) {
-    if (to.kind !== "connection") continue;
-    const list = byTarget.get(to.connection) ?? [];
-    byTarget.set(to.connection, list);
-    for (const prefix of prefixesIn(match.dst, matchFamilies(match))) list.push(prefix);
+    for (const connection of targetConnections(to)) {
+      const list = byTarget.get(connection) ?? [];
+      byTarget.set(connection, list);
+      for (const prefix of sidePrefixes(match, "dst")) list.push(prefix);
+    }
   }
   return (connection, prefix) => (byTarget.get(connection) ?? []).some((dst) => overlaps(dst, prefix));
 }
@@ -88,7 +90,7 @@ function checkNested(
       if (decides(connection, prefix) && outer.every((owner) => decides(owner.connection, prefix))) break;
       report.warning(
         location,
-        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (line ${around.location.line})`,
+        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (${seenFrom(location, around.location)})`,
         `the longer prefix decides: packets to it go to ${connection}; add rules with to: ${connection} and to: ${around.connection} if others should decide`,
       );
       break;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { LinkError, link } from "bpf-linker";
 import { type BpfObject, VerifierError } from "libbpf-ts";
-import { loadClassifier } from "../backends/classifier.js";
+import { type Loaded, loadClassifier } from "../backends/classifier.js";
 import type { Generation } from "../compiler/compile.js";
 import type { BuiltProgram, Policy, ProgramConfig } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
@@ -19,14 +19,21 @@ export type Carrier = "xfrm" | "tun";
  * @throws ProgramError where the program cannot be linked, ProgramRefusedError where the verifier refuses it; the
  * errors of loadClassifier
  */
-export function loadSteering(carrier: Carrier, generation: Generation, { program }: Policy): BpfObject {
-  if (!program) return loadClassifier(bpfObjectPath(`steer_${carrier}`), generation);
+export function loadSteering(
+  carrier: Carrier,
+  generation: Generation,
+  { program }: Policy,
+  before?: Loaded,
+): BpfObject {
+  const sharing = before ? { before } : {};
+  if (!program) return loadClassifier(bpfObjectPath(`steer_${carrier}`), generation, sharing);
   const { built } = program;
   if (!built) throw new Error(`${program.file} has not been built`);
   const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-program-"));
   try {
     const object = loadClassifier(linkWith(program, built, carrier, folder), generation, {
-      prefix: "xs_", // scripts/build-bpf.js
+      ...sharing,
+      prefix: steeringPrefix(program),
       prepare: ({ rodata }) => {
         rodata.set("program_alone", generation.connections.length === 0 ? 1 : 0);
         for (const { name, bytes } of built.constants) rodata.set(name, Buffer.from(bytes, "base64"));
@@ -45,6 +52,11 @@ export function loadSteering(carrier: Carrier, generation: Generation, { program
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** What the classifier's names begin with beside a program of the policy's own (scripts/build-bpf.js). */
+export function steeringPrefix(program: ProgramConfig | undefined): string {
+  return program ? "xs_" : "";
 }
 
 function linkWith({ file }: ProgramConfig, built: BuiltProgram, carrier: Carrier, folder: string): string {

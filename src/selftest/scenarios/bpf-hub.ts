@@ -1,4 +1,6 @@
 import type { Status } from "../../backends/backend.js";
+import { NO_FLOWS } from "../../config/flows.js";
+import { ANY_MATCH } from "../../config/match.js";
 import type { Connection, Match, Policy, Prefix, Rule } from "../../config/policy.js";
 import type { Namespace } from "../namespace.js";
 import type { ScenarioContext } from "../scenario.js";
@@ -91,18 +93,13 @@ export function connection(name: string, ifId: number, subnets: readonly Prefix[
 
 /** A rule of a policy; what `match` leaves out matches any. */
 export function ruleTo(connectionName: string, name: string, match: Partial<Match>): Rule {
-  const any: Match = {
-    src: [],
-    dst: [],
-    proto: null,
-    sport: [],
-    dport: [],
-    dscp: null,
-    mark: null,
-    iif: null,
+  return {
+    name,
+    match: { ...ANY_MATCH, ...match },
+    to: { kind: "connection", connection: connectionName, link: null },
+    set: { mark: null, dscp: null },
+    location: LOCATION,
   };
-  const to = { kind: "connection", connection: connectionName } as const;
-  return { name, match: { ...any, ...match }, to, location: LOCATION };
 }
 
 /** A policy for the kernel-bpf backend: reading thousands of lines of YAML takes minutes under emulation. */
@@ -115,6 +112,6 @@ export function largePolicy(
     version: 1,
     backend: "kernel-bpf",
     interface: { name: "ipsec0", mtu: "auto", addresses: [address] },
-    ...{ connections, rules, default: "drop" },
+    ...{ connections, rules, flows: NO_FLOWS, default: "drop" },
   };
 }

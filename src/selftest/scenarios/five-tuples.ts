@@ -68,7 +68,7 @@ export const fiveTuples = scenario({
     const rules = FLOWS.map((flow) =>
       ruleTo(`c${flow.connection}`, name(flow), {
         ...addresses,
-        proto: PROTOCOLS[flow.protocol],
+        proto: [PROTOCOLS[flow.protocol]],
         sport: port(flow.sport),
         dport: port(flow.dport),
       }),
