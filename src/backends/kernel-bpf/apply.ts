@@ -7,7 +7,7 @@ import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
 import { loadClassifier } from "../classifier.js";
 import { BackendError } from "../errors.js";
-import { configureDevice, ensureDevice, releaseDevice } from "../kernel/device.js";
+import { configureDevice, ensureDevice, ensureKfuncs, releaseDevice } from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { noting, summarize } from "../kernel/summary.js";
 import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
@@ -33,6 +33,7 @@ export async function applyPolicy(policy: Policy, devices: Devices = { ifindexOf
   const noted = noting(devices);
   const generation = compile(policy, noted.devices);
   const compiled = performance.now();
+  ensureKfuncs();
   using object = loadClassifier(bpfObjectPath("steer_xfrm"), generation);
   const loaded = performance.now();
 
