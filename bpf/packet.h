@@ -2,15 +2,20 @@
 /*
  * From a packet to the classifier's key. What a fragment or a truncated header matches:
  *
- *   packet                                               proto               ports
+ *   packet                                               proto               ports    ICMP type  fragment
  *   not IPv4 or IPv6, or its IP header is cut off        malformed: dropped, matches nothing
- *   first or no fragment, 4 bytes of the L4 header       known               known
- *   later fragment                                       known               none
- *   L4 header cut off before the ports                   known               none
- *   protocol without ports                               known               none
- *   IPv6 extension header cut off, or a ninth of them    unknown             none
+ *   whole, 4 bytes of a header with ports                known               known    none       none
+ *   whole, 1 byte of an ICMP message of the IP version   known               none     known      none
+ *   first fragment                                       as a whole packet                       first
+ *   later fragment                                       known               none     none       later
+ *   atomic fragment (RFC 6946)                           as a whole packet                       none
+ *   L4 header cut off before the ports or the type       known               none     none       as above
+ *   protocol without ports and other than ICMP           known               none     none       as above
+ *   IPv6 extension header cut off, or a ninth of them    unknown             none     none       as seen so far
  *
- * A rule that names ports matches no packet without ports; one that names a protocol, none with an unknown one.
+ * A packet that lacks a field matches neither a rule that names values of it nor one that negates them; one that was
+ * made on this host lacks an input interface. Length counts from the IP header to the end of the packet as it is, not
+ * by the headers' length fields; a GSO packet counts whole.
  */
 #pragma once
 
@@ -18,15 +23,11 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
-#include "tables.h"
+#include "flows.h"
+#include "key.h"
 #include "xfrm_steer.h"
 
 #define IPV6_EXTENSIONS_MAX 8
-
-struct key {
-	__u32 word[KEY_WORDS]; /* host byte order */
-	__u64 lanes;
-};
 
 /*
  * Bytes in front of the IP header of every packet: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load.
@@ -34,61 +35,79 @@ struct key {
  */
 const volatile __u32 l3_offset = 0;
 
-/* Protocols whose header begins with two 16-bit ports: TCP, UDP, DCCP, SCTP, UDP-Lite. */
-static __always_inline int has_ports(__u32 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_DCCP || proto == IPPROTO_SCTP ||
-	       proto == IPPROTO_UDPLITE;
-}
+/* Whether any rule matches on the ICMP type: it costs a load that flows of pings need not pay. Set before load. */
+const volatile __u32 uses_icmp = 0;
 
-/* `offset` is bounded by the callers; headers may lie outside the linear part, where only the helper reaches. */
-static __always_inline int load_ports(struct __sk_buff *skb, __u32 offset, __u32 *ports)
+/* What a parser finds behind the addresses. */
+struct upper {
+	__u32 proto, ports, icmp_type;
+	int ported;
+	__u32 tos, fragment;
+};
+
+/* Headers may lie outside the linear part, where only the helper reaches. */
+static __always_inline void load_upper(struct __sk_buff *skb, __u32 offset, struct upper *upper, __u32 icmp)
 {
 	__be32 raw;
+	__u8 type;
 
-	if (bpf_skb_load_bytes(skb, offset, &raw, sizeof(raw)))
-		return 0;
-	*ports = bpf_ntohl(raw);
-	return 1;
+	if (upper->fragment == FRAGMENT_LATER)
+		return;
+	if (has_ports(upper->proto)) {
+		if (bpf_skb_load_bytes(skb, offset, &raw, sizeof(raw)))
+			return;
+		upper->ports = bpf_ntohl(raw);
+		upper->ported = 1;
+	} else if (upper->proto == icmp && uses_icmp && !bpf_skb_load_bytes(skb, offset, &type, sizeof(type))) {
+		upper->icmp_type = type;
+	}
 }
 
-static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, __u32 proto, __u32 dscp, __u32 ports,
-				       int ported)
+static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, __u32 l3, const struct upper *upper)
 {
-	key->word[KEY_PORTS] = ports;
-	key->word[KEY_PROTO] = dscp << DSCP_SHIFT | proto;
+	__u32 length = skb->len - l3;
+
+	if (length > LENGTH_MAX)
+		length = LENGTH_MAX;
+	key->word[KEY_PORTS] = upper->ports;
+	key->word[KEY_PROTO] = upper->tos >> 2 << DSCP_SHIFT | upper->proto;
 	key->word[KEY_MARK] = skb->mark;
 	key->word[KEY_IIF] = skb->ingress_ifindex;
-	key->lanes = (__u64)(ports >> 16) << LANE_SPORT | (__u64)(ports & 0xffff) << LANE_DPORT |
-		     (__u64)proto << LANE_PROTO | (__u64)dscp << LANE_DSCP | (__u64)ported << LANE_PORTED;
+	key->word[KEY_MORE] = length | upper->icmp_type << ICMP_SHIFT | (upper->tos & 3) << ECN_SHIFT |
+			      upper->fragment << FRAGMENT_SHIFT;
+	key->ported = upper->ported;
+	key_lanes(key);
 }
 
 static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct upper upper = {.icmp_type = ICMP_NONE};
 	struct iphdr *ip = data + l3;
-	__u32 header, ports = 0, proto;
-	int ported = 0;
+	__u32 header;
 
 	if ((void *)(ip + 1) > end)
 		return -1;
 	header = ip->ihl * 4;
 	if (header < sizeof(*ip) || l3 + header > skb->len)
 		return -1;
-	proto = ip->protocol;
 	key->word[KEY_SRC] = bpf_ntohl(ip->saddr);
 	key->word[KEY_DST] = bpf_ntohl(ip->daddr);
-	__u32 dscp = ip->tos >> 2;
+	upper.proto = ip->protocol;
+	upper.tos = ip->tos;
+	if (ip->frag_off & bpf_htons(0x1fff))
+		upper.fragment = FRAGMENT_LATER;
+	else if (ip->frag_off & bpf_htons(0x2000))
+		upper.fragment = FRAGMENT_FIRST;
 
-	if (has_ports(proto) && !(ip->frag_off & bpf_htons(0x1fff))) {
-		if (header == sizeof(*ip) && (void *)(ip + 1) + sizeof(__be32) <= end) {
-			ports = bpf_ntohl(*(__be32 *)(ip + 1));
-			ported = 1;
-		} else {
-			ported = load_ports(skb, l3 + header, &ports);
-		}
+	if (upper.fragment != FRAGMENT_LATER && has_ports(upper.proto) && header == sizeof(*ip) &&
+	    (void *)(ip + 1) + sizeof(__be32) <= end) {
+		upper.ports = bpf_ntohl(*(__be32 *)(ip + 1));
+		upper.ported = 1;
+	} else {
+		load_upper(skb, l3 + header, &upper, IPPROTO_ICMP);
 	}
-	finish_key(skb, key, proto, dscp, ports, ported);
+	finish_key(skb, key, l3, &upper);
 	return 4;
 }
 
@@ -122,14 +141,14 @@ static __always_inline __u32 extension_size(__u32 type, __u32 length)
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct upper upper = {.icmp_type = ICMP_NONE};
 	struct ipv6hdr *ip = data + l3;
-	__u32 proto, ports = 0, offset = l3 + sizeof(*ip);
-	int ported = 0, later = 0;
+	__u32 proto, offset = l3 + sizeof(*ip);
 
 	if ((void *)(ip + 1) > end)
 		return -1;
 	proto = ip->nexthdr;
-	__u32 dscp = (bpf_ntohl(*(__be32 *)ip) >> 22) & 0x3f;
+	upper.tos = (bpf_ntohl(*(__be32 *)ip) >> 20) & 0xff;
 	for (int i = 0; i < 4; i++) {
 		key->word[KEY_SRC + i] = bpf_ntohl(ip->saddr.in6_u.u6_addr32[i]);
 		key->word[KEY_DST + i] = bpf_ntohl(ip->daddr.in6_u.u6_addr32[i]);
@@ -143,14 +162,19 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __
 			break;
 		}
 		offset += extension_size(proto, extension.length);
-		later = proto == IPPROTO_FRAGMENT && (extension.fragment & bpf_htons(0xfff8));
+		if (proto == IPPROTO_FRAGMENT) {
+			if (extension.fragment & bpf_htons(0xfff8))
+				upper.fragment = FRAGMENT_LATER;
+			else if (extension.fragment & bpf_htons(1))
+				upper.fragment = FRAGMENT_FIRST;
+		}
 		proto = extension.next;
-		if (later)
+		if (upper.fragment == FRAGMENT_LATER)
 			break;
 	}
-	if (!later && has_ports(proto))
-		ported = load_ports(skb, offset, &ports);
-	finish_key(skb, key, proto, dscp, ports, ported);
+	upper.proto = proto;
+	load_upper(skb, offset, &upper, IPPROTO_ICMPV6);
+	finish_key(skb, key, l3, &upper);
 	return 6;
 }
 

@@ -60,6 +60,7 @@ export interface Applied {
  *
  * - `apply` makes the policy the running one, creating the interface if there is none. When it throws, what ran before
  *   runs on unchanged.
+ * - `loaded` gives the running policy, null where there is none.
  * - `status` gives null where no interface of this name is set up.
  * - `remove` takes away all that apply made, and nothing else; false where there was nothing.
  */
@@ -69,6 +70,7 @@ export interface Backend {
   /** Names of the interfaces that this backend set up and has not removed, live or left behind. */
   interfaces(): readonly string[];
   apply(policy: Policy): Promise<Applied>;
+  loaded(interfaceName: string): Promise<Policy | null>;
   status(interfaceName: string): Promise<Status | null>;
   remove(interfaceName: string): Promise<boolean>;
 }

@@ -17,7 +17,7 @@ export function explainCommand(): Command {
       '\nExample:\n  xfrm-steer explain steer.yaml "udp 10.0.0.1:1234 > 192.168.1.200:5060 dscp ef"',
     )
     .action((file: string, packet: string, options: { json?: boolean }) => {
-      const explanation = explain(demandPolicy(file, { keys: false }), parsePacketText(packet));
+      const explanation = explain(demandPolicy(file), parsePacketText(packet));
       print(options.json, explanation, () => formatExplanation(explanation));
     });
 }

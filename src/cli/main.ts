@@ -1,10 +1,15 @@
 import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
+import { benchCommand } from "./bench.js";
 import { checkCommand } from "./check.js";
+import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
+import { followCommand } from "./follow.js";
+import { loadCommand } from "./load.js";
+import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
@@ -24,12 +29,17 @@ const program = new Command("xfrm-steer")
 for (const command of [
   probeCommand(),
   checkCommand(),
+  compileCommand(),
+  planCommand(),
   explainCommand(),
   applyCommand(),
+  followCommand(),
+  loadCommand(),
   statusCommand(),
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  benchCommand(),
   selftestCommand(),
   vmCommand(),
 ])

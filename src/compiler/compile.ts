@@ -1,35 +1,44 @@
-import type { Connection, Policy, Rule } from "../config/policy.js";
-import { buildForest, type Forest } from "./forest.js";
-import {
-  INDEX_NONE,
-  KeyWord,
-  OWNER_SHARED,
-  RX_REASONS,
-  TARGET_VERDICT,
-  type TableName,
-  TX_REASONS,
-  Verdict,
-} from "./layout.js";
-import { buildPrefixTree, type OwnedPrefix, type PrefixTree } from "./prefix-table.js";
-import { expandRules, type Rows } from "./rows.js";
+import { isDeepStrictEqual } from "node:util";
+import type { Connection, Family, FlowSubnets, Policy, Rule } from "../config/policy.js";
+import type { Devices } from "./alternatives.js";
+import { buildFlowTable } from "./flow-table.js";
+import { buildForest, CrowdedRows, type Forest } from "./forest.js";
+import { INDEX_NONE, OWNER_SHARED, RX_REASONS, type TableName, TX_REASONS, Verdict } from "./layout.js";
+import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
+import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
+import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { Table } from "./table.js";
-import { EMPTY, InseparableRows } from "./tree.js";
+import { buildTargets } from "./targets.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
-  /** Table contents, each a power of two of entries long; little endian. */
+  /** Table contents, little endian; each a power of two of entries long, but for those of exact flows. */
   readonly tables: Readonly<Record<TableName, Uint8Array>>;
-  readonly ruleTrees4: Forest & { readonly extra: boolean };
-  readonly ruleTrees6: Forest & { readonly extra: boolean };
-  readonly subnets4: PrefixTree;
-  readonly subnets6: PrefixTree;
-  readonly ifIds: PrefixTree;
+  readonly ruleTrees4: Forest & { readonly extra: number };
+  readonly ruleTrees6: Forest & { readonly extra: number };
+  readonly subnets4: PrefixTrie;
+  readonly subnets6: PrefixTrie;
+  readonly ifIds: PrefixTrie;
   /** Members of the longest list in the shared table. */
   readonly sharedLongest: number;
+  /** Buckets of the tables of exact flows. */
+  readonly flowBuckets4: number;
+  readonly flowBuckets6: number;
+  /** Bits of UsedAction. */
+  readonly actions: number;
+  readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
   /** By index: what counters are reported under. */
   readonly rules: readonly string[];
   readonly connections: readonly string[];
+}
+
+export type { Devices };
+
+/** A policy and what came of it. */
+export interface Compiled {
+  readonly policy: Policy;
+  readonly generation: Generation;
 }
 
 /** A rule set that the tables cannot hold; `rules` are the names of the rules that do not fit. */
@@ -42,71 +51,43 @@ export class CompileError extends Error {
   }
 }
 
-/** Resolves names of network devices on the host that will run the program. */
-export interface Devices {
-  /** @throws where there is no such device */
-  ifindexOf(name: string): number;
-}
-
 /**
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
  *
+ * @param before what was compiled last: where its rules match the same, their trees are taken over as they are
  * @throws CompileError
  */
-export function compile(policy: Policy, devices: Devices): Generation {
+export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
   if (policy.rules.length >= INDEX_NONE)
     throw new CompileError(`${policy.rules.length} rules; at most ${INDEX_NONE - 1} fit`, []);
   if (policy.connections.length >= OWNER_SHARED)
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
-  const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Record<
-    TableName,
-    Table
-  >;
-  const { slots } = tables;
-  slots.set(slots.reserve(1), EMPTY[0], EMPTY[1]); // slot 0: root 0 is "no tree"
+  const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
+  const kept = before && matchesAlike(policy.rules, before.policy.rules) ? before.generation : null;
+  const forests = kept ?? buildForests(policy, devices, tables);
 
-  const forest = (family: 4 | 6) => {
-    const rows = expandRules(policy, family, devices.ifindexOf);
-    const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
-    return {
-      ...namingRules(policy, rows, () => buildForest(rows, slots, rules, extra)),
-      extra: rows.usesExtra,
-    };
-  };
-  const ruleTrees4 = forest(4);
-  const ruleTrees6 = forest(6);
-  // The walk indexes both tables with the same mask.
-  for (const family of [4, 6] as const)
-    if (tables[`extra${family}`].length > 0)
-      tables[`extra${family}`].reserve(tables[`rules${family}`].length - tables[`extra${family}`].length);
-
-  const { owned, sharedLongest } = ownPrefixes(policy.connections, tables.shared);
-  const subnets = (family: 4 | 6) =>
-    buildPrefixTree(
-      owned.filter(({ prefix }) => prefix.family === family),
-      family,
-      KeyWord.dst,
-      slots,
-      family === 4 ? tables.prefixes4 : tables.prefixes6,
+  const shared = new SharedLists(tables.shared);
+  const { nodes, values } = tables;
+  const subnets = (family: Family) =>
+    buildPrefixTrie(
+      mergeEqual(
+        sortPrefixes(subnetsOf(policy.connections, policy.flows[`subnets${family}`], family)),
+        (owners) => shared.add(owners),
+      ),
+      { nodes, values, prefixes: family === 4 ? tables.prefixes4 : tables.prefixes6 },
     );
   const subnets4 = subnets(4);
   const subnets6 = subnets(6);
-  const ifIds = buildPrefixTree(
-    policy.connections.map(({ ifId }, owner) => ({
-      prefix: { family: 4, words: [ifId], length: 32 },
-      owner,
-    })),
-    4,
-    0,
-    slots,
-    tables.prefixes4,
-  );
-
-  tables.targets.reserve(policy.rules.length);
-  const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
-  policy.rules.forEach((rule, index) => {
-    tables.targets.set(index, target(rule, byName));
+  const ids = allocatePrefixes(4, policy.connections.length);
+  policy.connections.forEach(({ ifId }, index) => {
+    putPrefix(ids, index, { family: 4, words: [ifId], length: 32 }, index);
   });
+  const ifIds = buildPrefixTrie(sortPrefixes(ids), { nodes, values, prefixes: tables.prefixes4 });
+
+  const { exact4, exact6 } = policy.flows;
+  const flowBuckets4 = buildFlowTable(exact4, 4, tables.flows4);
+  const flowBuckets6 = buildFlowTable(exact6, 6, tables.flows6);
+  const actions = buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
   policy.connections.forEach(({ ifId, link, rxMark }, index) => {
     const mark = rxMark ? [(rxMark.value & rxMark.mask) >>> 0, rxMark.mask] : [0, 0];
@@ -114,17 +95,54 @@ export function compile(policy: Policy, devices: Devices): Generation {
   });
 
   return {
-    tables: Object.fromEntries(TABLES.map((name) => [name, tables[name].finish()])) as Generation["tables"],
-    ruleTrees4,
-    ruleTrees6,
+    tables: Object.fromEntries(
+      TABLES.map((name) => [
+        name,
+        kept && RULE_TABLES.has(name) ? kept.tables[name] : tables[name].finish(!name.startsWith("flows")),
+      ]),
+    ) as Generation["tables"],
+    ruleTrees4: forests.ruleTrees4,
+    ruleTrees6: forests.ruleTrees6,
     subnets4,
     subnets6,
     ifIds,
-    sharedLongest,
+    sharedLongest: shared.longest,
+    flowBuckets4,
+    flowBuckets6,
+    actions,
+    usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: Verdict[policy.default],
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
   };
+}
+
+type Tables = Record<TableName, Table>;
+
+/** Trees over the rules of both families. */
+function buildForests(policy: Policy, devices: Devices, tables: Tables) {
+  const { slots } = tables;
+  const forest = (family: Family) => {
+    const rows = namingRule(policy, () => expandRules(policy, family, devices));
+    const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
+    const trees = namingRules(policy, rows, () => buildForest(rows, slots, rules, extra));
+    // The walk indexes both tables with the same mask.
+    if (extra.length > 0) extra.reserve(rules.length - extra.length);
+    return { ...trees, extra: rows.usesExtra };
+  };
+  return { ruleTrees4: forest(4), ruleTrees6: forest(6) };
+}
+
+const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
+
+/** Whether two lists of rules match the same packets in the same order, whatever they do with them. */
+function matchesAlike(rules: readonly Rule[], others: readonly Rule[]): boolean {
+  if (rules.length !== others.length) return false;
+  return rules.every(({ match }, index) => {
+    const other = (others[index] as Rule).match;
+    // Numbers of devices may have changed meanwhile.
+    return match.iif.length === 0 && (match === other || isDeepStrictEqual(match, other));
+  });
 }
 
 const TABLES: readonly TableName[] = [
@@ -133,46 +151,62 @@ const TABLES: readonly TableName[] = [
   "rules6",
   "extra4",
   "extra6",
+  "nodes",
+  "values",
   "prefixes4",
   "prefixes6",
   "shared",
+  "flows4",
+  "flows6",
   "targets",
+  "groups",
   "connections",
 ];
 
-function target(rule: Rule, connections: ReadonlyMap<string, number>): number {
-  const { to } = rule;
-  if (to.kind !== "connection") return Verdict[to.kind] << TARGET_VERDICT;
-  const index = connections.get(to.connection);
-  if (index === undefined)
-    throw new CompileError(`rule ${rule.name}: no connection ${to.connection}`, [rule.name]);
-  return (Verdict.steer << TARGET_VERDICT) | index;
+/** The connections' and the bulk files' subnets of one family, each owned by its connection's index. */
+function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family: Family) {
+  let count = 0;
+  for (const { subnets } of connections) for (const prefix of subnets) if (prefix.family === family) count++;
+  const columns = allocatePrefixes(family, count + bulk.length.length);
+  let at = 0;
+  connections.forEach(({ subnets }, index) => {
+    for (const prefix of subnets) if (prefix.family === family) putPrefix(columns, at++, prefix, index);
+  });
+  columns.words.set(bulk.words, count * columns.wordsEach);
+  columns.length.set(bulk.length, count);
+  columns.owner.set(bulk.connection, count);
+  return columns;
 }
 
-/** Merges the connections' subnets: a prefix that several own gets a list in the shared table. */
-function ownPrefixes(connections: readonly Connection[], shared: Table) {
-  const owners = new Map<string, { prefix: OwnedPrefix["prefix"]; indexes: number[] }>();
-  connections.forEach((connection, index) => {
-    for (const prefix of connection.subnets) {
-      const key = `${prefix.words.join(".")}/${prefix.length}`;
-      const known = owners.get(key);
-      if (!known) owners.set(key, { prefix, indexes: [index] });
-      else if (!known.indexes.includes(index)) known.indexes.push(index);
-    }
-  });
-  let sharedLongest = 0;
-  const owned = [...owners.values()].map(({ prefix, indexes }): OwnedPrefix => {
-    const [only] = indexes;
-    if (indexes.length === 1 && only !== undefined) return { prefix, owner: only };
-    const start = shared.reserve(1 + indexes.length);
-    shared.set(start, indexes.length);
-    indexes.forEach((index, i) => {
-      shared.set(start + 1 + i, index);
+/** Lists of the connections that share a prefix, as owners of it. */
+class SharedLists {
+  readonly #table: Table;
+  /** Members of the longest list. */
+  longest = 0;
+
+  constructor(table: Table) {
+    this.#table = table;
+  }
+
+  add(connections: readonly number[]): number {
+    const start = this.#table.reserve(1 + connections.length);
+    this.#table.set(start, connections.length);
+    connections.forEach((index, i) => {
+      this.#table.set(start + 1 + i, index);
     });
-    sharedLongest = Math.max(sharedLongest, indexes.length);
-    return { prefix, owner: OWNER_SHARED | start };
-  });
-  return { owned, sharedLongest };
+    this.longest = Math.max(this.longest, connections.length);
+    return OWNER_SHARED | start;
+  }
+}
+
+function namingRule<T>(policy: Policy, expand: () => T): T {
+  try {
+    return expand();
+  } catch (error) {
+    if (!(error instanceof TooManyRows)) throw error;
+    const name = policy.rules[error.rule]?.name ?? "?";
+    throw new CompileError(`rule ${name}: ${error.message}; split it`, [name]);
+  }
 }
 
 /** Turns row numbers in a builder's error into the names of rules. */
@@ -180,11 +214,12 @@ function namingRules<T>(policy: Policy, rows: Rows, build: () => T): T {
   try {
     return build();
   } catch (error) {
-    if (!(error instanceof InseparableRows)) throw error;
-    const names = [...new Set(error.rows.map((row) => policy.rules[rows.rule[row] as number]?.name ?? "?"))];
+    if (!(error instanceof CrowdedRows)) throw error;
+    const indexes = new Set(Array.from(error.rows, (row) => rows.rule[row] as number));
+    const names = [...indexes].map((index) => policy.rules[index]?.name ?? "?");
     throw new CompileError(
-      `rules ${names.slice(0, 3).join(", ")} and ${names.length - 3} more match the same packets in every field; ` +
-        "merge or remove some of them",
+      `rules ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""} overlap too many ` +
+        "others that match the same packets in every field; merge or remove some of them",
       names,
     );
   }

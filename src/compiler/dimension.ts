@@ -4,7 +4,6 @@
  */
 
 export interface Dimension {
-  readonly name: string;
   /** Word of the packet's key, and the lowest bit of the field within it. */
   readonly word: number;
   readonly shift: number;

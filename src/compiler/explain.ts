@@ -1,23 +1,20 @@
 import { formatAddress, formatPrefix } from "../config/address.js";
-import type { Match, Policy, Range } from "../config/policy.js";
-import { dscpName, protocolName } from "../config/protocols.js";
+import { SET_NOTHING } from "../config/match.js";
+import type { Match, MatchField, Policy, Range, SetFields } from "../config/policy.js";
+import { dscpName, ecnName, protocolName } from "../config/protocols.js";
+import { formatTarget } from "../config/target.js";
 import { formatFlow } from "./flow.js";
+import { BUCKETS, flowBucket } from "./flow-hash.js";
 import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
-import {
-  type Decision,
-  decide,
-  fieldMatches,
-  longestSubnet,
-  MATCH_FIELDS,
-  type MatchField,
-} from "./reference.js";
+import { type Decision, decide, fieldMatches, longestSubnet, MATCH_FIELDS } from "./reference.js";
 
 /** One rule on the way to the decision. */
 export interface Step {
   readonly rule: string;
   /** In the policy's list. */
   readonly index: number;
-  /** Of the rule in its file, from 1. */
+  /** Where the rule is written; lines start at 1. */
+  readonly file: string;
   readonly line: number;
   readonly matched: boolean;
   /** For each field that did not match: what it wants and what the packet has. */
@@ -32,6 +29,8 @@ export interface Explanation {
   readonly rule: string | null;
   /** Where the packet goes, or null when it goes into no connection. */
   readonly connection: { readonly name: string; readonly ifId: number; readonly link: string | null } | null;
+  /** What the rule changes of the packet on its way. */
+  readonly set: SetFields;
   /** Why the packet goes there, in one sentence. */
   readonly summary: string;
   /** The rules up to the one that matched, or all. */
@@ -44,41 +43,54 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
   const { action } = decision;
   const target = action.kind === "connection" ? policy.connections[action.connection] : undefined;
   const connection =
-    target === undefined ? null : { name: target.name, ifId: target.ifId, link: target.link };
+    target === undefined || action.kind !== "connection"
+      ? null
+      : { name: target.name, ifId: target.ifId, link: action.link };
   const rule = decision.by === "rule" ? (policy.rules[decision.rule]?.name ?? null) : null;
+  const set = decision.by === "rule" ? (policy.rules[decision.rule]?.set ?? SET_NOTHING) : SET_NOTHING;
   return {
     flow: "malformed" in packet ? null : formatFlow(packet),
     decision,
     rule,
     connection,
-    summary: `${becomes(decision, connection)}: ${because(policy, packet, decision, rule)}`,
+    set,
+    summary: `${becomes(decision, connection)}${changed(set)}: ${because(policy, packet, decision, rule)}`,
     steps: "malformed" in packet ? [] : steps(policy, packet, decision),
   };
 }
 
 /** The explanation for a terminal, one line a rule. */
 export function formatExplanation({ flow, summary, steps }: Explanation): string {
-  const lines = steps.map(({ rule, line, matched, reasons }) => {
+  const severalFiles = new Set(steps.map(({ file }) => file)).size > 1;
+  const lines = steps.map(({ rule, file, line, matched, reasons }) => {
     const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
-    return `  rule ${rule} (line ${line}) ${outcome}`;
+    return `  rule ${rule} (${severalFiles ? `${file}:` : "line "}${line}) ${outcome}`;
   });
   return [...(flow === null ? [] : [flow]), ...lines, summary].join("\n");
 }
 
 function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
+  if (decision.by === "flow") return []; // it comes before the rules
   const count = decision.by === "rule" ? decision.rule + 1 : policy.rules.length;
   return policy.rules.slice(0, count).map(({ name, match, location }, index) => {
     const failing = MATCH_FIELDS.filter((field) => !fieldMatches(field, match, packet));
     return {
       rule: name,
       index,
+      file: location.file,
       line: location.line,
       matched: failing.length === 0,
       reasons: failing.map(
-        (field) => `wants ${field} ${wanted(field, match)}, the packet has ${found(field, packet)}`,
+        (field) =>
+          `wants ${keyOf(field)} ${formatField(field, match)}, the packet has ${found(field, packet)}`,
       ),
     };
   });
+}
+
+/** The field's key in a steer.yaml. */
+export function keyOf(field: MatchField): string {
+  return field === "icmpType" ? "icmp_type" : field;
 }
 
 function becomes({ action }: Decision, connection: Explanation["connection"]): string {
@@ -87,6 +99,18 @@ function becomes({ action }: Decision, connection: Explanation["connection"]): s
   if (connection === null) return "dropped";
   const link = connection.link === null ? "" : `, link ${connection.link}`;
   return `goes to connection ${connection.name} (if_id ${connection.ifId}${link})`;
+}
+
+function changed(set: SetFields): string {
+  return set.mark === null && set.dscp === null ? "" : `, with ${formatSet(set)} set`;
+}
+
+export function formatSet({ mark, dscp }: SetFields): string {
+  const parts = [
+    ...(mark === null ? [] : [`mark ${hex(mark.value)}/${hex(mark.mask)}`]),
+    ...(dscp === null ? [] : [`dscp ${dscpName(dscp)}`]),
+  ];
+  return parts.length === 0 ? "nothing" : parts.join(" and ");
 }
 
 function because(
@@ -98,8 +122,10 @@ function because(
   switch (decision.by) {
     case "malformed":
       return `the packet is malformed (${decision.reason})`;
+    case "flow":
+      return `the exact flow in ${flowOrigin(policy, packet, decision.row)} decides`;
     case "rule":
-      return `rule ${rule} decides`;
+      return `rule ${rule} decides${chosenIn(policy, packet, decision.rule)}`;
     case "subnet":
       return `no rule matches, and ${formatPrefix(decision.prefix)} is the longest subnet around its destination`;
     case "default": {
@@ -112,22 +138,48 @@ function because(
   }
 }
 
-function wanted(field: MatchField, match: Match): string {
+/** For a group: the bucket that the flow's hash picked. */
+function chosenIn({ rules }: Policy, packet: PacketKey | Malformed, rule: number): string {
+  const to = rules[rule]?.to;
+  if (to?.kind !== "group" || "malformed" in packet) return "";
+  return `, and the flow's hash picks bucket ${flowBucket(packet)} of ${BUCKETS} in the group ${formatTarget(to)}`;
+}
+
+/** File and line of a packet's exact flow. */
+function flowOrigin({ flows }: Policy, packet: PacketKey | Malformed, row: number): string {
+  if ("malformed" in packet) return "no file";
+  const { file, line } = flows[`exact${packet.family}`];
+  return `${flows.files[file[row] ?? 0]}:${line[row]}`;
+}
+
+/** What a match asks of one field, in words. */
+export function formatField(field: MatchField, match: Match): string {
+  if (match[field].length === 0) return "any";
+  const values = valuesOf(field, match).join(" or ");
+  return match.not.includes(field) ? `not ${values}` : values;
+}
+
+function valuesOf(field: MatchField, match: Match): readonly string[] {
   switch (field) {
     case "src":
     case "dst":
-      return match[field].map(formatPrefix).join(" or ");
+      return match[field].map(formatPrefix);
     case "sport":
     case "dport":
-      return match[field].map(formatRange).join(" or ");
+    case "icmpType":
+    case "length":
+      return match[field].map(formatRange);
     case "proto":
-      return match.proto === null ? "any" : protocolName(match.proto);
+      return match.proto.map(protocolName);
     case "dscp":
-      return match.dscp === null ? "any" : dscpName(match.dscp);
+      return match.dscp.map(dscpName);
+    case "ecn":
+      return match.ecn.map(ecnName);
     case "mark":
-      return match.mark === null ? "any" : `${hex(match.mark.value)}/${hex(match.mark.mask)}`;
+      return match.mark.map(({ value, mask }) => `${hex(value)}/${hex(mask)}`);
     case "iif":
-      return match.iif ?? "any";
+    case "fragment":
+      return match[field];
   }
 }
 
@@ -140,6 +192,14 @@ function found(field: MatchField, packet: PacketKey): string {
     case "sport":
     case "dport":
       return packet[field] === null ? "no ports" : String(packet[field]);
+    case "icmpType":
+      return packet.icmpType === null ? "none" : String(packet.icmpType);
+    case "ecn":
+      return ecnName(packet.ecn);
+    case "length":
+      return `${packet.length} bytes`;
+    case "fragment":
+      return packet.fragment;
     case "proto":
       return packet.proto === null ? "none that can be read" : protocolName(packet.proto);
     case "dscp":
@@ -147,8 +207,13 @@ function found(field: MatchField, packet: PacketKey): string {
     case "mark":
       return hex(packet.mark);
     case "iif":
-      return packet.iif ?? "none, as it was made here";
+      return deviceOf(packet);
   }
+}
+
+function deviceOf({ iif, iifGroup }: PacketKey): string {
+  if (iif === null) return "none, as it was made here";
+  return iifGroup === null ? iif : `${iif} (${iifGroup})`;
 }
 
 function formatRange({ from, to }: Range): string {

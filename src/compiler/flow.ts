@@ -1,6 +1,17 @@
 import { type Address, formatAddress, parseAddress } from "../config/address.js";
 import { isInterfaceName } from "../config/names.js";
-import { dscpName, dscpNumber, PORT_PROTOCOLS, protocolName, protocolNumber } from "../config/protocols.js";
+import { DEVICE_GROUP } from "../config/policy.js";
+import {
+  dscpName,
+  dscpNumber,
+  ecnName,
+  ecnNumber,
+  ICMP,
+  ICMPV6,
+  PORT_PROTOCOLS,
+  protocolName,
+  protocolNumber,
+} from "../config/protocols.js";
 import { dstAddress, type Malformed, type PacketKey, parsePacket, srcAddress } from "./packet.js";
 
 /** A packet in words that cannot be read; the hint says what would be right. */
@@ -16,7 +27,7 @@ export class FlowSyntaxError extends Error {
 
 const USAGE =
   'write "udp 10.0.0.1:1234 > 192.168.1.200:5060", "tcp [fd00::1]:1 > [fd00::2]:443" or "icmp 10.0.0.1 > 10.0.0.2", ' +
-  "then, if wanted, dscp ef, mark 0x1, iif lan0, len 1400";
+  "then, if wanted, type 8, dscp ef, ecn ce, mark 0x1, iif lan0, group lan, len 1400, fragment later";
 
 /** A packet as text: a flow, or its bytes from the IP header on in hexadecimal. @throws FlowSyntaxError */
 export function parsePacketText(text: string): PacketKey | Malformed {
@@ -42,7 +53,8 @@ export function parseFlow(text: string): PacketKey {
       `${JSON.stringify(protoText)} is not a protocol`,
       "write tcp, udp, icmp or a number",
     );
-  const hasPorts = PORT_PROTOCOLS.has(proto);
+  const options = parseOptions(rest);
+  const hasPorts = PORT_PROTOCOLS.has(proto) && options.fragment !== "later";
   const src = parseEndpoint(srcText, hasPorts, protoText);
   const dst = parseEndpoint(dstText, hasPorts, protoText);
   const { family } = src.address;
@@ -52,6 +64,11 @@ export function parseFlow(text: string): PacketKey {
       "write two addresses of one family",
     );
   }
+  if (
+    options.icmpType !== undefined &&
+    (proto !== (family === 4 ? ICMP : ICMPV6) || options.fragment === "later")
+  )
+    throw new FlowSyntaxError(`${protoText} over IPv${family} has no ICMP type there`, "leave out type");
   return {
     family,
     src: src.address.words,
@@ -59,13 +76,16 @@ export function parseFlow(text: string): PacketKey {
     proto,
     sport: src.port,
     dport: dst.port,
+    icmpType: null,
     dscp: 0,
+    ecn: 0,
     fragment: "none",
     mark: 0,
     iif: null,
+    iifGroup: null,
     // The shortest packet with these headers.
     length: (family === 4 ? 20 : 40) + (hasPorts ? 8 : 0),
-    ...parseOptions(rest),
+    ...options,
   };
 }
 
@@ -77,10 +97,13 @@ export function formatFlow(key: PacketKey): string {
     ">",
     formatEndpoint(dstAddress(key), key.dport),
   ];
+  if (key.icmpType !== null) words.push(`type ${key.icmpType}`);
   if (key.dscp !== 0) words.push(`dscp ${dscpName(key.dscp)}`);
+  if (key.ecn !== 0) words.push(`ecn ${ecnName(key.ecn)}`);
   if (key.mark !== 0) words.push(`mark 0x${key.mark.toString(16)}`);
   if (key.iif !== null) words.push(`iif ${key.iif}`);
-  if (key.fragment !== "none") words.push(`(${key.fragment} fragment)`);
+  if (key.iifGroup !== null) words.push(`group ${key.iifGroup.slice(DEVICE_GROUP.length)}`);
+  if (key.fragment !== "none") words.push(`fragment ${key.fragment}`);
   return words.join(" ");
 }
 
@@ -116,11 +139,13 @@ function parseEndpoint(text: string, hasPorts: boolean, proto: string): Endpoint
   return { address, port: Number(portText) };
 }
 
+type Options = Partial<
+  Pick<PacketKey, "icmpType" | "dscp" | "ecn" | "mark" | "iif" | "iifGroup" | "length" | "fragment">
+>;
+
 /** The optional words, as pairs of a name and a value. */
-function parseOptions(
-  words: readonly string[],
-): Partial<Pick<PacketKey, "dscp" | "mark" | "iif" | "length">> {
-  const options: { dscp?: number; mark?: number; iif?: string; length?: number } = {};
+function parseOptions(words: readonly string[]): Options {
+  const options: { -readonly [K in keyof Options]: Options[K] } = {};
   for (let index = 0; index < words.length; index += 2) {
     const [name = "", value = ""] = words.slice(index, index + 2);
     const wrong = (hint: string) =>
@@ -132,6 +157,25 @@ function parseOptions(
         options.dscp = dscp;
         break;
       }
+      case "ecn": {
+        const ecn = ecnNumber(value);
+        if (ecn === null) throw wrong("write not-ect, ect0, ect1 or ce");
+        options.ecn = ecn;
+        break;
+      }
+      case "type":
+        if (!/^\d+$/.test(value) || Number(value) > 255) throw wrong("write a number from 0 to 255");
+        options.icmpType = Number(value);
+        break;
+      case "group":
+        if (!/^[\w.-]+$/.test(value)) throw wrong("write the name or number of a device group");
+        options.iifGroup = `${DEVICE_GROUP}${value}`;
+        break;
+      case "fragment":
+        if (value !== "none" && value !== "first" && value !== "later")
+          throw wrong("write none, first or later");
+        options.fragment = value;
+        break;
       case "mark":
         if (!/^(0x[0-9a-f]+|\d+)$/i.test(value) || Number(value) > 0xffffffff)
           throw wrong("write a number up to 0xffffffff");
@@ -148,7 +192,7 @@ function parseOptions(
       default:
         throw new FlowSyntaxError(
           `${JSON.stringify(name)} is not known here`,
-          "behind the flow may stand dscp, mark, iif and len",
+          "behind the flow may stand type, dscp, ecn, mark, iif, group, len and fragment",
         );
     }
   }

@@ -1,7 +1,17 @@
-import { INDEX_HALF_BITS, Lane } from "./layout.js";
+import { type Dimension, fieldMask } from "./dimension.js";
 import type { Rows } from "./rows.js";
+import { ruleWriter } from "./rule-writer.js";
 import type { Table } from "./table.js";
-import { EMPTY, type LeafWriter, type Tree, TreeBuilder } from "./tree.js";
+import { EMPTY, type Tree, TreeBuilder } from "./tree.js";
+
+/** Rows that overlap each other so much that the trees have no place for them. */
+export class CrowdedRows extends Error {
+  readonly rows: Int32Array;
+  constructor(rows: Int32Array) {
+    super(`${rows.length} rows have no place in ${TREES} trees`);
+    this.rows = rows;
+  }
+}
 
 /** Where the trees over one family's rules ended up, and the bounds that the verifier needs. */
 export interface Forest {
@@ -14,6 +24,11 @@ export interface Forest {
 }
 
 const LEAF_SIZE = 12;
+/** Most rows of a leaf: bounds what a packet costs, and what the verifier has to walk. */
+const LEAF_MAX = 64;
+const GROUPS = 4;
+/** Most trees of a family. */
+const TREES = 12;
 const WIDEST = 14;
 /** Copies of a group's rows, as a multiple of them, from which the most copied ones move on to the next group. */
 const EVICT = 2;
@@ -21,49 +36,62 @@ const EVICT = 2;
 /**
  * Partitions the rows by which of their addresses are specific, and builds a tree for each group: a rule that is
  * wide in the field that a tree cuts would be copied into most of its leaves. Rows that are copied too often all the
- * same move to the next group; the last takes them all.
+ * same, and those that find no place in a leaf, move to the next group.
  *
- * @throws InseparableRows
+ * @throws CrowdedRows where TREES trees are not enough
  */
 export function buildForest(rows: Rows, slots: Table, rules: Table, extra: Table): Forest {
   if (rows.length === 0) return { root: 0, count: 0, depth: 0, leaf: 0 };
-  const writer = leafWriter(rows, rules, extra);
+  const writer = ruleWriter(rows, rules, extra);
+  const dimensions = rows.dimensions.filter(isUsed);
+  const root = slots.reserve(TREES);
+  const build = (group: Int32Array, budget: number) =>
+    new TreeBuilder(dimensions, slots, writer, {
+      leafSize: LEAF_SIZE,
+      leafMax: LEAF_MAX,
+      widest: WIDEST,
+      budget,
+    }).build(group);
+
   const groups = partition(rows);
-  const root = slots.reserve(groups.length);
   const trees: Tree[] = [];
   for (let g = 0; g < groups.length; g++) {
-    const last = g === groups.length - 1;
-    let group = Int32Array.from((groups[g] as number[]).sort((a, b) => a - b));
+    let group = Int32Array.from(groups[g] as number[]).sort();
     if (group.length === 0) continue;
+    if (trees.length === TREES) throw new CrowdedRows(group);
+    const next: number[] = groups[g + 1] ?? [];
     const before = [slots.length, rules.length, extra.length] as const;
-    const build = () =>
-      new TreeBuilder(rows.dimensions, slots, writer, {
-        leafSize: LEAF_SIZE,
-        widest: WIDEST,
-        budget: last ? 256 * group.length + 65536 : 24 * group.length + 4096,
-      }).build(group);
-    let tree = build();
-    if (!last && tree.entries > EVICT * group.length + rows.length) {
-      const kept = leastCopied(group, tree.copies, EVICT * group.length + rows.length);
+    const last = g >= GROUPS - 1;
+    const limit = EVICT * group.length + rows.length;
+    const budget = last ? 64 * group.length + 16384 : 24 * group.length + 4096;
+    let tree = build(group, budget);
+    if (!last && tree.entries > limit) {
+      const kept = leastCopied(group, tree.copies, limit);
       const keep = new Set(kept);
-      for (const row of group) if (!keep.has(row)) (groups[g + 1] as number[]).push(row);
-      group = Int32Array.from(kept.sort((a, b) => a - b));
+      for (const row of group) if (!keep.has(row)) next.push(row);
+      group = Int32Array.from(kept).sort();
       slots.truncate(before[0]);
       rules.truncate(before[1]);
       extra.truncate(before[2]);
-      if (group.length === 0) continue;
-      tree = build();
+      tree = build(group, budget);
     }
+    for (const row of tree.overflow) next.push(row);
+    if (next.length > 0) groups[g + 1] = next;
     slots.set(root + trees.length, tree.root[0], tree.root[1]);
     trees.push(tree);
   }
-  for (let i = trees.length; i < groups.length; i++) slots.set(root + i, EMPTY[0], EMPTY[1]);
+  for (let i = trees.length; i < TREES; i++) slots.set(root + i, EMPTY[0], EMPTY[1]);
   return {
     root,
     count: trees.length,
     depth: Math.max(...trees.map((tree) => tree.depth)),
     leaf: Math.max(...trees.map((tree) => tree.longestLeaf)),
   };
+}
+
+/** Whether any row asks something of the field. */
+function isUsed({ a, b, bits }: Dimension): boolean {
+  return b.some((value, row) => value !== fieldMask(bits) || a[row] !== 0);
 }
 
 /** Rows with both addresses specific, the destination only, the source only, neither. */
@@ -91,72 +119,4 @@ function leastCopied(group: Int32Array, copies: Uint32Array, limit: number): num
     return sum > limit;
   });
   return end < 0 ? order : order.slice(0, end);
-}
-
-function leafWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
-  const words = rows.family === 4 ? 1 : 4;
-  const [sport, dport, proto, dscp, mark, iif] = rows.dimensions.slice(2 * words) as unknown as FieldColumns;
-  return {
-    first: (row) => rows.rule[row] as number,
-    needsPorts: (row) => rows.needsPorts[row] === 1,
-    write: (list, from, to) => {
-      const start = rules.reserve(to - from);
-      if (rows.usesExtra) extra.reserve(rules.length - extra.length);
-      for (let i = from; i < to; i++) {
-        const row = list[i] as number;
-        const at = start + i - from;
-        const index = rows.rule[row] as number;
-        const needsPorts = rows.needsPorts[row] as number;
-        const at4 = (column: "a" | "b") =>
-          [sport, dport, proto, dscp].map((field) => field[column][row] as number) as [
-            number,
-            number,
-            number,
-            number,
-          ];
-        const lo = lanes(at4("a"), needsPorts, index >>> INDEX_HALF_BITS);
-        const hi = lanes(at4("b"), 1, index & (2 ** INDEX_HALF_BITS - 1));
-        rules.set(at, ...addressWords(rows, words, row), ...lo, ...hi);
-        if (rows.usesExtra) {
-          const [markWild, iifWild] = [mark.b[row] as number, iif.b[row] as number];
-          extra.set(at, iif.a[row] as number, mark.a[row] as number, ~iifWild >>> 0, ~markWild >>> 0);
-        }
-      }
-      return start;
-    },
-  };
-}
-
-type Column = { readonly a: Uint32Array; readonly b: Uint32Array };
-type FieldColumns = [sport: Column, dport: Column, proto: Column, dscp: Column, mark: Column, iif: Column];
-
-/** The 64-bit word of a rule's bounds as its low and high half. */
-function lanes(
-  fields: readonly [number, number, number, number],
-  ported: number,
-  index: number,
-): [number, number] {
-  const [sport, dport, proto, dscp] = fields;
-  const bits =
-    (BigInt(sport) << BigInt(Lane.sport)) |
-    (BigInt(dport) << BigInt(Lane.dport)) |
-    (BigInt(proto) << BigInt(Lane.proto)) |
-    (BigInt(dscp) << BigInt(Lane.dscp)) |
-    (BigInt(ported) << BigInt(Lane.ported)) |
-    (BigInt(index) << BigInt(Lane.index));
-  return [Number(bits & 0xffffffffn), Number(bits >> 32n)];
-}
-
-/** struct rule4: addr, addr_mask. struct rule6: src, src_mask, dst, dst_mask. 64-bit words, low half first. */
-function addressWords(rows: Rows, words: number, row: number): number[] {
-  const a = rows.dimensions.slice(0, 2 * words).map((dimension) => dimension.a[row] as number);
-  const m = rows.dimensions.slice(0, 2 * words).map((dimension) => ~(dimension.b[row] as number) >>> 0);
-  const swap = (w: readonly number[], at: number) => [w[at + 1] as number, w[at] as number];
-  if (words === 1) return [...swap(a, 0), ...swap(m, 0)];
-  return [0, 4].flatMap((side) => [
-    ...swap(a, side),
-    ...swap(a, side + 2),
-    ...swap(m, side),
-    ...swap(m, side + 2),
-  ]);
 }

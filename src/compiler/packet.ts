@@ -1,6 +1,6 @@
 import type { Address } from "../config/address.js";
-import type { Family } from "../config/policy.js";
-import { PORT_PROTOCOLS } from "../config/protocols.js";
+import type { Family, FragmentState } from "../config/policy.js";
+import { ICMP, ICMPV6, PORT_PROTOCOLS } from "../config/protocols.js";
 
 /** What rules can match of a packet. The BPF classifier derives the same from the same bytes. */
 export interface PacketKey {
@@ -13,12 +13,17 @@ export interface PacketKey {
   /** Null when the protocol has no ports, or these bytes are not in the packet (later fragment, cut off). */
   readonly sport: number | null;
   readonly dport: number | null;
+  /** Null when it is not ICMP over IPv4 or ICMPv6 over IPv6, or the type is not in the packet. */
+  readonly icmpType: number | null;
   readonly dscp: number;
-  readonly fragment: "none" | "first" | "later";
+  readonly ecn: number;
+  readonly fragment: FragmentState;
   /** skb mark. */
   readonly mark: number;
   /** Interface on which a forwarded packet came in; null for one that was made here. */
   readonly iif: string | null;
+  /** Device group of that interface as `group:NAME`; null where it is not known or there is none. */
+  readonly iifGroup: string | null;
   /** Bytes from the start of the IP header, as captured; length fields in the headers are not looked at. */
   readonly length: number;
 }
@@ -32,6 +37,7 @@ export interface Malformed {
 export interface PacketMetadata {
   readonly mark: number;
   readonly iif: string | null;
+  readonly iifGroup?: string | null;
 }
 
 const NO_METADATA: PacketMetadata = { mark: 0, iif: null };
@@ -83,9 +89,12 @@ function parseIpv4(view: DataView, metadata: PacketMetadata): PacketKey | Malfor
     dst: words(view, 16, 1),
     proto,
     ...ports(view, headerLength, later ? null : proto),
+    icmpType: icmpType(view, headerLength, !later && proto === ICMP),
     dscp: view.getUint8(1) >>> 2,
+    ecn: view.getUint8(1) & 3,
     fragment: fragmentKind(later, more),
     ...metadata,
+    iifGroup: metadata.iifGroup ?? null,
     length: view.byteLength,
   };
 }
@@ -100,9 +109,12 @@ function parseIpv6(view: DataView, metadata: PacketMetadata): PacketKey | Malfor
     dst: words(view, 24, 4),
     proto,
     ...ports(view, offset, fragment === "later" ? null : proto),
+    icmpType: icmpType(view, offset, fragment !== "later" && proto === ICMPV6),
     dscp: (view.getUint16(0) >>> 6) & 0x3f,
+    ecn: (view.getUint16(0) >>> 4) & 3,
     fragment,
     ...metadata,
+    iifGroup: metadata.iifGroup ?? null,
     length: view.byteLength,
   };
 }
@@ -111,13 +123,13 @@ interface UpperLayer {
   readonly proto: number | null;
   /** Of the upper-layer header, which may lie behind the end of the packet. */
   readonly offset: number;
-  readonly fragment: PacketKey["fragment"];
+  readonly fragment: FragmentState;
 }
 
 function walkExtensions(view: DataView, firstHeader: number): UpperLayer {
   let header = firstHeader;
   let offset = IPV6_HEADER;
-  let fragment: PacketKey["fragment"] = "none";
+  let fragment: FragmentState = "none";
   for (let count = 0; isExtension(header); count++) {
     if (count === MAX_EXTENSION_HEADERS || offset + EXTENSION_UNIT > view.byteLength)
       return { proto: null, offset, fragment };
@@ -146,7 +158,7 @@ function extensionLength(header: number, field: number): number {
   return (field + 1) * EXTENSION_UNIT;
 }
 
-function fragmentKind(later: boolean, more: boolean): PacketKey["fragment"] {
+function fragmentKind(later: boolean, more: boolean): FragmentState {
   if (later) return "later";
   return more ? "first" : "none";
 }
@@ -159,6 +171,11 @@ function ports(
   if (proto === null || !PORT_PROTOCOLS.has(proto) || offset + 4 > view.byteLength)
     return { sport: null, dport: null };
   return { sport: view.getUint16(offset), dport: view.getUint16(offset + 2) };
+}
+
+/** First byte of the message in both (RFC 792, RFC 4443 section 2.1). */
+function icmpType(view: DataView, offset: number, isIcmp: boolean): number | null {
+  return isIcmp && offset < view.byteLength ? view.getUint8(offset) : null;
 }
 
 function words(view: DataView, offset: number, count: number): number[] {

@@ -1,5 +1,7 @@
 import { type Address, contains } from "../config/address.js";
-import type { Match, Policy, Prefix, Range } from "../config/policy.js";
+import type { FlowSubnets, Match, MatchField, Policy, Prefix, Range, Rule } from "../config/policy.js";
+import { PORT_PROTOCOLS } from "../config/protocols.js";
+import { flowBucket, groupBuckets } from "./flow-hash.js";
 import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
 
 /**
@@ -9,18 +11,19 @@ import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet
 
 /** What becomes of a packet. */
 export type Action =
-  | { readonly kind: "connection"; readonly connection: number }
+  /** Index of the connection, and the underlay device that is asked for: the rule's, else the connection's, else none. */
+  | { readonly kind: "connection"; readonly connection: number; readonly link: string | null }
   | { readonly kind: "drop" }
   | { readonly kind: "pass" };
 
 /** What becomes of a packet, and by what. Rules and connections are indexes into the policy. */
 export type Decision =
+  /** `row` is an index into the exact flows of the packet's family. */
+  | { readonly by: "flow"; readonly row: number; readonly action: Action }
   | { readonly by: "rule"; readonly rule: number; readonly action: Action }
   | { readonly by: "subnet"; readonly prefix: Prefix; readonly action: Action }
   | { readonly by: "default"; readonly action: Action }
   | { readonly by: "malformed"; readonly reason: string; readonly action: Action };
-
-export type MatchField = keyof Match;
 
 /** In the order of the format's description. */
 export const MATCH_FIELDS: readonly MatchField[] = [
@@ -29,26 +32,31 @@ export const MATCH_FIELDS: readonly MatchField[] = [
   "proto",
   "sport",
   "dport",
+  "icmpType",
   "dscp",
+  "ecn",
   "mark",
   "iif",
+  "length",
+  "fragment",
 ];
 
-/** Decides on transmit: the first rule that matches, else the longest subnet around dst, else the default. */
+/** Decides on transmit: an exact flow, else the first rule that matches, else the longest subnet around dst, else the default. */
 export function decide(policy: Policy, packet: PacketKey | Malformed): Decision {
   if ("malformed" in packet) return { by: "malformed", reason: packet.malformed, action: { kind: "drop" } };
-  for (const [index, rule] of policy.rules.entries()) {
-    if (!matches(rule.match, packet)) continue;
-    const { to } = rule;
-    if (to.kind !== "connection") return { by: "rule", rule: index, action: to };
-    const connection = policy.connections.findIndex(({ name }) => name === to.connection);
-    return { by: "rule", rule: index, action: { kind: "connection", connection } };
+  const row = exactFlow(policy, packet);
+  if (row !== null) {
+    const { connection } = policy.flows[`exact${packet.family}`];
+    return { by: "flow", row, action: into(policy, connection[row] as number) };
   }
+  for (const [index, rule] of policy.rules.entries())
+    if (matches(rule.match, packet))
+      return { by: "rule", rule: index, action: actionOf(policy, rule, packet) };
   const longest = longestSubnet(policy, dstAddress(packet));
   const [owner] = longest?.connections ?? [];
   // A prefix of several connections decides nothing; a shorter one around it does not step in.
   if (longest !== null && owner !== undefined && longest.connections.length === 1) {
-    return { by: "subnet", prefix: longest.prefix, action: { kind: "connection", connection: owner } };
+    return { by: "subnet", prefix: longest.prefix, action: into(policy, owner) };
   }
   return { by: "default", action: { kind: policy.default } };
 }
@@ -59,51 +67,120 @@ export function sourceAllowed(policy: Policy, connection: number, packet: Packet
   return longestSubnet(policy, srcAddress(packet))?.connections.includes(connection) ?? false;
 }
 
+function into(policy: Policy, connection: number, link: string | null = null): Action {
+  return { kind: "connection", connection, link: link ?? policy.connections[connection]?.link ?? null };
+}
+
+function actionOf(policy: Policy, { to }: Rule, packet: PacketKey): Action {
+  const indexOf = (wanted: string) => policy.connections.findIndex(({ name }) => name === wanted);
+  switch (to.kind) {
+    case "connection":
+      return into(policy, indexOf(to.connection), to.link);
+    case "group": {
+      const member = to.members[groupBuckets(to.members)[flowBucket(packet)] as number];
+      return into(policy, indexOf(member?.connection ?? ""));
+    }
+    default:
+      return to;
+  }
+}
+
+/** Row of the exact flow that a packet belongs to, or null. */
+function exactFlow(policy: Policy, packet: PacketKey): number | null {
+  const { proto, sport, dport, family } = packet;
+  if (proto === null || (PORT_PROTOCOLS.has(proto) && sport === null)) return null;
+  const flows = policy.flows[`exact${family}`];
+  const ports = (((sport ?? 0) << 16) | (dport ?? 0)) >>> 0;
+  const size = packet.src.length;
+  const same = (column: Uint32Array, row: number, words: readonly number[]) =>
+    words.every((word, index) => column[row * size + index] === word);
+  for (let row = 0; row < flows.proto.length; row++)
+    if (
+      flows.proto[row] === proto &&
+      flows.ports[row] === ports &&
+      same(flows.src, row, packet.src) &&
+      same(flows.dst, row, packet.dst)
+    )
+      return row;
+  return null;
+}
+
 /** The longest subnet that contains an address, and the indexes of the connections that have it; null without any. */
 export function longestSubnet(
   policy: Policy,
   address: Address,
 ): { prefix: Prefix; connections: number[] } | null {
   let longest: { prefix: Prefix; connections: number[] } | null = null;
-  for (const [index, { subnets }] of policy.connections.entries()) {
-    for (const prefix of subnets) {
-      if (!contains(prefix, address)) continue;
-      if (longest === null || prefix.length > longest.prefix.length)
-        longest = { prefix, connections: [index] };
-      else if (prefix.length === longest.prefix.length && !longest.connections.includes(index))
-        longest.connections.push(index);
-    }
-  }
+  const consider = (prefix: Prefix, connection: number) => {
+    if (!contains(prefix, address)) return;
+    if (longest === null || prefix.length > longest.prefix.length)
+      longest = { prefix, connections: [connection] };
+    else if (prefix.length === longest.prefix.length && !longest.connections.includes(connection))
+      longest.connections.push(connection);
+  };
+  for (const [index, { subnets }] of policy.connections.entries())
+    for (const prefix of subnets) consider(prefix, index);
+  const flows = policy.flows[`subnets${address.family}`];
+  for (let row = 0; row < flows.length.length; row++)
+    consider(subnetAt(flows, row, address), flows.connection[row] as number);
   return longest;
+}
+
+function subnetAt(
+  { words, length }: FlowSubnets,
+  row: number,
+  { family, words: { length: size } }: Address,
+): Prefix {
+  return {
+    family,
+    words: [...words.subarray(row * size, (row + 1) * size)],
+    length: length[row] as number,
+  };
 }
 
 export function matches(match: Match, packet: PacketKey): boolean {
   return MATCH_FIELDS.every((field) => fieldMatches(field, match, packet));
 }
 
-/** Whether one field of a match admits a packet; a field that the match leaves open admits all. */
+/**
+ * Whether one field of a match admits a packet. A field that the match leaves open admits all; a packet that lacks the
+ * field is admitted neither by values nor by their negation.
+ */
 export function fieldMatches(field: MatchField, match: Match, packet: PacketKey): boolean {
+  if (match[field].length === 0) return true;
+  const has = hasOneOf(field, match, packet);
+  return has !== null && has !== match.not.includes(field);
+}
+
+/** Whether the packet's field has one of the listed values; null where the packet lacks the field. */
+function hasOneOf(field: MatchField, match: Match, packet: PacketKey): boolean | null {
   switch (field) {
     case "src":
-      return match.src.length === 0 || match.src.some((prefix) => contains(prefix, srcAddress(packet)));
+      return match.src.some((prefix) => contains(prefix, srcAddress(packet)));
     case "dst":
-      return match.dst.length === 0 || match.dst.some((prefix) => contains(prefix, dstAddress(packet)));
+      return match.dst.some((prefix) => contains(prefix, dstAddress(packet)));
     case "proto":
-      return match.proto === null || match.proto === packet.proto;
+      return packet.proto === null ? null : match.proto.includes(packet.proto);
     case "sport":
-      return portMatches(match.sport, packet.sport);
     case "dport":
-      return portMatches(match.dport, packet.dport);
+    case "icmpType":
+    case "length":
+      return inRanges(match[field], packet[field]);
     case "dscp":
-      return match.dscp === null || match.dscp === packet.dscp;
+    case "ecn":
+      return match[field].includes(packet[field]);
     case "mark":
-      return match.mark === null || (packet.mark & match.mark.mask) >>> 0 === match.mark.value;
-    case "iif":
-      return match.iif === null || match.iif === packet.iif;
+      return match.mark.some(({ value, mask }) => (packet.mark & mask) >>> 0 === value);
+    case "iif": {
+      const { iif, iifGroup } = packet;
+      if (iif === null) return null;
+      return match.iif.some((name) => name === iif || name === iifGroup);
+    }
+    case "fragment":
+      return match.fragment.includes(packet.fragment);
   }
 }
 
-function portMatches(ranges: readonly Range[], port: number | null): boolean {
-  if (ranges.length === 0) return true;
-  return port !== null && ranges.some(({ from, to }) => from <= port && port <= to);
+function inRanges(ranges: readonly Range[], value: number | null): boolean | null {
+  return value === null ? null : ranges.some(({ from, to }) => from <= value && value <= to);
 }

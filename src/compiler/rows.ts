@@ -1,101 +1,175 @@
-import type { Family, Match, Policy, Prefix, Range } from "../config/policy.js";
+import type { Family, Match, MatchField, Policy } from "../config/policy.js";
+import { type Alternative, alternatives, type Devices, RANGE_BITS } from "./alternatives.js";
 import { type Dimension, fieldMask } from "./dimension.js";
-import { DSCP_BITS, DSCP_SHIFT, KeyWord, PROTO_BITS } from "./layout.js";
+import { DSCP_SHIFT, Extra, KeyWord, More } from "./layout.js";
 
 /**
- * The rules of one family as columns, in order of precedence. A rule is a row for each combination of its source and
- * destination prefixes and port ranges; a rule without addresses has rows in both families.
+ * The rules of one family as columns, in order of precedence. A rule is a row for each combination of the alternatives
+ * of its fields; a rule without addresses has rows in both families.
  */
 export interface Rows {
   readonly family: Family;
   readonly length: number;
+  /** By position: src and dst words first (1 each for IPv4, 4 for IPv6), then FIELDS. */
   readonly dimensions: readonly Dimension[];
   /** By row: the rule's index, and whether it matches only packets that have ports. */
   readonly rule: Uint32Array;
   readonly needsPorts: Uint8Array;
-  /** True where any row matches on mark or interface. */
-  readonly usesExtra: boolean;
+  /** Which fields of rule_extra any row uses: bits of Extra. */
+  readonly usesExtra: number;
 }
 
-/** Columns by position: src and dst words first (1 each for IPv4, 4 for IPv6), then these. */
-export const FIELDS = ["sport", "dport", "proto", "dscp", "mark", "iif"] as const;
+export const FIELDS = [
+  "sport",
+  "dport",
+  "proto",
+  "dscp",
+  "mark",
+  "iif",
+  "length",
+  "icmpType",
+  "ecn",
+  "fragment",
+] as const satisfies readonly MatchField[];
 
-interface Row {
-  rule: number;
-  src: Prefix | null;
-  dst: Prefix | null;
-  sport: Range | null;
-  dport: Range | null;
-  match: Match;
+/** A rule whose fields have more combinations than this is refused. */
+export const ROWS_A_RULE = 16384;
+
+export class TooManyRows extends Error {
+  readonly rule: number;
+  constructor(rule: number, rows: number) {
+    super(`its lists and negations have ${rows} combinations; at most ${ROWS_A_RULE} are compiled`);
+    this.rule = rule;
+  }
 }
 
-const orAny = <T>(list: readonly T[]): readonly (T | null)[] => (list.length > 0 ? list : [null]);
-
-function* rowsOf(match: Match, rule: number, family: Family): Generator<Row> {
-  const ofFamily = (prefixes: readonly Prefix[]) =>
-    prefixes.length > 0 ? prefixes.filter((p) => p.family === family) : [null];
-  for (const src of ofFamily(match.src))
-    for (const dst of ofFamily(match.dst))
-      for (const sport of orAny(match.sport))
-        for (const dport of orAny(match.dport)) yield { rule, src, dst, sport, dport, match };
+interface Place {
+  readonly word: number;
+  readonly shift: number;
+  readonly bits: number;
+  readonly kind: Dimension["kind"];
 }
 
-/** @param ifindexOf resolves an interface name of a rule's `iif` on the host that will run the program */
-export function expandRules(policy: Policy, family: Family, ifindexOf: (name: string) => number): Rows {
-  const list = policy.rules.flatMap((rule, index) => [...rowsOf(rule.match, index, family)]);
-  const n = list.length;
-  const dimensions: Dimension[] = [];
-  const column = (
-    name: string,
-    word: number,
-    shift: number,
-    bits: number,
-    kind: Dimension["kind"],
-    fill: (row: Row) => readonly [number, number],
-  ) => {
-    const a = new Uint32Array(n);
-    const b = new Uint32Array(n);
-    list.forEach((row, i) => {
-      const [x, y] = fill(row);
-      a[i] = x;
-      b[i] = y;
-    });
-    dimensions.push({ name, word, shift, bits, kind, a, b });
-  };
+const PLACES: Readonly<Record<(typeof FIELDS)[number], Place>> = {
+  sport: { word: KeyWord.ports, shift: 16, bits: RANGE_BITS.sport, kind: "range" },
+  dport: { word: KeyWord.ports, shift: 0, bits: RANGE_BITS.dport, kind: "range" },
+  proto: { word: KeyWord.proto, shift: 0, bits: RANGE_BITS.proto, kind: "range" },
+  dscp: { word: KeyWord.proto, shift: DSCP_SHIFT, bits: RANGE_BITS.dscp, kind: "range" },
+  mark: { word: KeyWord.mark, shift: 0, bits: 32, kind: "mask" },
+  iif: { word: KeyWord.iif, shift: 0, bits: 32, kind: "mask" },
+  length: { word: KeyWord.more, shift: 0, bits: RANGE_BITS.length, kind: "range" },
+  icmpType: { word: KeyWord.more, shift: More.icmpShift, bits: RANGE_BITS.icmpType, kind: "range" },
+  ecn: { word: KeyWord.more, shift: More.ecnShift, bits: RANGE_BITS.ecn, kind: "range" },
+  fragment: { word: KeyWord.more, shift: More.fragmentShift, bits: RANGE_BITS.fragment, kind: "range" },
+};
+
+/** @throws TooManyRows */
+export function expandRules(policy: Policy, family: Family, devices: Devices): Rows {
   const words = family === 4 ? 1 : 4;
-  for (const side of ["src", "dst"] as const)
-    for (let w = 0; w < words; w++)
-      column(`${side}${w}`, KeyWord[side] + w, 0, 32, "mask", (row) => prefixWord(row[side], w));
-  for (const side of ["sport", "dport"] as const)
-    column(side, KeyWord.ports, side === "sport" ? 16 : 0, 16, "range", (row) => {
-      const range = row[side];
-      return range ? [range.from, range.to] : [0, 0xffff];
+  const builder = new RowBuilder(words);
+  policy.rules.forEach(({ match }, rule) => {
+    builder.add(rule, match, (field) => alternatives(field, match, family, devices));
+  });
+  return { family, ...builder.finish() };
+}
+
+/** One field of a rule: its alternatives, and the first column that they fill. */
+interface Axis {
+  readonly column: number;
+  readonly options: readonly Alternative[];
+}
+
+class RowBuilder {
+  readonly #words: number;
+  readonly #places: readonly Place[];
+  #capacity = 1024;
+  #length = 0;
+  #a: Uint32Array[];
+  #b: Uint32Array[];
+  #rule = new Uint32Array(this.#capacity);
+  #needsPorts = new Uint8Array(this.#capacity);
+  #usesExtra = 0;
+
+  constructor(words: number) {
+    this.#words = words;
+    const address = (first: number): Place[] =>
+      Array.from({ length: words }, (_, w) => ({ word: first + w, shift: 0, bits: 32, kind: "mask" }));
+    this.#places = [
+      ...address(KeyWord.src),
+      ...address(KeyWord.dst),
+      ...FIELDS.map((field) => PLACES[field]),
+    ];
+    this.#a = this.#places.map(() => new Uint32Array(this.#capacity));
+    this.#b = this.#places.map(() => new Uint32Array(this.#capacity));
+  }
+
+  add(rule: number, match: Match, optionsOf: (field: MatchField) => readonly Alternative[] | null): void {
+    const axes: Axis[] = [];
+    const axis = (field: MatchField, column: number) => {
+      const options = optionsOf(field);
+      if (options) axes.push({ column, options });
+    };
+    axis("src", 0);
+    axis("dst", this.#words);
+    FIELDS.forEach((field, i) => {
+      axis(field, 2 * this.#words + i);
     });
-  column("proto", KeyWord.proto, 0, PROTO_BITS, "range", ({ match }) => exact(match.proto, PROTO_BITS));
-  column("dscp", KeyWord.proto, DSCP_SHIFT, DSCP_BITS, "range", ({ match }) => exact(match.dscp, DSCP_BITS));
-  column("mark", KeyWord.mark, 0, 32, "mask", ({ match: { mark } }) =>
-    mark ? [(mark.value & mark.mask) >>> 0, ~mark.mask >>> 0] : [0, 0xffffffff],
-  );
-  column("iif", KeyWord.iif, 0, 32, "mask", ({ match: { iif } }) =>
-    iif === null ? [0, 0xffffffff] : [ifindexOf(iif), 0],
-  );
-  return {
-    family,
-    length: n,
-    dimensions,
-    rule: Uint32Array.from(list, (row) => row.rule),
-    needsPorts: Uint8Array.from(list, (row) => (row.sport || row.dport ? 1 : 0)),
-    usesExtra: list.some(({ match }) => match.mark !== null || match.iif !== null),
-  };
-}
+    const rows = axes.reduce((product, { options }) => product * options.length, 1);
+    if (rows > ROWS_A_RULE) throw new TooManyRows(rule, rows);
+    if (rows === 0) return;
+    const needsPorts = match.sport.length > 0 || match.dport.length > 0 ? 1 : 0;
+    if (match.mark.length > 0 || match.iif.length > 0) this.#usesExtra |= Extra.markIif;
+    if ([match.length, match.icmpType, match.ecn, match.fragment].some((list) => list.length > 0))
+      this.#usesExtra |= Extra.more;
+    for (let i = 0; i < rows; i++) this.#row(rule, needsPorts, axes, i);
+  }
 
-function exact(value: number | null, bits: number): readonly [number, number] {
-  return value === null ? [0, fieldMask(bits)] : [value, value];
-}
+  /** Combination number `index` of the axes' alternatives. */
+  #row(rule: number, needsPorts: number, axes: readonly Axis[], index: number): void {
+    if (this.#length === this.#capacity) this.#grow();
+    const at = this.#length++;
+    this.#rule[at] = rule;
+    this.#needsPorts[at] = needsPorts;
+    for (let c = 0; c < this.#places.length; c++)
+      (this.#b[c] as Uint32Array)[at] = fieldMask((this.#places[c] as Place).bits);
+    let rest = index;
+    for (const { column, options } of axes) {
+      const option = options[rest % options.length] as Alternative;
+      rest = Math.floor(rest / options.length);
+      for (let k = 0; k < option.length; k += 2) {
+        (this.#a[column + k / 2] as Uint32Array)[at] = option[k] as number;
+        (this.#b[column + k / 2] as Uint32Array)[at] = option[k + 1] as number;
+      }
+    }
+  }
 
-/** Value and wildcard bits of one word of a prefix. */
-export function prefixWord(prefix: Prefix | null, word: number): readonly [number, number] {
-  const length = Math.min(32, Math.max(0, (prefix?.length ?? 0) - 32 * word));
-  const wild = length === 0 ? 0xffffffff : length === 32 ? 0 : 2 ** (32 - length) - 1;
-  return [((prefix?.words[word] ?? 0) & ~wild) >>> 0, wild];
+  finish(): Omit<Rows, "family"> {
+    const length = this.#length;
+    return {
+      length,
+      dimensions: this.#places.map((place, c) => ({
+        ...place,
+        a: (this.#a[c] as Uint32Array).subarray(0, length),
+        b: (this.#b[c] as Uint32Array).subarray(0, length),
+      })),
+      rule: this.#rule.subarray(0, length),
+      needsPorts: this.#needsPorts.subarray(0, length),
+      usesExtra: this.#usesExtra,
+    };
+  }
+
+  #grow(): void {
+    this.#capacity *= 2;
+    const larger = (column: Uint32Array) => {
+      const copy = new Uint32Array(this.#capacity);
+      copy.set(column);
+      return copy;
+    };
+    this.#a = this.#a.map(larger);
+    this.#b = this.#b.map(larger);
+    this.#rule = larger(this.#rule);
+    const needsPorts = new Uint8Array(this.#capacity);
+    needsPorts.set(this.#needsPorts);
+    this.#needsPorts = needsPorts;
+  }
 }

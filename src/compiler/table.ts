@@ -42,13 +42,14 @@ export class Table {
     this.#words.set(words, index * this.#wordsPerEntry);
   }
 
-  word(index: number, word: number): number {
-    return this.#words[index * this.#wordsPerEntry + word] ?? 0;
+  /** The entries' 32-bit words, for loops in which a call each would cost; stale after the next reserve(). */
+  get words(): Uint32Array {
+    return this.#words;
   }
 
-  /** The finished table, padded with zeroes to a power of two of entries, so that a mask bounds every index. */
-  finish(): Uint8Array {
-    const entries = 2 ** Math.ceil(Math.log2(Math.max(1, this.#length)));
+  /** The finished table; `padded` with zeroes to a power of two of entries, so that a mask bounds every index. */
+  finish(padded = true): Uint8Array {
+    const entries = padded ? 2 ** Math.ceil(Math.log2(Math.max(1, this.#length))) : Math.max(1, this.#length);
     const size = entries * this.#entryBytes;
     if (this.#bytes.length < size) this.#grow(size);
     return this.#bytes.subarray(0, size);

@@ -4,8 +4,9 @@
  * The idea is that of HyperSplit and bit-window trees (CutSplit, ByteCuts); the scores were found by measurement.
  */
 
-import { type Dimension, emptyRegion, type Region, regionBounds } from "./dimension.js";
-import { Slot } from "./layout.js";
+import { type Dimension, emptyRegion, fieldMask, type Region, regionBounds } from "./dimension.js";
+import { KeyWord, Slot } from "./layout.js";
+import { BitCounts, Spans } from "./spans.js";
 import type { Table } from "./table.js";
 
 export interface TreeOptions {
@@ -13,6 +14,8 @@ export interface TreeOptions {
   readonly leafSize: number;
   /** Bits of the widest window. */
   readonly widest: number;
+  /** Rows that a leaf may hold at all; those behind overflow into another tree. */
+  readonly leafMax: number;
   /** Row copies over all leaves after which nodes are no longer cut. */
   readonly budget: number;
 }
@@ -35,15 +38,8 @@ export interface Tree {
   /** Row copies over all leaves, and by row. */
   readonly entries: number;
   readonly copies: Uint32Array;
-}
-
-/** Rows that no field can tell apart and that are too many for one leaf. */
-export class InseparableRows extends Error {
-  readonly rows: readonly number[];
-  constructor(rows: readonly number[]) {
-    super(`${rows.length} rows overlap so much that no field separates them`);
-    this.rows = rows;
-  }
+  /** Rows that some leaf had no place for, in order of precedence: another tree must have them. */
+  readonly overflow: Int32Array;
 }
 
 const MAX_DEPTH = 28;
@@ -65,18 +61,17 @@ export class TreeBuilder {
   readonly #options: TreeOptions;
   readonly #known = new Map<number, { rows: Int32Array; slot: [number, number] }[]>();
   readonly #region: Region;
+  readonly #spans: Spans;
+  readonly #bits: BitCounts;
   readonly #histogram: Int32Array;
   readonly #copies: Uint32Array;
+  readonly #overflow = new Set<number>();
   #entries = 0;
   #depth = 0;
   #longestLeaf = 0;
-  // Results of #spread, #span and #clipTo, kept in fields to spare an object for each of millions of calls.
+  // Results of #spread, kept in fields to spare an object for each of millions of calls.
   #expected = 0;
   #total = 0;
-  #from = 0;
-  #to = 0;
-  #low = 0;
-  #high = 0;
 
   constructor(dimensions: readonly Dimension[], slots: Table, leaves: LeafWriter, options: TreeOptions) {
     this.#dimensions = dimensions;
@@ -84,14 +79,13 @@ export class TreeBuilder {
     this.#leaves = leaves;
     this.#options = options;
     this.#region = emptyRegion(dimensions.length);
+    this.#spans = new Spans(dimensions, this.#region, options.widest);
+    this.#bits = new BitCounts(dimensions, this.#region);
     this.#histogram = new Int32Array(2 ** options.widest + 2);
     this.#copies = new Uint32Array(dimensions[0]?.a.length ?? 0);
   }
 
-  /**
-   * @param rows in order of precedence
-   * @throws InseparableRows
-   */
+  /** @param rows in order of precedence */
   build(rows: Int32Array): Tree {
     const root = this.#node(rows, 0, rows.length, 0);
     return {
@@ -100,6 +94,7 @@ export class TreeBuilder {
       longestLeaf: this.#longestLeaf,
       entries: this.#entries,
       copies: this.#copies,
+      overflow: Int32Array.from(this.#overflow).sort(),
     };
   }
 
@@ -107,14 +102,10 @@ export class TreeBuilder {
     const to = this.#cutBehindCover(rows, from, end);
     const n = to - from;
     const { leafSize, budget } = this.#options;
-    const crowded = n > Slot.countMax;
-    if (n <= leafSize || (!crowded && (depth >= MAX_DEPTH || this.#entries > budget)))
+    if (n <= leafSize || depth >= MAX_DEPTH || this.#entries > budget)
       return this.#leaf(rows, from, to, depth);
     const window = this.#choose(rows, from, to);
-    if (!window || (!crowded && !window.worthwhile)) {
-      if (crowded) throw new InseparableRows([...rows.subarray(from, to)]);
-      return this.#leaf(rows, from, to, depth);
-    }
+    if (!window) return this.#leaf(rows, from, to, depth);
     return this.#inner(rows, from, to, depth, window.field, window.shift, window.width);
   }
 
@@ -198,13 +189,15 @@ export class TreeBuilder {
       } else {
         const [low, high] = regionBounds(dimension, fixed[f] as number, value[f] as number);
         if (a > low || b < high) return false;
-        if (dimension.name.endsWith("port") && low > 0) ported = true;
+        if (dimension.word === KeyWord.ports && low > 0) ported = true;
       }
     }
     return ported || !this.#leaves.needsPorts?.(row);
   }
 
-  #leaf(rows: Int32Array, from: number, to: number, depth: number): [number, number] {
+  #leaf(rows: Int32Array, from: number, end: number, depth: number): [number, number] {
+    const to = Math.min(end, from + this.#options.leafMax);
+    for (let i = to; i < end; i++) this.#overflow.add(rows[i] as number);
     const n = to - from;
     if (n === 0) return EMPTY;
     this.#depth = Math.max(this.#depth, depth);
@@ -217,10 +210,7 @@ export class TreeBuilder {
       hash = Math.imul(hash ^ row, 16777619) >>> 0;
     }
     const alike = this.#known.get(hash);
-    const found = alike?.find(
-      (leaf) => leaf.rows.length === n && leaf.rows.every((row, i) => row === rows[from + i]),
-    );
-    if (found) return found.slot;
+    if (alike) for (const leaf of alike) if (sameRows(leaf.rows, rows, from, n)) return leaf.slot;
     const start = this.#leaves.write(rows, from, to);
     const high =
       (n << Slot.countHigh) |
@@ -232,30 +222,39 @@ export class TreeBuilder {
     return leaf.slot;
   }
 
-  /** Finds the best single bit, then widens it to a window while that pays. */
+  /** Finds the best single bit, then widens it to a window while that pays; null where none is worth while. */
   #choose(rows: Int32Array, from: number, to: number) {
     const n = to - from;
+    const step = stepOf(n);
+    const counts = this.#bits;
     let field = -1;
     let shift = 0;
     let best = Number.POSITIVE_INFINITY;
     let expected = 0;
     let total = 0;
     for (let f = 0; f < this.#dimensions.length; f++) {
-      const dimension = this.#dimensions[f] as Dimension;
-      for (let s = 0; s < dimension.bits; s++) {
-        if (((this.#region.fixed[f] as number) >>> s) & 1) continue;
-        const score = this.#score(rows, from, to, f, s, 1);
-        if (score < best) {
-          best = score;
-          field = f;
-          shift = s;
-          expected = this.#expected;
-          total = this.#total;
-        }
+      const { bits } = this.#dimensions[f] as Dimension;
+      const fixed = this.#region.fixed[f] as number;
+      if (fixed === fieldMask(bits)) continue;
+      counts.count(f, rows, from, to, step);
+      const scale = n / counts.rows;
+      for (let s = 0; s < bits; s++) {
+        if ((fixed >>> s) & 1) continue;
+        const zeros = (counts.zeros[s] as number) * scale;
+        const ones = (counts.ones[s] as number) * scale;
+        const spread = (zeros * zeros + ones * ones) / (zeros + ones);
+        if (!(spread < n)) continue; // all rows agree in this bit, or none does
+        const score = spread * ((zeros + ones) / n) ** ALPHA;
+        if (score >= best) continue;
+        best = score;
+        field = f;
+        shift = s;
+        expected = spread;
+        total = zeros + ones;
       }
     }
-    if (field < 0 || expected >= n) return null;
-    const worthwhile = expected <= WORTH * n && total <= COPIES * n;
+    const crowded = n > this.#options.leafMax;
+    if (field < 0 || !(crowded || (best < n && expected <= WORTH * n && total <= COPIES * n))) return null;
     let width = 1;
     const fixed = this.#region.fixed[field] as number;
     const { bits } = this.#dimensions[field] as Dimension;
@@ -277,7 +276,7 @@ export class TreeBuilder {
       width++;
       best = score;
     }
-    return { field, shift, width, worthwhile };
+    return { field, shift, width };
   }
 
   #score(rows: Int32Array, from: number, to: number, field: number, shift: number, width: number): number {
@@ -290,17 +289,20 @@ export class TreeBuilder {
     const size = 2 ** width;
     const histogram = this.#histogram;
     histogram.fill(0, 0, size + 1);
-    const add = (a: number, b: number) => {
-      histogram[a] = (histogram[a] as number) + 1;
-      histogram[b + 1] = (histogram[b + 1] as number) - 1;
-    };
-    this.#clipTo(field);
+    const spans = this.#spans;
+    spans.prepare(field, shift, width);
     const n = to - from;
-    const step = n > 2 * SAMPLE ? Math.floor(n / SAMPLE) : 1;
+    const step = stepOf(n);
     let sampled = 0;
     for (let i = from; i < to; i += step) {
       sampled++;
-      this.#eachSpan(rows[i] as number, field, shift, size - 1, add);
+      const count = spans.of(rows[i] as number);
+      for (let k = 0; k < count; k++) {
+        const a = spans.from[k] as number;
+        const b = (spans.to[k] as number) + 1;
+        histogram[a] = (histogram[a] as number) + 1;
+        histogram[b] = (histogram[b] as number) - 1;
+      }
     }
     let total = 0;
     let squares = 0;
@@ -325,82 +327,43 @@ export class TreeBuilder {
   ): Children {
     const size = 2 ** width;
     const at = new Int32Array(size + 1);
-    this.#clipTo(field);
-    for (let i = from; i < to; i++)
-      this.#eachSpan(rows[i] as number, field, shift, size - 1, (a, b) => {
-        for (let c = a; c <= b; c++) at[c + 1] = (at[c + 1] as number) + 1;
-      });
+    const spans = this.#spans;
+    spans.prepare(field, shift, width);
+    for (let i = from; i < to; i++) {
+      const count = spans.of(rows[i] as number);
+      for (let k = 0; k < count; k++) {
+        const b = spans.to[k] as number;
+        for (let c = (spans.from[k] as number) + 1; c <= b + 1; c++) at[c] = (at[c] as number) + 1;
+      }
+    }
     for (let i = 0; i < size; i++) at[i + 1] = (at[i + 1] as number) + (at[i] as number);
     const next = at.slice(0, size);
     const children = new Int32Array(at[size] as number);
     for (let i = from; i < to; i++) {
       const row = rows[i] as number;
-      this.#eachSpan(row, field, shift, size - 1, (a, b) => {
-        for (let c = a; c <= b; c++) {
+      const count = spans.of(row);
+      for (let k = 0; k < count; k++) {
+        const b = spans.to[k] as number;
+        for (let c = spans.from[k] as number; c <= b; c++) {
           const position = next[c] as number;
           children[position] = row;
           next[c] = position + 1;
         }
-      });
+      }
     }
     return { at, rows: children };
   }
+}
 
-  /** Calls `visit` with each run of children (inclusive) that the row's field can fall into. */
-  #eachSpan(
-    row: number,
-    field: number,
-    shift: number,
-    last: number,
-    visit: (a: number, b: number) => void,
-  ): void {
-    const dimension = this.#dimensions[field] as Dimension;
-    if (dimension.kind === "range") {
-      if (!this.#span(row, field, shift, last)) return;
-      if (this.#from <= this.#to) visit(this.#from, this.#to);
-      else {
-        visit(0, this.#to);
-        visit(this.#from, last);
-      }
-      return;
-    }
-    const wild = ((dimension.b[row] as number) >>> shift) & last;
-    const value = ((dimension.a[row] as number) >>> shift) & last & ~wild;
-    // Wildcard bits at the low end (a prefix) make one run; others repeat it for each of their combinations.
-    const tail = lowestRun(wild);
-    const others = wild & ~tail;
-    for (let sub = 0; ; ) {
-      visit(value | sub, value | sub | tail);
-      sub = (sub - others) & others;
-      if (sub === 0) return;
-    }
-  }
+function sameRows(known: Int32Array, rows: Int32Array, from: number, count: number): boolean {
+  if (known.length !== count) return false;
+  for (let i = 0; i < count; i++) if (known[i] !== rows[from + i]) return false;
+  return true;
+}
 
-  /** Sets the bounds that the region leaves to a range field, for the calls of #eachSpan that follow. */
-  #clipTo(field: number): void {
-    const { fixed, value } = this.#region;
-    const dimension = this.#dimensions[field] as Dimension;
-    if (dimension.kind !== "range") return;
-    [this.#low, this.#high] = regionBounds(dimension, fixed[field] as number, value[field] as number);
-  }
-
-  /** The (cyclic) run of window values of a range, clipped to the region; false where nothing is left of it. */
-  #span(row: number, field: number, shift: number, last: number): boolean {
-    const dimension = this.#dimensions[field] as Dimension;
-    const a = Math.max(dimension.a[row] as number, this.#low);
-    const b = Math.min(dimension.b[row] as number, this.#high);
-    if (a > b) return false;
-    const from = a >>> shift;
-    const to = b >>> shift;
-    if (to - from >= last) {
-      this.#from = 0;
-      this.#to = last;
-    } else {
-      this.#from = from & last;
-      this.#to = to & last;
-    }
-    return true;
-  }
+/** Large nodes are judged by a sample of their rows. */
+function stepOf(rows: number): number {
+  return rows > 2 * SAMPLE ? Math.floor(rows / SAMPLE) : 1;
 }
 
 interface Children {
@@ -411,8 +374,3 @@ interface Children {
 
 /** A leaf without rows. */
 export const EMPTY: [number, number] = [0, ((1 << Slot.leafHigh) | (0x3fffff << Slot.firstHigh)) >>> 0];
-
-/** The run of ones at the low end: 0b10111 gives 0b111. */
-function lowestRun(x: number): number {
-  return x & (x ^ (x + 1));
-}

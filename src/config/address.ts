@@ -9,7 +9,14 @@ export interface Address {
 }
 
 /** What a text that should be a prefix turned out to be. */
-export type PrefixResult = { readonly prefix: Prefix } | { readonly message: string; readonly hint: string };
+export type PrefixResult =
+  | { readonly prefix: Prefix }
+  | {
+      readonly message: string;
+      readonly hint: string;
+      /** The text that would be right, where one is likely. */
+      readonly right?: string;
+    };
 
 const EXAMPLE = 'a prefix such as 10.1.0.0/16 or "fd00:1::/48", or a single address';
 
@@ -34,6 +41,7 @@ export function parsePrefix(text: string): PrefixResult {
   return {
     message: `${text} has bits set behind its prefix length`,
     hint: `the network is ${right}, the single host is ${host}`,
+    right,
   };
 }
 

@@ -1,5 +1,5 @@
-import { show } from "./diagnostics.js";
-import { EspReader } from "./esp.js";
+import { seenFrom, show } from "./diagnostics.js";
+import { EspReader, type KnownEsp } from "./esp.js";
 import { INTERFACE_NAME_HINT, isInterfaceName, NAME_HINT, NAME_PATTERN } from "./names.js";
 import type { Connection, Location, Prefix } from "./policy.js";
 import type { PartlyRaw } from "./shape.js";
@@ -14,11 +14,21 @@ export interface ReadConnection extends Connection {
   readonly subnetLocations: readonly Location[];
 }
 
-/** Reads all connections, in the order of the file; what is wrong is reported and left out. */
-export function readConnections(raw: PartlyRaw["connections"], context: Context): ReadConnection[] {
+/** What must be unique over all files of a policy: where each name, if_id, SPI and key was first written. */
+export interface KnownConnections extends KnownEsp {
+  readonly names: Map<string, Location>;
+  readonly ifIds: Map<number, string>;
+}
+
+/** Reads a file's connections, in the order of the file; what is wrong is reported and left out. */
+export function readConnections(
+  raw: PartlyRaw["connections"],
+  known: KnownConnections,
+  context: Context,
+): ReadConnection[] {
   const { source, report } = context;
-  const esp = new EspReader(context);
-  const ifIds = new Map<number, string>();
+  const esp = new EspReader(context, known);
+  const { ifIds } = known;
   // Objects list keys such as "101" first, whatever the order of the file.
   const names = Object.keys(raw ?? {}).toSorted((a, b) =>
     compare(source.atKey(["connections", a]), source.atKey(["connections", b])),
@@ -26,7 +36,7 @@ export function readConnections(raw: PartlyRaw["connections"], context: Context)
   return names.map((name) => {
     const at: Path = ["connections", name];
     const connection = raw?.[name] ?? {};
-    checkName(name, at, context);
+    checkName(name, at, known.names, context);
     const ifId = connection.if_id ?? 0;
     const other = ifIds.get(ifId);
     if (other !== undefined) {
@@ -64,7 +74,15 @@ function compare(a: Location, b: Location): number {
   return a.line - b.line || a.column - b.column;
 }
 
-function checkName(name: string, at: Path, { source, report }: Context): void {
+function checkName(name: string, at: Path, known: Map<string, Location>, { source, report }: Context): void {
+  const first = known.get(name);
+  if (first !== undefined)
+    report.error(
+      source.atKey(at),
+      `the connection ${name} is there already (${seenFrom(source.atKey(at), first)})`,
+      "give each connection its own name",
+    );
+  else known.set(name, source.atKey(at));
   if (RESERVED.includes(name)) {
     report.error(
       source.atKey(at),

@@ -1,27 +1,34 @@
 import path from "node:path";
 import { type Address, formatAddress, parseAddress } from "./address.js";
-import { show } from "./diagnostics.js";
+import { seenFrom, show } from "./diagnostics.js";
 import type { EspConfig, KeySource, Location, SaConfig } from "./policy.js";
 import type { RawPolicy } from "./schema.js";
 import type { Partly } from "./shape.js";
 import type { Path } from "./source.js";
 import type { Context } from "./values.js";
 
-type RawEsp = Partly<NonNullable<RawPolicy["connections"][string]["esp"]>>;
+type RawEsp = Partly<NonNullable<NonNullable<RawPolicy["connections"]>[string]["esp"]>>;
 
 /** IANA's port for ESP in UDP (RFC 3948). */
 const NAT_T_PORT = 4500;
 const REPLAY_WINDOW = 1024;
 
-/** Reads the esp blocks of a file; what must be unique among them is remembered from one to the next. */
+/** Where each (SPI, local address) of an inbound SA and each key source was first written. */
+export interface KnownEsp {
+  readonly inbound: Map<string, Location>;
+  readonly keys: Map<string, Location>;
+}
+
+/** Reads the esp blocks of a file; what must be unique is remembered from one to the next. */
 export class EspReader {
   readonly #context: Context;
-  /** Where each (SPI, local address) of an inbound SA and each key source was first written. */
-  readonly #inbound = new Map<string, Location>();
-  readonly #keys = new Map<string, Location>();
+  readonly #inbound: KnownEsp["inbound"];
+  readonly #keys: KnownEsp["keys"];
 
-  constructor(context: Context) {
+  constructor(context: Context, { inbound, keys }: KnownEsp) {
     this.#context = context;
+    this.#inbound = inbound;
+    this.#keys = keys;
   }
 
   /** Null when a part is missing or wrong; that has been reported then. */
@@ -109,6 +116,6 @@ export class EspReader {
   #unique(known: Map<string, Location>, id: string, location: Location, message: string, hint: string): void {
     const first = known.get(id);
     if (first === undefined) known.set(id, location);
-    else this.#context.report.error(location, `${message} (line ${first.line})`, hint);
+    else this.#context.report.error(location, `${message} (${seenFrom(location, first)})`, hint);
   }
 }

@@ -9,15 +9,25 @@ export function familiesOf(prefixes: readonly Prefix[]): readonly Family[] {
   );
 }
 
-/** The families of the packets that src and dst together can match. */
-export function matchFamilies({ src, dst }: Match): readonly Family[] {
-  const ofDst = familiesOf(dst);
-  return familiesOf(src).filter((family) => ofDst.includes(family));
+/** The families that one side of a match admits; what must not match excludes none. */
+export function sideFamilies(match: Match, side: "src" | "dst"): readonly Family[] {
+  return match.not.includes(side) ? BOTH : familiesOf(match[side]);
 }
 
-/** The prefixes as they apply to `families`: "any" is written out as the whole of each. */
-export function prefixesIn(prefixes: readonly Prefix[], families: readonly Family[]): readonly Prefix[] {
-  const written = prefixes.length > 0 ? prefixes : BOTH.map(everything);
+/** The families of the packets that src and dst together can match. */
+export function matchFamilies(match: Match): readonly Family[] {
+  const ofDst = sideFamilies(match, "dst");
+  return sideFamilies(match, "src").filter((family) => ofDst.includes(family));
+}
+
+/**
+ * Prefixes around all that one side of a match admits, in the families that the match admits: "any", and what must not
+ * match, is written out as the whole of each family.
+ */
+export function sidePrefixes(match: Match, side: "src" | "dst"): readonly Prefix[] {
+  const listed = match.not.includes(side) ? [] : match[side];
+  const written = listed.length > 0 ? listed : BOTH.map(everything);
+  const families = matchFamilies(match);
   return written.filter(({ family }) => families.includes(family));
 }
 

@@ -7,6 +7,7 @@ export {
   parsePrefix,
 } from "./address.js";
 export { type Diagnostic, formatDiagnostic } from "./diagnostics.js";
+export { NO_FLOWS } from "./flows.js";
 export { checkKeys, KeyError, readKey } from "./keys.js";
 export { type LoadResult, loadPolicy, parsePolicy } from "./load.js";
 export type * from "./policy.js";

@@ -1,13 +1,17 @@
 import { readFileSync } from "node:fs";
 import { parseInterfaceAddress } from "./address.js";
-import { checkInterfaceName, readConnections } from "./connections.js";
+import { checkInterfaceName, type ReadConnection, readConnections } from "./connections.js";
 import { type Diagnostic, Report } from "./diagnostics.js";
+import { readFlowFiles } from "./flow-files.js";
+import { NO_FLOWS } from "./flows.js";
 import { checkOverlaps } from "./overlap.js";
+import { filesOf, type Part, readParts } from "./parts.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
+import { readProgram } from "./program.js";
 import { findUnreachable } from "./reachability.js";
+import { describeReadError } from "./read-error.js";
 import { readRules } from "./rules.js";
-import { checkShape, type PartlyRaw } from "./shape.js";
-import { readSource } from "./source.js";
+import type { PartlyRaw } from "./shape.js";
 import { type Context, readEach } from "./values.js";
 
 export interface LoadResult {
@@ -22,24 +26,17 @@ export function loadPolicy(file: string): LoadResult {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    const [message, hint] = READ_ERRORS[code ?? ""] ?? [
-      `the file cannot be read (${code ?? cause})`,
-      "name a readable file",
-    ];
+  } catch (error) {
+    const [message, hint] = describeReadError(error, "the file");
     return { policy: null, diagnostics: [{ file, line: 1, column: 1, severity: "error", message, hint }] };
   }
   return parsePolicy(bytes, file);
 }
 
-const READ_ERRORS: Readonly<Record<string, readonly [message: string, hint: string]>> = {
-  ENOENT: ["the file does not exist", "check the path"],
-  EISDIR: ["this is a directory", "name the steer.yaml in it"],
-  EACCES: ["the file may not be read", "give yourself read permission"],
-};
-
-/** As `loadPolicy`, for what has been read already. Key files are looked for relative to the folder of `file`. */
+/**
+ * As `loadPolicy`, for what has been read already. Key files, included files and flow files are looked for relative to
+ * the folder of `file`.
+ */
 export function parsePolicy(content: string | Uint8Array, file: string): LoadResult {
   const report = new Report();
   const policy = readPolicy(content, file, report);
@@ -47,36 +44,29 @@ export function parsePolicy(content: string | Uint8Array, file: string): LoadRes
 }
 
 function readPolicy(content: string | Uint8Array, file: string, report: Report): Policy | null {
-  const text = typeof content === "string" ? content : decode(content, file, report);
-  const source = text === null ? null : readSource(text, file, report);
-  const shape = source === null ? null : checkShape(source, report);
-  if (source === null || shape === null) return null;
-  const { raw, misshapenRules } = shape;
-  const context: Context = { source, report };
-  const connections = readConnections(raw.connections, context);
-  if (report.errors === 0 && connections.length === 0) {
-    report.error(
-      source.at(["connections"]),
-      "connections is an empty mapping",
-      "add a connection such as site-a: {if_id: 101}",
-    );
-  }
-  const rules = readRules(
-    raw.rules,
-    misshapenRules,
-    connections.map(({ name }) => name),
-    context,
-  );
+  const parts = readParts(content, file, report);
+  const main = parts?.at(-1);
+  if (parts === null || main === undefined) return null;
+  const { raw, context } = main;
+  const connections = readAllConnections(parts);
+  const program = readProgram(raw.program, main.context.source.file);
+  if (report.errors === 0 && connections.length === 0 && program === null) reportNoConnections(main);
+  const names = { targets: new Set(connections.map(({ name }) => name)), taken: new Map(), count: 0 };
+  const rules = parts.flatMap((part) => readRules(part.raw.rules, part.misshapenRules, names, part.context));
   const unreachable = findUnreachable(rules, report);
   checkOverlaps(
     connections,
     rules.filter((rule) => !unreachable.has(rule)),
     report,
+    program !== null,
   );
+  const files = parts.flatMap((part) => filesOf("flows", part));
+  const flows = files.length === 0 ? NO_FLOWS : readFlowFiles(files, connections, report);
   const device = readInterface(raw.interface, context);
   checkMtu(
     device,
-    connections.some(({ subnets }) => subnets.some(({ family }) => family === 6)),
+    flows.subnets6.length.length > 0 ||
+      connections.some(({ subnets }) => subnets.some(({ family }) => family === 6)),
     context,
   );
   return {
@@ -85,20 +75,30 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     interface: device,
     connections: connections.map(({ subnetLocations: _, ...connection }) => connection),
     rules: rules.map(({ complete: _, index: __, ...rule }) => rule),
+    flows,
     default: raw.default ?? "drop",
+    ...(program === null ? {} : { program }),
   };
 }
 
-function decode(bytes: Uint8Array, file: string, report: Report): string | null {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    const before = new TextDecoder().decode(bytes).split("\uFFFD", 1)[0] ?? "";
-    const lines = before.split("\n");
-    const location = { file, line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 };
-    report.error(location, "this is not UTF-8 text", "save the file as UTF-8");
-    return null;
-  }
+function readAllConnections(parts: readonly Part[]): ReadConnection[] {
+  const known = { names: new Map(), ifIds: new Map(), inbound: new Map(), keys: new Map() };
+  return parts.flatMap(({ raw, context }) => readConnections(raw.connections, known, context));
+}
+
+function reportNoConnections({ raw, context: { source, report } }: Part): void {
+  if (raw.connections === undefined)
+    report.error(
+      source.atKey([]),
+      "the policy has no connections",
+      "write a mapping of names to connections",
+    );
+  else
+    report.error(
+      source.at(["connections"]),
+      "connections is an empty mapping",
+      "add a connection such as site-a: {if_id: 101}",
+    );
 }
 
 const DEFAULT_INTERFACE = "ipsec0";

@@ -15,8 +15,8 @@ export function isInterfaceName(text: string): boolean {
   );
 }
 
-/** `did you mean X?` when a candidate is at most two edits, and half of the word, away, else `fallback`. */
-export function didYouMean(word: string, candidates: Iterable<string>, fallback: string): string {
+/** The candidate that is nearest to a word, at most two edits, and half of the word, away; null without any. */
+export function closest(word: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let bestDistance = Math.min(2, Math.floor(word.length / 2)) + 1;
   for (const candidate of candidates) {
@@ -27,7 +27,7 @@ export function didYouMean(word: string, candidates: Iterable<string>, fallback:
       bestDistance = distance;
     }
   }
-  return best === null ? fallback : `did you mean ${best}?`;
+  return best;
 }
 
 /** Damerau-Levenshtein distance (optimal string alignment): a swap of neighbours is one edit. */

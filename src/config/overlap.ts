@@ -1,10 +1,11 @@
 import { formatPrefix, overlaps } from "./address.js";
 import type { ReadConnection } from "./connections.js";
-import type { Report } from "./diagnostics.js";
-import { matchFamilies, prefixesIn } from "./families.js";
+import { type Report, seenFrom } from "./diagnostics.js";
+import { sidePrefixes } from "./families.js";
 import type { Location, Prefix } from "./policy.js";
 import { PrefixMap } from "./prefix-map.js";
 import type { ReadRule } from "./rules.js";
+import { targetConnections } from "./target.js";
 
 interface Owner {
   readonly connection: string;
@@ -16,11 +17,13 @@ interface Owner {
  * Checks the subnets of different connections against each other. One prefix in several connections needs, for each
  * of them, a rule that sends packets to it there; then the prefix decides nothing on transmit and only admits sources
  * on receive. A prefix inside another connection's is decided by length, which is worth a warning unless rules decide.
+ * A program may decide about any packet.
  */
 export function checkOverlaps(
   connections: readonly ReadConnection[],
   rules: readonly ReadRule[],
   report: Report,
+  hasProgram = false,
 ): void {
   const owners = new PrefixMap<Owner[]>();
   for (const { name, subnets, subnetLocations } of connections) {
@@ -32,7 +35,7 @@ export function checkOverlaps(
       else report.warning(owner.location, `${formatPrefix(prefix)} is there twice in ${name}`, "keep one");
     }
   }
-  const decides = decidingRules(rules);
+  const decides = hasProgram ? () => true : decidingRules(rules);
   const done = new Set<readonly Owner[]>();
   for (const { subnets } of connections) {
     for (const subnet of subnets) {
@@ -51,10 +54,11 @@ type Decides = (connection: string, prefix: Prefix) => boolean;
 function decidingRules(rules: readonly ReadRule[]): Decides {
   const byTarget = new Map<string, Prefix[]>();
   for (const { match, to } of rules) {
-    if (to.kind !== "connection") continue;
-    const list = byTarget.get(to.connection) ?? [];
-    byTarget.set(to.connection, list);
-    for (const prefix of prefixesIn(match.dst, matchFamilies(match))) list.push(prefix);
+    for (const connection of targetConnections(to)) {
+      const list = byTarget.get(connection) ?? [];
+      byTarget.set(connection, list);
+      for (const prefix of sidePrefixes(match, "dst")) list.push(prefix);
+    }
   }
   return (connection, prefix) => (byTarget.get(connection) ?? []).some((dst) => overlaps(dst, prefix));
 }
@@ -86,7 +90,7 @@ function checkNested(
       if (decides(connection, prefix) && outer.every((owner) => decides(owner.connection, prefix))) break;
       report.warning(
         location,
-        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (line ${around.location.line})`,
+        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (${seenFrom(location, around.location)})`,
         `the longer prefix decides: packets to it go to ${connection}; add rules with to: ${connection} and to: ${around.connection} if others should decide`,
       );
       break;

@@ -64,6 +64,19 @@ export function dscpName(dscp: number): string {
   return DSCP_NAMES.find((name) => DSCPS[name] === dscp) ?? String(dscp);
 }
 
+/** RFC 3168 section 5 */
+const ECNS: Readonly<Record<string, number>> = { "not-ect": 0, ect1: 1, ect0: 2, ce: 3 };
+export const ECN_NAMES = Object.keys(ECNS);
+
+/** An ECN code point (0 to 3) from its name or decimal text, or null. */
+export function ecnNumber(text: string): number | null {
+  return lookUp(ECNS, text, 3);
+}
+
+export function ecnName(ecn: number): string {
+  return ECN_NAMES.find((name) => ECNS[name] === ecn) ?? String(ecn);
+}
+
 function lookUp(table: Readonly<Record<string, number>>, text: string, max: number): number | null {
   if (/^\d{1,3}$/.test(text)) return Number(text) <= max ? Number(text) : null;
   const name = text.toLowerCase();

@@ -1,7 +1,7 @@
-import { covers } from "./address.js";
-import type { Report } from "./diagnostics.js";
-import { matchFamilies, prefixesIn } from "./families.js";
-import type { Masked, Match, Prefix, Range } from "./policy.js";
+import { coversMatch } from "./cover.js";
+import { type Report, seenFrom } from "./diagnostics.js";
+import { sidePrefixes } from "./families.js";
+import type { Prefix } from "./policy.js";
 import { PrefixMap } from "./prefix-map.js";
 import type { ReadRule } from "./rules.js";
 
@@ -16,15 +16,14 @@ export function findUnreachable(rules: readonly ReadRule[], report: Report): Set
   const earlier = new PrefixMap<PrefixMap<ReadRule[]>>();
   for (const rule of rules) {
     if (!rule.complete) continue;
-    const families = matchFamilies(rule.match);
-    const dsts = prefixesIn(rule.match.dst, families);
-    const srcs = prefixesIn(rule.match.src, families);
+    const dsts = sidePrefixes(rule.match, "dst");
+    const srcs = sidePrefixes(rule.match, "src");
     const cover = firstCover(rule, earlier, srcs[0], dsts[0]);
     if (cover !== null) {
       unreachable.add(rule);
       report.warning(
         rule.location,
-        `rule ${rule.name} can never match: rule ${cover.name} (line ${cover.location.line}) matches all that it would`,
+        `rule ${rule.name} can never match: rule ${cover.name} (${seenFrom(rule.location, cover.location)}) matches all that it would`,
         `move ${rule.name} in front of ${cover.name}, or remove it`,
       );
       continue;
@@ -57,51 +56,4 @@ function firstCover(
     }
   }
   return first;
-}
-
-/** True when every packet that `inner` matches is matched by `outer`. */
-export function coversMatch(outer: Match, inner: Match): boolean {
-  const families = matchFamilies(inner);
-  return (
-    coversPrefixes(prefixesIn(outer.src, families), prefixesIn(inner.src, families)) &&
-    coversPrefixes(prefixesIn(outer.dst, families), prefixesIn(inner.dst, families)) &&
-    (outer.proto === null || outer.proto === inner.proto) &&
-    coversRanges(outer.sport, inner.sport) &&
-    coversRanges(outer.dport, inner.dport) &&
-    (outer.dscp === null || outer.dscp === inner.dscp) &&
-    coversMark(outer.mark, inner.mark) &&
-    (outer.iif === null || outer.iif === inner.iif)
-  );
-}
-
-function coversPrefixes(outer: readonly Prefix[], inner: readonly Prefix[]): boolean {
-  return inner.every((prefix) => outer.some((wider) => covers(wider, prefix)));
-}
-
-function coversRanges(outer: readonly Range[], inner: readonly Range[]): boolean {
-  if (outer.length === 0) return true;
-  return (
-    inner.length > 0 &&
-    inner.every((range) => merged(outer).some(({ from, to }) => from <= range.from && range.to <= to))
-  );
-}
-
-/** Ranges that touch or overlap become one. */
-function merged(ranges: readonly Range[]): Range[] {
-  const result: Range[] = [];
-  for (const { from, to } of ranges.toSorted((a, b) => a.from - b.from)) {
-    const last = result.at(-1);
-    if (last !== undefined && from <= last.to + 1)
-      result[result.length - 1] = { from: last.from, to: Math.max(last.to, to) };
-    else result.push({ from, to });
-  }
-  return result;
-}
-
-function coversMark(outer: Masked | null, inner: Masked | null): boolean {
-  if (outer === null) return true;
-  // Every bit that the outer rule asks for must be asked for by the inner one, with the same value.
-  return (
-    inner !== null && (outer.mask & ~inner.mask) === 0 && ((outer.value ^ inner.value) & outer.mask) === 0
-  );
 }

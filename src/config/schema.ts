@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { NAME_PATTERN } from "./names.js";
+import { programSchema } from "./program.js";
 
 /**
  * The shape of a steer.yaml: types, required keys and plain number ranges. Text inside (prefixes, ports, names) is
@@ -15,6 +16,12 @@ function oneOrMore<T extends z.ZodType>(item: T, hint: string) {
   return z.union([item, z.array(item, hint).min(1, hint)], hint);
 }
 
+/** One value, a list, or either of them behind `not`. */
+function negatable<T extends z.ZodType>(item: T, hint: string) {
+  const values = oneOrMore(item, hint);
+  return z.union([item, z.array(item, hint).min(1, hint), z.strictObject({ not: values }, hint)], hint);
+}
+
 const PREFIX_HINT = 'write a prefix such as 10.1.0.0/16 or, in quotes, "fd00:1::/48"';
 const PREFIXES_HINT = `${PREFIX_HINT}, or a list of them; leave the key out to match any`;
 const PORT_HINT = 'write a port (53), a range ("5060-5070") or a list of them';
@@ -22,10 +29,16 @@ const MARK_HINT = "write a value (0x66) or value/mask (0x1/0xff), each at most 0
 const PROTO_HINT = "write a name such as tcp, udp or icmp, or a number from 0 to 255";
 const DSCP_HINT = "write a name such as ef, af41 or cs1, or a number from 0 to 63";
 const KEY_HINT = "write key: file:PATH or key: env:NAME; the key itself never stands in the policy";
+const ICMP_HINT = 'write a number from 0 to 255, a range ("133-137") or a list of them';
+const ECN_HINT = "write not-ect, ect0, ect1, ce, or a number from 0 to 3";
+const IIF_HINT = "write the name of a network device, group:NAME, or a list of them";
+const LENGTH_HINT = 'write bytes (1400), a range ("0-128") or a list of them';
+const FRAGMENT_HINT = "write none, first or later, or a list of them";
 const U32_MAX = 0xffffffff;
 
-const ports = oneOrMore(z.union([z.number(PORT_HINT), z.string(PORT_HINT)], PORT_HINT), PORT_HINT);
-const prefixes = oneOrMore(z.string(PREFIX_HINT), PREFIXES_HINT);
+const numberOrText = (hint: string) => z.union([z.number(hint), z.string(hint)], hint);
+const ports = negatable(numberOrText(PORT_HINT), PORT_HINT);
+const prefixes = negatable(z.string(PREFIX_HINT), PREFIXES_HINT);
 const mark = z.union([z.number(MARK_HINT), z.string(MARK_HINT)], MARK_HINT);
 const deviceName = z.string("write the name of a network device");
 
@@ -81,24 +94,72 @@ const match = z.strictObject(
   {
     src: prefixes.optional(),
     dst: prefixes.optional(),
-    proto: z.union([z.string(PROTO_HINT), z.number(PROTO_HINT)], PROTO_HINT).optional(),
+    proto: negatable(numberOrText(PROTO_HINT), PROTO_HINT).optional(),
     sport: ports.optional(),
     dport: ports.optional(),
-    dscp: z.union([z.string(DSCP_HINT), z.number(DSCP_HINT)], DSCP_HINT).optional(),
-    mark: mark.optional(),
-    iif: deviceName.optional().describe("Interface on which a forwarded packet came in"),
+    icmp_type: negatable(numberOrText(ICMP_HINT), ICMP_HINT)
+      .optional()
+      .describe("ICMP or ICMPv6 type; needs proto icmp or ipv6-icmp"),
+    dscp: negatable(numberOrText(DSCP_HINT), DSCP_HINT).optional(),
+    ecn: negatable(numberOrText(ECN_HINT), ECN_HINT).optional(),
+    mark: negatable(mark, MARK_HINT).optional(),
+    iif: negatable(z.string(IIF_HINT), IIF_HINT)
+      .optional()
+      .describe("Interface on which a forwarded packet came in, or group:NAME for a device group"),
+    length: negatable(numberOrText(LENGTH_HINT), LENGTH_HINT)
+      .optional()
+      .describe("Bytes of the packet from its IP header on"),
+    fragment: negatable(z.enum(["none", "first", "later"], FRAGMENT_HINT), FRAGMENT_HINT).optional(),
   },
   "write a mapping such as {dst: 10.1.0.0/16, proto: udp, dport: 53}, or leave match out to match everything",
+);
+
+const TARGET_HINT = "write the name of a connection, drop or pass";
+const MEMBER_HINT = "write {branch-a: 3}: the name of a connection and its weight";
+
+const target = z.union(
+  [
+    z.string(TARGET_HINT),
+    z.strictObject(
+      { connection: z.string("write the name of a connection"), link: deviceName.optional() },
+      TARGET_HINT,
+    ),
+    z.strictObject(
+      {
+        group: z
+          .array(
+            z.union(
+              [z.string(MEMBER_HINT), z.record(z.string(), z.int(MEMBER_HINT), MEMBER_HINT)],
+              MEMBER_HINT,
+            ),
+            "write a list such as [{branch-a: 3}, {branch-b: 1}]",
+          )
+          .min(1, "write a list such as [{branch-a: 3}, {branch-b: 1}]"),
+      },
+      TARGET_HINT,
+    ),
+  ],
+  TARGET_HINT,
 );
 
 const rule = z.strictObject(
   {
     name: z.string("write a name in text").optional().describe("rule-N, counted from 1, if left out"),
     match: match.optional(),
-    to: z.string("write the name of a connection, drop or pass").describe("A connection, drop or pass"),
+    to: target.describe("A connection, drop, pass, or a group of connections"),
+    set: z
+      .strictObject(
+        { mark: mark.optional(), dscp: numberOrText(DSCP_HINT).optional() },
+        "write {mark: 0x1/0xff} or {dscp: ef}",
+      )
+      .optional()
+      .describe("Changed in the packets that the rule decides about"),
   },
   "write a mapping such as {match: {dst: 10.1.0.0/16}, to: CONNECTION}",
 );
+
+const FILES_HINT = "write the name of a file, or a list of them; they are looked for in this file's folder";
+const files = oneOrMore(z.string(FILES_HINT), FILES_HINT);
 
 const MTU_HINT = "write auto or a number of bytes from 68 to 65535";
 
@@ -118,11 +179,19 @@ export const policySchema = z.strictObject(
     version: z.literal(1, "write version: 1, the only one that this release reads"),
     backend: z.enum(BACKENDS, "write auto, kernel-bpf, kernel-lwt or userspace").optional(),
     interface: interfaceSchema.optional(),
+    include: files
+      .optional()
+      .describe("Files whose connections, rules and flows are part of this policy; their rules come first"),
     connections: z
       .record(z.string(), connection, "write a mapping of names to connections")
-      .meta({ propertyNames: { pattern: NAME_PATTERN.source } }),
+      .meta({ propertyNames: { pattern: NAME_PATTERN.source } })
+      .optional(),
     rules: z.array(rule, "write a list of rules, or leave the key out").optional(),
+    flows: files
+      .optional()
+      .describe("Bulk flows: CSV with a header (src,dst,proto,sport,dport,connection) or NDJSON"),
     default: z.enum(["drop", "pass"], "write drop or pass").optional(),
+    program: programSchema.optional(),
   },
   "write a mapping that starts with 'version: 1'",
 );

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { type Report, show } from "./diagnostics.js";
-import { didYouMean } from "./names.js";
+import { type Report, show, suggest } from "./diagnostics.js";
+import { closest } from "./names.js";
 import { policySchema, type RawPolicy } from "./schema.js";
 import type { Path, Source } from "./source.js";
 
@@ -19,12 +19,6 @@ export interface Shape {
   /** Indexes of the rules that are not as their author meant them: cross-checks would mislead. */
   readonly misshapenRules: ReadonlySet<number>;
 }
-
-/** Keys of the format that this release does not read yet, and what to do without. */
-const NOT_YET: Readonly<Record<string, string>> = {
-  flows: "write the flows as rules",
-  include: "put everything into one file",
-};
 
 /**
  * Checks the shape and reports every problem. Returns what has the right shape, so that the rest of the file can
@@ -103,14 +97,15 @@ function reportIssue({ code, path, message, unknownKeys }: Issue, source: Source
 
 function reportUnknownKey(path: Path, key: string, source: Source, report: Report): void {
   const location = source.atKey([...path, key]);
-  const instead = path.length === 0 && Object.hasOwn(NOT_YET, key) ? NOT_YET[key] : undefined;
-  if (instead !== undefined) {
-    report.error(location, `${key} is not supported yet`, instead);
-    return;
-  }
   const known = keysAt(path);
   const fallback = `the keys of ${nameOf(path)} are ${known.join(", ")}`;
-  report.error(location, `unknown key ${show(key)}`, didYouMean(key, known, fallback));
+  const near = closest(key, known);
+  report.error(
+    location,
+    `unknown key ${show(key)}`,
+    near === null ? fallback : `did you mean ${near}?`,
+    near === null ? undefined : suggest(key, near),
+  );
 }
 
 /** The keys that the schema has at `path`. */

@@ -1,5 +1,6 @@
 import { parsePrefix } from "./address.js";
-import { type Report, show } from "./diagnostics.js";
+import { type Report, show, suggest } from "./diagnostics.js";
+import { closest } from "./names.js";
 import type { Masked, Prefix, Range } from "./policy.js";
 import type { Path, Source } from "./source.js";
 
@@ -24,7 +25,12 @@ export function readMark(raw: string | number, path: Path, { source, report }: C
   }
   if ((value & ~mask) !== 0) {
     const right = `0x${((value & mask) >>> 0).toString(16)}/0x${mask.toString(16)}`;
-    report.error(source.at(path), `mark ${raw} has bits outside its mask`, `write ${right} or a wider mask`);
+    report.error(
+      source.at(path),
+      `mark ${raw} has bits outside its mask`,
+      `write ${right} or a wider mask`,
+      suggest(raw, right),
+    );
     return null;
   }
   return { value, mask };
@@ -36,7 +42,7 @@ function u32(text: string): number | null {
   return value <= 0xffffffff ? value : null;
 }
 
-type OneOrMore<T> = T | readonly (T | undefined)[] | undefined;
+export type OneOrMore<T> = T | readonly (T | undefined)[] | undefined;
 
 /** Calls `read` for each entry that has the right shape, with its path; returns what it made of them. */
 export function readEach<T extends string | number, R>(
@@ -54,29 +60,97 @@ export function readEach<T extends string | number, R>(
   return results;
 }
 
-export function readPrefixes(raw: OneOrMore<string>, path: Path, { source, report }: Context): Prefix[] {
-  return readEach(raw, path, (text, itemPath) => {
-    const result = parsePrefix(text);
-    if ("prefix" in result) return result.prefix;
-    report.error(source.at(itemPath), result.message, result.hint);
-    return null;
-  });
+export function readPrefixes(raw: OneOrMore<string>, path: Path, context: Context): Prefix[] {
+  return readEach(raw, path, (text, itemPath) => readPrefix(text, itemPath, context));
 }
 
-/** Reads ports as a number, "a-b" or a list of these; both ends of a range belong to it. */
-export function readPorts(raw: OneOrMore<string | number>, path: Path, { source, report }: Context): Range[] {
-  return readEach(raw, path, (item, itemPath) => {
-    const [, fromText, toText] = /^(\d+)(?:-(\d+))?$/.exec(String(item)) ?? [];
-    const error = (message: string, hint: string): null => {
-      report.error(source.at(itemPath), message, hint);
-      return null;
-    };
-    if (fromText === undefined)
-      return error(`${show(item)} is not a port`, 'write a port (53) or a range ("5060-5070")');
-    const from = Number(fromText);
-    const to = Number(toText ?? fromText);
-    if (from > 65535 || to > 65535) return error(`port ${item} is out of range`, "ports go from 0 to 65535");
-    if (from > to) return error(`the port range ${item} is reversed`, `write ${to}-${from}`);
-    return { from, to };
-  });
+export function readPrefix(text: string, path: Path, { source, report }: Context): Prefix | null {
+  const result = parsePrefix(text);
+  if ("prefix" in result) return result.prefix;
+  const { message, hint, right } = result;
+  report.error(source.at(path), message, hint, right === undefined ? undefined : suggest(text, right));
+  return null;
+}
+
+/** What a range is of, for messages; `text` is how the noun follows "is not". */
+export interface RangeKind {
+  readonly noun: string;
+  readonly plural: string;
+  readonly text: string;
+  readonly max: number;
+  readonly example: string;
+}
+
+export const PORTS: RangeKind = {
+  noun: "port",
+  plural: "ports",
+  text: "a port",
+  max: 65535,
+  example: 'write a port (53) or a range ("5060-5070")',
+};
+
+export const ICMP_TYPES: RangeKind = {
+  noun: "ICMP type",
+  plural: "ICMP types",
+  text: "an ICMP type",
+  max: 255,
+  example: 'write a number (8) or a range ("133-137")',
+};
+
+/** The largest payload of IPv6 behind its header (RFC 8200 section 3). */
+export const LENGTHS: RangeKind = {
+  noun: "length",
+  plural: "lengths",
+  text: "a length",
+  max: 65535 + 40,
+  example: 'write bytes (1400) or a range ("0-128")',
+};
+
+/** Reads a number or "a-b"; both ends of a range belong to it. */
+export function readRange(
+  item: string | number,
+  path: Path,
+  { noun, plural, text, max, example }: RangeKind,
+  { source, report }: Context,
+): Range | null {
+  const [, fromText, toText] = /^(\d+)(?:-(\d+))?$/.exec(String(item)) ?? [];
+  const from = Number(fromText);
+  const to = Number(toText ?? fromText);
+  if (fromText === undefined) report.error(source.at(path), `${show(item)} is not ${text}`, example);
+  else if (from > max || to > max)
+    report.error(source.at(path), `${noun} ${item} is out of range`, `${plural} go from 0 to ${max}`);
+  else if (from > to)
+    report.error(
+      source.at(path),
+      `the ${noun} range ${item} is reversed`,
+      `write ${to}-${from}`,
+      suggest(item, `${to}-${from}`),
+    );
+  else return { from, to };
+  return null;
+}
+
+/** Reads a number by its decimal text or one of its names. */
+export function readNumber(
+  raw: string | number,
+  parse: (text: string) => number | null,
+  what: string,
+  names: readonly string[],
+  max: number,
+  path: Path,
+  { source, report }: Context,
+): number | null {
+  const value = parse(String(raw));
+  if (value === null) {
+    const near = closest(String(raw), names);
+    report.error(
+      source.at(path),
+      `${show(raw)} is not ${/^[aeiou]/i.test(what) ? "an" : "a"} ${what}`,
+      near === null
+        ? `write a number from 0 to ${max} or one of ${names.join(", ")}`
+        : `did you mean ${near}?`,
+      near === null ? undefined : suggest(raw, near),
+    );
+  }
+  return value;
 }

@@ -10,7 +10,11 @@ import { type Netns, withNetns } from "../support/netns.js";
 
 const POLICY = parsePolicy("version: 1\nconnections:\n  a: {if_id: 1}\n", "steer.yaml").policy as Policy;
 /** Any tc programs do for the hooks: the userspace backend's load on a kernel without xfrm interfaces too. */
-const load = () => loadClassifier(bpfObjectPath("steer_tun"), compile(POLICY, { ifindexOf: () => 1 }));
+const load = () =>
+  loadClassifier(
+    bpfObjectPath("steer_tun"),
+    compile(POLICY, { ifindexesOfGroup: () => [], ifindexOf: () => 1 }),
+  );
 
 /** A namespace with a device and its pins. */
 interface Fixture {

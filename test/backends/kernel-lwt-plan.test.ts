@@ -13,7 +13,7 @@ import {
 } from "../../src/config/index.js";
 
 const DEVICES: Record<string, number> = { wan0: 7, wan1: 8 };
-const devices = { ifindexOf: (name: string) => DEVICES[name] as number };
+const devices = { ifindexOf: (name: string) => DEVICES[name] as number, ifindexesOfGroup: () => [] };
 
 function policyOf(t: { fail: (message: string) => void }, text: string): Policy {
   const { policy, diagnostics } = parsePolicy(`version: 1\n${text}`, "steer.yaml");
@@ -158,7 +158,16 @@ rules:
     const src = parseAddress("192.0.2.1") as Address;
     const { action } = decide(policy, {
       ...{ family: 4, src: src.words, dst: [word], proto: 1, sport: null, dport: null },
-      ...{ dscp: 0, fragment: "none", mark: 0, iif: null, length: 20 },
+      ...{
+        icmpType: null,
+        dscp: 0,
+        ecn: 0,
+        fragment: "none",
+        mark: 0,
+        iif: null,
+        iifGroup: null,
+        length: 20,
+      },
     });
     const wanted = action.kind === "connection" ? policy.connections[action.connection]?.ifId : undefined;
     t.is(longest?.ifId, wanted, String(word));

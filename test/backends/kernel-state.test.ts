@@ -90,7 +90,7 @@ test("undo runs last first, past steps that fail, and the error stays the first 
 
 test("devices are asked for once, and noted", (t) => {
   let asked = 0;
-  const { devices, resolved } = noting({ ifindexOf: () => ++asked });
+  const { devices, resolved } = noting({ ifindexOf: () => ++asked, ifindexesOfGroup: () => [] });
   t.deepEqual(
     [devices.ifindexOf("constructor"), devices.ifindexOf("constructor"), devices.ifindexOf("b")],
     [1, 1, 2],

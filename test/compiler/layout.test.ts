@@ -1,22 +1,33 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
 import { Btf } from "libbpf-ts";
+import { BUCKET_BITS } from "../../src/compiler/flow-hash.js";
 import {
+  DSCP_KEEP,
   DSCP_SHIFT,
   EntrySize,
+  Extra,
+  Flow,
+  Fragment,
   INDEX_HALF_BITS,
   INDEX_NONE,
   KeyWord,
   Lane,
+  LIVE_NO_FLOW,
+  More,
+  MoreLane,
   OWNER_BITS,
+  OWNER_NONE,
   OWNER_SHARED,
   PROTO_UNKNOWN,
+  PrefixValue,
   RX_REASONS,
   RxReason,
   Slot,
-  TARGET_VERDICT,
+  TARGET_GROUP,
   TX_REASONS,
   TxReason,
+  UsedAction,
   Verdict,
 } from "../../src/compiler/layout.js";
 import { bpfObjectPath } from "../../src/sys/paths.js";
@@ -34,6 +45,7 @@ const constants: [enumName: string, values: Record<string, number>][] = [
       KEY_PROTO: KeyWord.proto,
       KEY_MARK: KeyWord.mark,
       KEY_IIF: KeyWord.iif,
+      KEY_MORE: KeyWord.more,
       KEY_WORDS: 16,
     },
   ],
@@ -64,8 +76,53 @@ const constants: [enumName: string, values: Record<string, number>][] = [
       INDEX_NONE,
     },
   ],
-  ["owner", { OWNER_BITS, OWNER_SHARED }],
-  ["target", { TARGET_VERDICT }],
+  [
+    "prefix_value",
+    {
+      VALUE_NODE: PrefixValue.node,
+      VALUE_LIST: PrefixValue.list,
+      VALUE_OFFSET: PrefixValue.offset,
+      VALUE_COUNT: PrefixValue.count,
+      NODE_BITS: PrefixValue.nodeBits,
+    },
+  ],
+  ["owner", { OWNER_BITS, OWNER_SHARED, OWNER_NONE }],
+  ["target_verdict", { TARGET_GROUP, DSCP_KEEP, BUCKET_BITS }],
+  [
+    "action",
+    {
+      ACTION_GROUP: UsedAction.group,
+      ACTION_LINK: UsedAction.link,
+      ACTION_MARK: UsedAction.mark,
+      ACTION_DSCP: UsedAction.dscp,
+    },
+  ],
+  ["extra", { EXTRA_MARK_IIF: Extra.markIif, EXTRA_MORE: Extra.more }],
+  [
+    "more",
+    {
+      LENGTH_MAX: More.lengthMax,
+      ICMP_SHIFT: More.icmpShift,
+      ICMP_NONE: More.icmpNone,
+      ECN_SHIFT: More.ecnShift,
+      FRAGMENT_SHIFT: More.fragmentShift,
+    },
+  ],
+  [
+    "more_lane",
+    {
+      LANE_LENGTH: MoreLane.length,
+      LANE_ICMP: MoreLane.icmp,
+      LANE_ECN: MoreLane.ecn,
+      LANE_FRAGMENT: MoreLane.fragment,
+    },
+  ],
+  [
+    "fragment",
+    { FRAGMENT_NONE: Fragment.none, FRAGMENT_FIRST: Fragment.first, FRAGMENT_LATER: Fragment.later },
+  ],
+  ["flow", { FLOW_SLOTS: Flow.slots, FLOW_PROTO: Flow.proto, FLOW_PORTS: Flow.ports }],
+  ["live", { LIVE_NO_FLOW }],
   ["tx_reason", { TX_DEFAULT: TxReason.default, TX_MALFORMED: TxReason.malformed, TX_REASONS }],
   ["rx_reason", { RX_UNKNOWN_IF_ID: RxReason.unknownIfId, RX_MALFORMED: RxReason.malformed, RX_REASONS }],
   [
@@ -83,10 +140,14 @@ for (const [name, values] of constants)
 const structs: [table: keyof typeof EntrySize, struct: string, members: Record<string, number>][] = [
   ["rules4", "rule4", { addr: 0, addr_mask: 8, lo: 16, hi: 24 }],
   ["rules6", "rule6", { src: 0, src_mask: 16, dst: 32, dst_mask: 48, lo: 64, hi: 72 }],
-  ["extra4", "rule_extra", { value: 0, mask: 8 }],
-  ["extra6", "rule_extra", { value: 0, mask: 8 }],
-  ["prefixes4", "prefix4", { addr: 0, owner_length: 4 }],
-  ["prefixes6", "prefix6", { addr: 0, owner_length: 16 }],
+  ["extra4", "rule_extra", { value: 0, mask: 8, lo: 16, hi: 24 }],
+  ["extra6", "rule_extra", { value: 0, mask: 8, lo: 16, hi: 24 }],
+  ["nodes", "prefix_node", { children: 0, values: 8, otherwise: 12 }],
+  ["prefixes4", "prefix4", { addr: 0, mask: 4, value: 8 }],
+  ["prefixes6", "prefix6", { addr: 0, length: 16, value: 20 }],
+  ["flows4", "flow4", { addr: 0, rest: 8 }],
+  ["flows6", "flow6", { src: 0, dst: 16, rest: 32 }],
+  ["targets", "target", { verdict: 0, connection: 4, link: 8, mark: 12, mark_mask: 16, dscp: 20 }],
   ["connections", "connection", { if_id: 0, link: 4, rx_mark: 8, rx_mark_mask: 12 }],
 ];
 

@@ -53,10 +53,13 @@ test("an IPv4 packet's addresses, ports, code point and length are read", (t) =>
     proto: 17,
     sport: 1234,
     dport: 5060,
+    icmpType: null,
     dscp: 46,
+    ecn: 3,
     fragment: "none",
     mark: 0x80000001,
     iif: "lan0",
+    iifGroup: null,
     length: 28,
   });
 });
@@ -71,10 +74,13 @@ test("an IPv6 packet's addresses, ports, code point and length are read", (t) =>
     proto: 6,
     sport: 1234,
     dport: 5060,
+    icmpType: null,
     dscp: 46,
+    ecn: 3,
     fragment: "none",
     mark: 0,
     iif: null,
+    iifGroup: null,
     length: 48,
   });
 });

@@ -17,6 +17,8 @@ function brief(decision: Decision): string {
   switch (decision.by) {
     case "rule":
       return `rule ${decision.rule}: ${to}`;
+    case "flow":
+      return `flow ${decision.row}: ${to}`;
     case "subnet":
       return `subnet /${decision.prefix.length}: ${to}`;
     default:
@@ -108,4 +110,78 @@ for (const [src, admitted] of sources) {
 
 test("a malformed packet has no source that could be admitted", (t) => {
   t.false(sourceAllowed(POLICY, 0, parsePacket(new Uint8Array(0))));
+});
+
+/** Whether a match admits a packet in words. */
+const admits: readonly (readonly [match: string, flow: string, expected: boolean])[] = [
+  ["{proto: [tcp, udp]}", "udp 10.0.0.1:1 > 10.0.0.2:2", true],
+  ["{proto: {not: [tcp, udp]}}", "udp 10.0.0.1:1 > 10.0.0.2:2", false],
+  ["{proto: {not: [tcp, udp]}}", "icmp 10.0.0.1 > 10.0.0.2", true],
+  ["{src: {not: 10.0.0.0/8}}", "udp 10.0.0.1:1 > 10.0.0.2:2", false],
+  ["{src: {not: 10.0.0.0/8}}", "udp 11.0.0.1:1 > 10.0.0.2:2", true],
+  ["{src: {not: 10.0.0.0/8}}", "udp [fd00::1]:1 > [fd00::2]:2", true],
+  ["{proto: udp, dport: {not: 53}}", "udp 10.0.0.1:1 > 10.0.0.2:2", true],
+  ["{proto: udp, dport: {not: 53}}", "udp 10.0.0.1:1 > 10.0.0.2:53", false],
+  ["{proto: udp, dport: {not: 53}}", "udp 10.0.0.1 > 10.0.0.2 fragment later", false],
+  ["{proto: udp, dport: 53}", "udp 10.0.0.1 > 10.0.0.2 fragment later", false],
+  ["{proto: udp, dport: 53}", "udp 10.0.0.1:1 > 10.0.0.2:53 fragment first", true],
+  ["{fragment: later}", "udp 10.0.0.1 > 10.0.0.2 fragment later", true],
+  ["{fragment: {not: none}}", "udp 10.0.0.1:1 > 10.0.0.2:53 fragment first", true],
+  ["{fragment: {not: none}}", "udp 10.0.0.1:1 > 10.0.0.2:53", false],
+  ["{proto: icmp, icmp_type: 8}", "icmp 10.0.0.1 > 10.0.0.2 type 8", true],
+  ["{proto: icmp, icmp_type: 8}", "icmp 10.0.0.1 > 10.0.0.2 type 0", false],
+  ["{proto: icmp, icmp_type: 8}", "icmp 10.0.0.1 > 10.0.0.2", false],
+  ["{proto: icmp, icmp_type: {not: 8}}", "icmp 10.0.0.1 > 10.0.0.2", false],
+  ["{proto: icmp, icmp_type: {not: 8}}", "icmp 10.0.0.1 > 10.0.0.2 type 0", true],
+  ["{proto: [icmp, ipv6-icmp], icmp_type: 128-129}", "icmp6 fd00::1 > fd00::2 type 128", true],
+  ["{ecn: ce}", "udp 10.0.0.1:1 > 10.0.0.2:2 ecn ce", true],
+  ["{ecn: {not: [ce, ect0]}}", "udp 10.0.0.1:1 > 10.0.0.2:2 ecn ect1", true],
+  ["{ecn: {not: [ce, ect0]}}", "udp 10.0.0.1:1 > 10.0.0.2:2 ecn ect0", false],
+  ["{mark: [0x1/0xf, 0x20/0xf0]}", "udp 10.0.0.1:1 > 10.0.0.2:2 mark 0x21", true],
+  ["{mark: [0x1/0xf, 0x20/0xf0]}", "udp 10.0.0.1:1 > 10.0.0.2:2 mark 0x12", false],
+  ["{mark: {not: 0x80000000/0x80000000}}", "udp 10.0.0.1:1 > 10.0.0.2:2 mark 0x7fffffff", true],
+  ["{mark: {not: 0x80000000/0x80000000}}", "udp 10.0.0.1:1 > 10.0.0.2:2 mark 0xffffffff", false],
+  ["{iif: [lan0, lan1]}", "udp 10.0.0.1:1 > 10.0.0.2:2 iif lan1", true],
+  ["{iif: group:lan}", "udp 10.0.0.1:1 > 10.0.0.2:2 iif lan1 group lan", true],
+  ["{iif: group:lan}", "udp 10.0.0.1:1 > 10.0.0.2:2 iif lan1 group wan", false],
+  ["{iif: {not: group:lan}}", "udp 10.0.0.1:1 > 10.0.0.2:2 iif lan1 group wan", true],
+  ["{iif: {not: lan0}}", "udp 10.0.0.1:1 > 10.0.0.2:2", false],
+  ["{length: 1000-1400}", "udp 10.0.0.1:1 > 10.0.0.2:2 len 1400", true],
+  ["{length: {not: 1000-1400}}", "udp 10.0.0.1:1 > 10.0.0.2:2 len 1400", false],
+];
+
+for (const [match, flow, expected] of admits) {
+  test(`${match} ${expected ? "matches" : "does not match"} ${flow}`, (t) => {
+    const policy = policyOf(
+      `version: 1\nconnections:\n  a: {if_id: 1}\nrules:\n  - {match: ${match}, to: a}\n`,
+    );
+    t.is(brief(decide(policy, parseFlow(flow))), expected ? "rule 0: connection 0" : "default: drop");
+  });
+}
+
+test("a packet of an unknown protocol is matched by no proto and by no negation of one", (t) => {
+  const unknown = { ...parseFlow("icmp 10.0.0.1 > 10.0.0.2"), proto: null };
+  for (const match of ["{proto: icmp}", "{proto: {not: tcp}}"]) {
+    const policy = policyOf(
+      `version: 1\nconnections:\n  a: {if_id: 1}\nrules:\n  - {match: ${match}, to: a}\n`,
+    );
+    t.is(brief(decide(policy, unknown)), "default: drop");
+  }
+});
+
+test("a rule's link overrides the connection's, and a subnet keeps it", (t) => {
+  const policy = policyOf(`version: 1
+connections:
+  a: {if_id: 1, link: wan0, subnets: [10.0.0.0/8]}
+rules:
+  - {match: {dscp: ef}, to: {connection: a, link: wan1}}
+  - {match: {dscp: cs1}, to: a}
+`);
+  const linkOf = (flow: string) => {
+    const { action } = decide(policy, parseFlow(flow));
+    return action.kind === "connection" ? action.link : null;
+  };
+  t.is(linkOf("icmp 10.0.0.1 > 10.0.0.2 dscp ef"), "wan1");
+  t.is(linkOf("icmp 10.0.0.1 > 10.0.0.2 dscp cs1"), "wan0");
+  t.is(linkOf("icmp 10.0.0.1 > 10.0.0.2"), "wan0");
 });

@@ -4,6 +4,7 @@ import path from "node:path";
 import test from "ava";
 import fc from "fast-check";
 import { z } from "zod";
+import { NO_FLOWS } from "../../src/config/flows.js";
 import {
   formatDiagnostic,
   formatPrefix,
@@ -13,7 +14,9 @@ import {
   type Policy,
   parsePolicy,
   policySchema,
+  type Target,
 } from "../../src/config/index.js";
+import { ANY_MATCH } from "../../src/config/match.js";
 
 const HEAD = `version: 1
 connections:
@@ -62,6 +65,7 @@ test("what is left out has its default", (t) => {
       },
     ],
     rules: [],
+    flows: NO_FLOWS,
     default: "drop",
   });
 });
@@ -134,6 +138,14 @@ function matchOf(text: string): Match {
   return rule.match;
 }
 
+function range(from: number, to: number) {
+  return { from, to };
+}
+
+function marked(value: number, mask: number) {
+  return { value, mask };
+}
+
 const matchCases: readonly (readonly [text: string, field: keyof Match, expected: unknown])[] = [
   ["{src: 10.0.0.0/8}", "src", [{ family: 4, words: [0x0a000000], length: 8 }]],
   ["{dst: 10.1.2.3}", "dst", [{ family: 4, words: [0x0a010203], length: 32 }]],
@@ -141,11 +153,11 @@ const matchCases: readonly (readonly [text: string, field: keyof Match, expected
   ['{dst: "fd00:1::200"}', "dst", [{ family: 6, words: [0xfd000001, 0, 0, 0x200], length: 128 }]],
   ['{dst: "::/0"}', "dst", [{ family: 6, words: [0, 0, 0, 0], length: 0 }]],
   ['{src: "2001:DB8:8000::/33"}', "src", [{ family: 6, words: [0x20010db8, 0x80000000, 0, 0], length: 33 }]],
-  ["{proto: tcp}", "proto", 6],
-  ["{proto: UDP}", "proto", 17],
-  ["{proto: icmp6}", "proto", 58],
-  ["{proto: 255}", "proto", 255],
-  ["{proto: 0}", "proto", 0],
+  ["{proto: tcp}", "proto", [6]],
+  ["{proto: UDP}", "proto", [17]],
+  ["{proto: icmp6}", "proto", [58]],
+  ["{proto: 255}", "proto", [255]],
+  ["{proto: 0}", "proto", [0]],
   ["{proto: udp, dport: 53}", "dport", [{ from: 53, to: 53 }]],
   ["{proto: sctp, sport: 5060-5070}", "sport", [{ from: 5060, to: 5070 }]],
   [
@@ -156,14 +168,26 @@ const matchCases: readonly (readonly [text: string, field: keyof Match, expected
       { from: 1, to: 65535 },
     ],
   ],
-  ["{dscp: ef}", "dscp", 46],
-  ["{dscp: af41}", "dscp", 34],
-  ["{dscp: CS1}", "dscp", 8],
-  ["{dscp: 63}", "dscp", 63],
-  ["{mark: 0x1/0xff}", "mark", { value: 1, mask: 0xff }],
-  ["{mark: 0xffffffff}", "mark", { value: 0xffffffff, mask: 0xffffffff }],
-  ["{mark: 7}", "mark", { value: 7, mask: 0xffffffff }],
-  ["{iif: lan0}", "iif", "lan0"],
+  ["{dscp: ef}", "dscp", [46]],
+  ["{dscp: af41}", "dscp", [34]],
+  ["{dscp: CS1}", "dscp", [8]],
+  ["{dscp: 63}", "dscp", [63]],
+  ["{mark: 0x1/0xff}", "mark", [{ value: 1, mask: 0xff }]],
+  ["{mark: 0xffffffff}", "mark", [{ value: 0xffffffff, mask: 0xffffffff }]],
+  ["{mark: 7}", "mark", [{ value: 7, mask: 0xffffffff }]],
+  ["{iif: lan0}", "iif", ["lan0"]],
+  ["{iif: [lan0, group:branches, group:7]}", "iif", ["lan0", "group:branches", "group:7"]],
+  ["{proto: [tcp, 17]}", "proto", [6, 17]],
+  ["{proto: icmp, icmp_type: [8, 13-14]}", "icmpType", [range(8, 8), range(13, 14)]],
+  ["{dscp: [ef, 0]}", "dscp", [46, 0]],
+  ["{ecn: [ce, ect0, not-ect]}", "ecn", [3, 2, 0]],
+  ["{mark: [1/0xf, 0x20/0xf0]}", "mark", [marked(1, 0xf), marked(0x20, 0xf0)]],
+  ["{length: [0-128, 65575]}", "length", [range(0, 128), range(65575, 65575)]],
+  ["{fragment: [first, later]}", "fragment", ["first", "later"]],
+  ["{src: {not: 10.0.0.0/8}}", "not", ["src"]],
+  ["{src: {not: [10.0.0.0/8]}}", "src", [{ family: 4, words: [0x0a000000], length: 8 }]],
+  ["{proto: udp, dport: {not: [53, 100-200]}}", "dport", [range(53, 53), range(100, 200)]],
+  ["{iif: {not: lan0}, fragment: {not: none}, dscp: 1}", "not", ["iif", "fragment"]],
 ];
 
 for (const [text, field, expected] of matchCases) {
@@ -172,13 +196,41 @@ for (const [text, field, expected] of matchCases) {
   });
 }
 
+const targets: readonly (readonly [text: string, expected: Target])[] = [
+  ["a", { kind: "connection", connection: "a", link: null }],
+  ["{connection: b, link: wan1}", { kind: "connection", connection: "b", link: "wan1" }],
+  ["drop", { kind: "drop" }],
+  [
+    "{group: [{a: 3}, b]}",
+    {
+      kind: "group",
+      members: [
+        { connection: "a", weight: 3 },
+        { connection: "b", weight: 1 },
+      ],
+    },
+  ],
+];
+
+for (const [text, expected] of targets) {
+  test(`to: ${text} is read`, (t) => {
+    t.deepEqual(policyOf(load(`${HEAD}rules:\n  - {to: ${text}}\n`)).rules[0]?.to, expected);
+  });
+}
+
+test("set changes a mark under its mask and a code point", (t) => {
+  const { rules } = policyOf(load(`${HEAD}rules:\n  - {to: a, set: {mark: 0x1/0xff, dscp: ef}}\n`));
+  t.deepEqual(rules[0]?.set, { mark: { value: 1, mask: 0xff }, dscp: 46 });
+});
+
 test("a rule without match matches everything, and is named by its place", (t) => {
   const [first, second] = policyOf(
     load(`${HEAD}rules:\n  - {match: {proto: tcp}, to: drop}\n  - to: pass\n`),
   ).rules;
   t.deepEqual(second, {
     name: "rule-2",
-    match: { src: [], dst: [], proto: null, sport: [], dport: [], dscp: null, mark: null, iif: null },
+    match: ANY_MATCH,
+    set: { mark: null, dscp: null },
     to: { kind: "pass" },
     location: { file: "/etc/steer/steer.yaml", line: 7, column: 5 },
   });
@@ -194,6 +246,24 @@ test("aliases are read as if written out", (t) => {
 
 const unreachable: readonly (readonly [earlier: string, later: string, covered: boolean])[] = [
   ["{}", "{proto: tcp}", true],
+  ["{proto: [tcp, udp]}", "{proto: udp}", true],
+  ["{proto: udp}", "{proto: [tcp, udp]}", false],
+  ["{proto: {not: tcp}}", "{proto: udp}", true],
+  ["{proto: {not: tcp}}", "{proto: [udp, tcp]}", false],
+  ["{proto: {not: tcp}}", "{proto: {not: [tcp, udp]}}", true],
+  ["{proto: {not: [tcp, udp]}}", "{proto: {not: tcp}}", false],
+  ["{proto: {not: tcp}}", "{dst: 10.1.0.0/16}", false],
+  ["{src: {not: 10.0.0.0/8}}", "{src: 11.0.0.0/8}", true],
+  ["{src: {not: 10.0.0.0/8}}", "{src: 10.1.0.0/16}", false],
+  ["{src: {not: 10.1.0.0/16}}", "{src: {not: 10.0.0.0/8}}", true],
+  ["{src: 0.0.0.0/0}", "{src: {not: 10.0.0.0/8}}", false],
+  ['{src: [0.0.0.0/0, "::/0"]}', "{src: {not: 10.0.0.0/8}}", true],
+  ["{iif: {not: lan0}}", "{iif: lan1}", true],
+  ["{iif: {not: lan0}}", "{iif: group:lan}", false],
+  ["{mark: {not: 0x1/0x1}}", "{mark: 0x2/0x3}", true],
+  ["{mark: {not: 0x1/0x1}}", "{mark: 0x2/0x2}", false],
+  ["{length: 0-1000}", "{length: [40, 60-80]}", true],
+  ["{fragment: [first, later]}", "{fragment: later}", true],
   ["{dst: 10.0.0.0/8}", "{dst: 10.1.0.0/16, proto: udp, dport: 53}", true],
   ["{dst: 10.1.0.0/16}", "{dst: 10.0.0.0/8}", false],
   ["{dst: 10.0.0.0/8}", "{dst: [10.1.0.0/16, 11.0.0.0/8]}", false],
@@ -309,7 +379,7 @@ test("a file that does not exist and a folder are diagnostics", (t) => {
     `${missing}:1:1: error: the file does not exist; check the path`,
   ]);
   t.deepEqual(loadPolicy(folder).diagnostics.map(formatDiagnostic), [
-    `${folder}:1:1: error: this is a directory; name the steer.yaml in it`,
+    `${folder}:1:1: error: the file is a directory; name a file in it`,
   ]);
 });
 
@@ -328,7 +398,7 @@ test("a file that starts with a byte order mark is read", (t) => {
 
 test("the schema turns into a JSON Schema", (t) => {
   const schema = z.toJSONSchema(policySchema) as { required: string[]; additionalProperties: boolean };
-  t.deepEqual(schema.required, ["version", "connections"]);
+  t.deepEqual(schema.required, ["version"]);
   t.false(schema.additionalProperties);
 });
 

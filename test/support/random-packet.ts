@@ -7,9 +7,35 @@ const PROTOCOLS = [1, 6, 17, 33, 50, 58, 132, 136, 0, 255];
 
 /** A packet from its IP header on: any family, options, fragments, extension headers; often cut off somewhere. */
 export function randomPacket(random: Random, policy: Policy): Uint8Array {
+  if (random.chance(8)) {
+    const flow = exactFlow(random, policy);
+    if (flow) return flow;
+  }
   const packet = random.chance(2) ? ipv4(random, policy) : ipv6(random, policy);
   if (random.chance(40)) packet[0] = random.below(256);
   if (random.chance(6)) return packet.subarray(0, 1 + random.below(packet.length));
+  return packet;
+}
+
+/** A packet of one of the policy's exact flows; null without any. */
+function exactFlow(random: Random, policy: Policy): Uint8Array | null {
+  const family = random.pick([4, 6] as const);
+  const { src, dst, proto, ports } = policy.flows[`exact${family}`];
+  if (proto.length === 0) return null;
+  const row = random.below(proto.length);
+  const size = family === 4 ? 1 : 4;
+  const header = family === 4 ? 20 : 40;
+  const packet = new Uint8Array(header + 8);
+  const view = new DataView(packet.buffer);
+  view.setUint8(0, family === 4 ? 0x45 : 0x60);
+  view.setUint8(family === 4 ? 9 : 6, proto[row] as number);
+  for (let w = 0; w < size; w++) {
+    view.setUint32(header - 8 * size + 4 * w, src[row * size + w] as number);
+    view.setUint32(header - 4 * size + 4 * w, dst[row * size + w] as number);
+  }
+  view.setUint32(header, ports[row] as number);
+  if (random.chance(4))
+    packet[random.pick([header - 1, header + 1, family === 4 ? 9 : 6])] = random.below(256);
   return packet;
 }
 

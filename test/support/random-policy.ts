@@ -1,7 +1,9 @@
 import type {
   Connection,
   Family,
+  Flows,
   Match,
+  MatchField,
   Policy,
   Prefix,
   Range,
@@ -37,25 +39,36 @@ const ports = (random: Random): Range => {
 };
 
 const PORTED = [6, 17, 132];
+const FRAGMENTS = ["none", "first", "later"] as const;
 
+/** A match on few fields, mostly; any of them may be negated. */
 export function randomMatch(random: Random): Match {
   const family = random.pick([4, 6] as const);
+  const some = <T>(oneIn: number, make: () => T): T[] =>
+    random.chance(oneIn) ? random.list(random.chance(4) ? 2 : 1, make) : [];
   const prefixes = (oneIn: number) =>
     random.chance(oneIn) ? [] : random.list(random.chance(5) ? 3 : 1, () => randomPrefix(random, family));
-  const proto = random.chance(3) ? null : random.pick([...PORTED, 1, 58, 50]);
-  const ported = proto !== null && PORTED.includes(proto);
-  const ranges = (oneIn: number) =>
-    ported && random.chance(oneIn) ? random.list(random.chance(4) ? 2 : 1, () => ports(random)) : [];
-  return {
+  const proto = random.chance(3) ? [] : [random.pick([...PORTED, 1, 58, 50])];
+  const ported = proto.some((number) => PORTED.includes(number));
+  const icmp = proto.some((number) => number === 1 || number === 58);
+  const match = {
     src: prefixes(3),
     dst: prefixes(4),
-    proto,
-    sport: ranges(4),
-    dport: ranges(2),
-    dscp: random.chance(8) ? random.pick([0, 10, 46]) : null,
-    mark: random.chance(8) ? randomMark(random) : null,
-    iif: random.chance(10) ? random.pick(["lo", "other"]) : null,
+    proto: random.chance(12) ? [6, 17, 1] : proto,
+    sport: ported ? some(4, () => ports(random)) : [],
+    dport: ported ? some(2, () => ports(random)) : [],
+    icmpType: icmp ? some(2, () => ({ from: 0, to: random.below(140) })) : [],
+    dscp: some(8, () => random.pick([0, 10, 46])),
+    ecn: some(12, () => random.below(4)),
+    mark: some(8, () => randomMark(random)),
+    iif: some(10, () => random.pick(["lo", "other", "group:0", "group:9"])),
+    length: some(10, () => ({ from: random.below(80), to: 80 + random.below(80) })),
+    fragment: some(10, () => random.pick(FRAGMENTS)),
   };
+  const named = (Object.keys(match) as MatchField[]).filter((field) => match[field].length > 0);
+  const not = named.filter(() => random.chance(9));
+  // Two negated IPv6 hosts are 128 * 128 combinations: compiled, but slow to test in numbers.
+  return { ...match, not: not.includes("src") ? not.filter((field) => field !== "dst") : not };
 }
 
 function randomMark(random: Random) {
@@ -81,8 +94,21 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
   );
   const target = (): Target => {
     if (random.chance(8)) return { kind: random.pick(["drop", "pass"] as const) };
-    return { kind: "connection", connection: random.pick(connections).name };
+    if (random.chance(8)) {
+      const members = connections.filter(() => random.chance(4));
+      if (members.length > 0)
+        return {
+          kind: "group",
+          members: members.map(({ name }) => ({ connection: name, weight: 1 + random.below(5) })),
+        };
+    }
+    const link = random.chance(8) ? "other" : null;
+    return { kind: "connection", connection: random.pick(connections).name, link };
   };
+  const set = () => ({
+    mark: random.chance(8) ? { value: 0x1100, mask: random.pick([0xff00, 0xffffffff]) } : null,
+    dscp: random.chance(8) ? random.below(64) : null,
+  });
   return {
     version: 1,
     backend: "auto",
@@ -90,8 +116,38 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
     connections,
     rules: random.list(
       rules,
-      (i): Rule => ({ name: `r${i}`, match: randomMatch(random), to: target(), location }),
+      (i): Rule => ({ name: `r${i}`, match: randomMatch(random), to: target(), set: set(), location }),
     ),
+    flows: randomFlows(random, subnets, connections.length),
     default: random.pick(["drop", "pass"] as const),
   };
+}
+
+/** Bulk subnets (some of them the connections' own) and exact flows between addresses that packets have. */
+function randomFlows(random: Random, count: number, connections: number): Flows {
+  const origins = () => ({ file: new Uint8Array(count), line: new Uint32Array(count) });
+  const owners = () => Uint32Array.from(random.list(count, () => random.below(connections)));
+  const subnets = (family: Family) => {
+    const prefixes = random.list(count, () => randomPrefix(random, family));
+    return {
+      words: Uint32Array.from(prefixes.flatMap(({ words }) => words)),
+      length: Uint8Array.from(prefixes, ({ length }) => length),
+      connection: owners(),
+      ...origins(),
+    };
+  };
+  const exact = (family: Family) => {
+    const proto = Uint8Array.from(random.list(count, () => random.pick([6, 17, 1, 50])));
+    const ports = (number: number) => (number === 6 || number === 17 ? random.below(100) * 0x10001 : 0);
+    const addresses = () => Uint32Array.from(random.list(count, () => randomWords(random, family)).flat());
+    return {
+      src: addresses(),
+      dst: addresses(),
+      proto,
+      ports: Uint32Array.from(proto, ports),
+      connection: owners(),
+      ...origins(),
+    };
+  };
+  return { files: [], subnets4: subnets(4), subnets6: subnets(6), exact4: exact(4), exact6: exact(6) };
 }

@@ -1,8 +1,25 @@
-/** Reads compiled tables the way bpf/classifier.bpf.c does, so that the compiler can be tested without root. */
+/** Reads compiled tables the way bpf/classify.h does, so that the compiler can be tested without root. */
 import type { Generation } from "../../src/compiler/compile.js";
-import { INDEX_HALF_BITS, INDEX_NONE, Lane, OWNER_BITS, Slot } from "../../src/compiler/layout.js";
-
-const OWNER_NONE = 2 ** OWNER_BITS - 1;
+import { finish, mix, SEED } from "../../src/compiler/flow-hash.js";
+import {
+  DSCP_SHIFT,
+  Extra,
+  Flow,
+  Fragment,
+  INDEX_HALF_BITS,
+  INDEX_NONE,
+  KeyWord,
+  Lane,
+  More,
+  MoreLane,
+  OWNER_NONE,
+  PROTO_UNKNOWN,
+  PrefixValue,
+  Slot,
+} from "../../src/compiler/layout.js";
+import type { PacketKey } from "../../src/compiler/packet.js";
+import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
+import { PORT_PROTOCOLS } from "../../src/config/protocols.js";
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
@@ -32,6 +49,56 @@ function descend(generation: Generation, root: number, key: Key, best: number) {
   }
 }
 
+/** A packet's key as bpf/packet.h builds it. */
+export function keyOf(packet: PacketKey, ifindexOf: (name: string) => number): Key {
+  const out = new Uint32Array(16);
+  out.set(packet.src, KeyWord.src);
+  out.set(packet.dst, KeyWord.dst);
+  out[KeyWord.ports] = ((packet.sport ?? 0) << 16) | (packet.dport ?? 0);
+  out[KeyWord.proto] = (packet.dscp << DSCP_SHIFT) | (packet.proto ?? PROTO_UNKNOWN);
+  out[KeyWord.mark] = packet.mark;
+  out[KeyWord.iif] = packet.iif === null ? 0 : ifindexOf(packet.iif);
+  out[KeyWord.more] =
+    Math.min(packet.length, More.lengthMax) |
+    ((packet.icmpType ?? More.icmpNone) << More.icmpShift) |
+    (packet.ecn << More.ecnShift) |
+    (Fragment[packet.fragment] << More.fragmentShift);
+  return { family: packet.family, words: out };
+}
+
+function moreLanes(key: Key): bigint {
+  const more = key.words[KeyWord.more] as number;
+  return (
+    (BigInt(more & More.lengthMax) << BigInt(MoreLane.length)) |
+    (BigInt((more >>> More.icmpShift) & 511) << BigInt(MoreLane.icmp)) |
+    (BigInt((more >>> More.ecnShift) & 3) << BigInt(MoreLane.ecn)) |
+    (BigInt((more >>> More.fragmentShift) & 3) << BigInt(MoreLane.fragment))
+  );
+}
+
+/** Connection of the generation's exact flow with the packet's 5-tuple, or null. */
+export function matchFlow(generation: Generation, key: Key, packet: PacketKey): number | null {
+  if (packet.proto === null || (PORT_PROTOCOLS.has(packet.proto) && packet.sport === null)) return null;
+  const wide = key.family === 6;
+  const buckets = wide ? generation.flowBuckets6 : generation.flowBuckets4;
+  const table = words(wide ? generation.tables.flows6 : generation.tables.flows4);
+  const size = wide ? 10 : 4;
+  const rest = [packet.proto, key.words[KeyWord.ports] as number];
+  const wanted = wide
+    ? [1, 0, 3, 2, 5, 4, 7, 6].map((i) => key.words[i] as number)
+    : [key.words[KeyWord.dst] as number, key.words[KeyWord.src] as number];
+  let h = SEED;
+  for (const word of [...packet.src, ...packet.dst, rest[1] as number, packet.proto]) h = mix(h, word);
+  for (const hash of buckets ? [finish(h), finish(mix(h, 1))] : [])
+    for (let i = 0; i < Flow.slots; i++) {
+      const at = (Math.floor((hash * buckets) / 2 ** 32) * Flow.slots + i) * size;
+      const low = table[at + size - 2] as number;
+      const same = wanted.every((word, w) => word === table[at + w]);
+      if (same && low >>> Flow.proto === rest[0] && table[at + size - 1] === rest[1]) return low & OWNER_NONE;
+    }
+  return null;
+}
+
 function lanes(key: Key, ported: boolean): bigint {
   const [ports, proto] = [key.words[8] as number, key.words[9] as number];
   return (
@@ -43,6 +110,7 @@ function lanes(key: Key, ported: boolean): bigint {
   );
 }
 
+const MORE_GUARDS = (1n << 17n) | (1n << 27n) | (1n << 30n) | (1n << 33n);
 const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
 
 /** Index of the first matching rule, or INDEX_NONE. */
@@ -68,9 +136,13 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
       const low = BigInt.asUintN(64, (k | GUARDS) - lo);
       const high = BigInt.asUintN(64, (hi | GUARDS) - k);
       if ((low & high & GUARDS) !== GUARDS) continue;
-      if (forest.extra) {
-        const markIif = (word(10) << 32n) | word(11);
-        if ((markIif ^ (extra[2 * at] as bigint)) & (extra[2 * at + 1] as bigint)) continue;
+      const e = (j: number) => extra[4 * at + j] as bigint;
+      if (forest.extra & Extra.markIif && (((word(10) << 32n) | word(11)) ^ e(0)) & e(1)) continue;
+      if (forest.extra & Extra.more) {
+        const more = moreLanes(key);
+        const above = BigInt.asUintN(64, (more | MORE_GUARDS) - e(2));
+        const below = BigInt.asUintN(64, (e(3) | MORE_GUARDS) - more);
+        if ((above & below & MORE_GUARDS) !== MORE_GUARDS) continue;
       }
       const index = Number(
         ((lo >> BigInt(Lane.index)) << BigInt(INDEX_HALF_BITS)) | (hi >> BigInt(Lane.index)),
@@ -82,21 +154,39 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   return best;
 }
 
-/** Owner of the longest prefix that holds the address at `at`, or null. */
-export function ownerOf(generation: Generation, tree: { root: number }, key: Key, at: number): number | null {
-  if (tree.root === 0) return null;
-  const leaf = descend(generation, tree.root, key, INDEX_NONE);
+/** Owner of the longest prefix that holds the address at word `at` of the key, or null. */
+export function ownerOf(generation: Generation, trie: PrefixTrie, key: Key, at: number): number | null {
   const wide = key.family === 6;
-  const prefixes = words(wide ? generation.tables.prefixes6 : generation.tables.prefixes4);
-  for (let i = 0; i < leaf.count; i++) {
-    const o = (leaf.start + i) * (wide ? 6 : 2);
-    const value = wide ? [1, 0, 3, 2].map((j) => prefixes[o + j] as number) : [prefixes[o] as number];
-    const packed =
-      BigInt(prefixes[o + (wide ? 4 : 1)] as number) | (wide ? BigInt(prefixes[o + 5] as number) << 32n : 0n);
-    const length = Number(packed >> BigInt(OWNER_BITS));
-    const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
-    const address = bits(value.map((_, j) => key.words[at + j] as number));
-    if (address.startsWith(bits(value).slice(0, length))) return Number(packed) & OWNER_NONE;
+  const words32 = (from: Uint32Array, start: number) =>
+    wide ? [...from.subarray(start, start + 4)] : [from[start] as number];
+  const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
+  const address = bits(words32(key.words, at));
+  const { nodes, values, prefixes4, prefixes6 } = generation.tables;
+  const prefixes = words(wide ? prefixes6 : prefixes4);
+  const size = wide ? 6 : 3;
+  if (!address.startsWith(bits(trie.start).slice(0, trie.skip))) return orNull(trie.outside);
+  let value =
+    trie.root + (trie.width ? Number.parseInt(address.slice(trie.skip, trie.skip + trie.width), 2) : 0);
+  while (value >>> PrefixValue.list) {
+    if (value >>> PrefixValue.node) {
+      const offset = (value >>> PrefixValue.offset) & 127;
+      const node = words(nodes).subarray(4 * (value & OWNER_NONE));
+      const child = Number.parseInt(address.slice(offset, offset + PrefixValue.nodeBits), 2);
+      const set = [...Array(64).keys()].filter((i) => ((node[i >> 5] as number) >>> (i & 31)) & 1);
+      const rank = set.indexOf(child);
+      value = (rank < 0 ? node[3] : words(values)[(node[2] as number) + rank]) as number;
+      continue;
+    }
+    const start = value & (2 ** PrefixValue.count - 1);
+    const entries = [...Array((value >>> PrefixValue.count) & 15).keys()].map((i) => {
+      const entry = [...prefixes.slice((start + i) * size, (start + i + 1) * size)];
+      const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = entry;
+      if (!wide) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };
+      return { prefix: bits([b, a, d, c]).slice(0, length), leads };
+    });
+    value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
   }
-  return null;
+  return orNull(value);
 }
+
+const orNull = (owner: number) => (owner === OWNER_NONE ? null : owner);

@@ -1,11 +1,12 @@
 import { type BpfObject, BpfProgram } from "libbpf-ts";
 import { compile, type Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
+import { withBuiltProgram } from "../../program/build.js";
+import { loadSteering } from "../../program/load.js";
+import { ifindexesOfGroup } from "../../sys/devices.js";
 import { findIfindex } from "../../sys/ifindex.js";
-import { bpfObjectPath } from "../../sys/paths.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
-import { loadClassifier } from "../classifier.js";
 import { BackendError } from "../errors.js";
 import { configureDevice, ensureDevice, ensureKfuncs, releaseDevice } from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
@@ -15,6 +16,8 @@ import { DIRECTIONS, detach, install } from "./hooks.js";
 import { type Installed, readInstalled, sumCounters } from "./installed.js";
 import { PinDir } from "./pins.js";
 import { type GenerationRecord, type State, saveCounters } from "./state.js";
+
+const HOST: Devices = { ifindexOf, ifindexesOfGroup };
 
 /**
  * See Backend.apply. The caller holds the lock. What a reader of the hook sees at any time, and so what is left where
@@ -26,7 +29,8 @@ import { type GenerationRecord, type State, saveCounters } from "./state.js";
  * 4. put its programs at the hooks
  * 5. add up and write down the old counters without the old generation, then unpin that
  */
-export async function applyPolicy(policy: Policy, devices: Devices = { ifindexOf }): Promise<Applied> {
+export async function applyPolicy(given: Policy, devices: Devices = HOST): Promise<Applied> {
+  const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
   const started = performance.now();
@@ -34,7 +38,7 @@ export async function applyPolicy(policy: Policy, devices: Devices = { ifindexOf
   const generation = compile(policy, noted.devices);
   const compiled = performance.now();
   ensureKfuncs();
-  using object = loadClassifier(bpfObjectPath("steer_xfrm"), generation);
+  using object = loadSteering("xfrm", generation, policy);
   const loaded = performance.now();
 
   const before = await dropStale(readInstalled(name, kept), kept);
@@ -193,5 +197,5 @@ export async function refresh(name: string): Promise<Applied | null> {
   if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
   const policy = kept.readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return await applyPolicy(policy, { ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return await applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
 }

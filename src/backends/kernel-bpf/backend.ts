@@ -5,7 +5,7 @@ import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelBpf } from "../kernel-probe.js";
 import { applyPolicy, refresh, removeInterface } from "./apply.js";
-import { readStatus } from "./status.js";
+import { readLoaded, readStatus } from "./status.js";
 
 const NAME = "kernel-bpf";
 
@@ -18,6 +18,7 @@ export const kernelBpfBackend: FollowingBackend = {
   probe: probeKernelBpf,
   interfaces: () => keptInterfaces(NAME),
   apply: (policy: Policy): Promise<Applied> => locked(() => applyPolicy(policy)),
+  loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
   status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
   remove: (name): Promise<boolean> => ifKept(name, false, () => removeInterface(name)),
   refresh: (name): Promise<Applied | null> => ifKept(name, null, () => refresh(name)),

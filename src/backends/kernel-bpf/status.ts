@@ -1,3 +1,4 @@
+import type { Policy } from "../../config/policy.js";
 import type { Status } from "../backend.js";
 import { dataPathDrops } from "../kernel/data-path.js";
 import { StateDir } from "../kernel/state-dir.js";
@@ -26,4 +27,11 @@ export function readStatus(name: string): Status | null {
       ...dataPathDrops(name),
     },
   };
+}
+
+/** See Backend.loaded. */
+export function readLoaded(name: string): Policy | null {
+  const kept = new StateDir<State>(name, "kernel-bpf");
+  const running = readInstalled(name, kept)?.running;
+  return running ? kept.readPolicy(running.number) : null;
 }

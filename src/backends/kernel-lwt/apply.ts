@@ -1,5 +1,6 @@
 import type { Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
+import { ifindexesOfGroup } from "../../sys/devices.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied, Status } from "../backend.js";
@@ -13,6 +14,8 @@ import { ifindexOf, wantedLinkState } from "../link-setup.js";
 import { planRoutes } from "./plan.js";
 import { changeRoutes, readRoutes, routeText } from "./routes.js";
 import type { State } from "./state.js";
+
+const HOST: Devices = { ifindexOf, ifindexesOfGroup };
 
 const stateDir = (name: string) => new StateDir<State>(name, "kernel-lwt");
 const linkNumber = (name: string) => findIfindex(name) ?? 0;
@@ -31,7 +34,7 @@ function readState(name: string): State | null {
  * See Backend.apply. The caller holds the lock. Each route changes in one step, one after the other: packets to
  * different prefixes may meet the old and the new policy at the same time.
  */
-export function applyPolicy(policy: Policy, devices: Devices = { ifindexOf }): Applied {
+export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
   const { name } = policy.interface;
   const kept = stateDir(name);
   const started = performance.now();
@@ -94,6 +97,12 @@ export function readStatus(name: string): Status | null {
   };
 }
 
+/** See Backend.loaded. */
+export function readLoaded(name: string): Policy | null {
+  const running = readState(name)?.running;
+  return running ? stateDir(name).readPolicy(running.number) : null;
+}
+
 const NOTHING_COUNTED = {
   rules: new Map(),
   subnets: new Map(),
@@ -123,5 +132,5 @@ export function refresh(name: string): Applied | null {
   if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
   const policy = stateDir(name).readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return applyPolicy(policy, { ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
 }

@@ -2,7 +2,7 @@ import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelLwt } from "../kernel-probe.js";
-import { applyPolicy, readStatus, refresh, removeInterface } from "./apply.js";
+import { applyPolicy, readLoaded, readStatus, refresh, removeInterface } from "./apply.js";
 
 const NAME = "kernel-lwt";
 
@@ -16,6 +16,7 @@ export const kernelLwtBackend: FollowingBackend = {
   probe: probeKernelLwt,
   interfaces: () => keptInterfaces(NAME),
   apply: (policy) => locked(() => applyPolicy(policy)),
+  loaded: (name) => ifKept(name, null, () => readLoaded(name)),
   status: (name) => ifKept(name, null, () => readStatus(name)),
   remove: (name) => ifKept(name, false, () => removeInterface(name)),
   refresh: (name) => ifKept(name, null, () => refresh(name)),

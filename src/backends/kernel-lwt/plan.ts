@@ -1,7 +1,8 @@
 import { CompileError, type Devices } from "../../compiler/compile.js";
+import { MATCH_FIELDS } from "../../compiler/reference.js";
 import { formatPrefix } from "../../config/address.js";
 import { type Diagnostic, formatDiagnostic } from "../../config/diagnostics.js";
-import type { Connection, Match, Policy, Prefix, Rule } from "../../config/policy.js";
+import type { Connection, Policy, Prefix, Rule } from "../../config/policy.js";
 import { PrefixMap } from "../../config/prefix-map.js";
 
 /** A route into an external xfrm interface that gives its packets xfrm metadata. */
@@ -35,7 +36,9 @@ export function planRoutes(policy: Policy, devices: Devices): Route[] {
   };
   for (const { match, to } of policy.rules) {
     const connection = to.kind === "connection" ? connections.get(to.connection) : undefined;
-    if (connection) for (const prefix of match.dst) decide(prefix, connection, decided);
+    if (connection === undefined || to.kind !== "connection") continue;
+    const via = { ...connection, link: to.link ?? connection.link };
+    for (const prefix of match.dst) decide(prefix, via, decided);
   }
   // Subnets go by the longest prefix among themselves: only a rule's prefix covers one.
   const byRules = new PrefixMap<true>();
@@ -89,6 +92,15 @@ export function inexpressible(policy: Policy): Problem[] {
         rule: rule.name,
       });
   }
+  for (const file of policy.flows.files)
+    problems.push({
+      file,
+      line: 1,
+      column: 1,
+      severity: "error",
+      message: "bulk flows need a program",
+      hint: `write their prefixes as subnets; ${HINT}`,
+    });
   const [first] = policy.connections;
   if (policy.default === "pass" && first)
     problems.push({
@@ -99,25 +111,19 @@ export function inexpressible(policy: Policy): Problem[] {
       message: "default: pass needs a program; without a route's metadata the interface drops a packet",
       hint: `write default: drop; ${HINT}`,
     });
+  if (policy.program)
+    problems.push({
+      ...{ file: first?.location.file ?? policy.program.file, line: 1, column: 1, severity: "error" },
+      ...{ message: "the policy has a program, which a route cannot run", hint: HINT },
+    });
   return problems.sort((a, b) => a.line - b.line || a.column - b.column);
 }
 
-const OTHER_FIELDS = [
-  "src",
-  "proto",
-  "sport",
-  "dport",
-  "dscp",
-  "mark",
-  "iif",
-] as const satisfies (keyof Match)[];
-
-function whyNot({ match, to }: Rule): string | null {
-  if (to.kind !== "connection") return `goes to ${to.kind}`;
-  const others = OTHER_FIELDS.filter((field) => {
-    const value = match[field];
-    return Array.isArray(value) ? value.length > 0 : value !== null;
-  });
+function whyNot({ match, to, set }: Rule): string | null {
+  if (to.kind !== "connection") return `goes to ${to.kind === "group" ? "a group" : to.kind}`;
+  if (set.mark !== null || set.dscp !== null) return "sets fields of the packet";
+  const others = MATCH_FIELDS.filter((field) => field !== "dst" && match[field].length > 0);
   if (others.length > 0) return `matches on ${others.join(", ")}`;
+  if (match.not.includes("dst")) return "matches on what dst is not";
   return match.dst.length === 0 ? "has no dst" : null;
 }

@@ -1,10 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import type { BackendName, Policy } from "../../config/policy.js";
 import { runtimeDir } from "../../sys/runtime-dir.js";
 
 /**
- * What a kernel backend keeps of an interface beside the kernel's own objects: a folder of JSON files below the
+ * What a kernel backend keeps of an interface beside the kernel's own objects: a folder of JSON files and bundles below the
  * runtime folder of the network namespace, gone with a reboot as they are. Each file is written whole or not at all.
  */
 export class StateDir<S> {
@@ -22,13 +23,14 @@ export class StateDir<S> {
     this.#write(STATE, state);
   }
 
-  /** Keeps the policy of a generation, for follow(). */
+  /** Keeps the policy of a generation, for follow() and plan. */
   writePolicy(generation: number, policy: Policy): void {
-    this.#write(policyFile(generation), policy);
+    this.#writeBytes(policyFile(generation), encodeBundle(policy));
   }
 
   readPolicy(generation: number): Policy | null {
-    return readJson<Policy>(join(this.#path, policyFile(generation)));
+    const path = join(this.#path, policyFile(generation));
+    return existsSync(path) ? decodeBundle(readFileSync(path)) : null;
   }
 
   /** Removes the policies of all generations but these. */
@@ -42,15 +44,19 @@ export class StateDir<S> {
   }
 
   #write(name: string, value: unknown): void {
+    this.#writeBytes(name, JSON.stringify(value));
+  }
+
+  #writeBytes(name: string, content: string | Uint8Array): void {
     mkdirSync(this.#path, { recursive: true, mode: 0o700 });
     const path = join(this.#path, name);
-    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o600 });
+    writeFileSync(`${path}.new`, content, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   }
 }
 
 const STATE = "state.json";
-const policyFile = (generation: number) => `policy-${generation}.json`;
+const policyFile = (generation: number) => `policy-${generation}.bundle`;
 
 function readJson<T>(path: string): T | null {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as T) : null;

@@ -55,11 +55,15 @@ export function countedStatus(
 export type ResolvedDevices = readonly (readonly [name: string, ifindex: number])[];
 
 /** Notes what `devices` answers, so that a device that comes back under another number can be noticed. */
-export function noting({ ifindexOf }: Devices): { devices: Devices; resolved(): ResolvedDevices } {
+export function noting({ ifindexOf, ifindexesOfGroup }: Devices): {
+  devices: Devices;
+  resolved(): ResolvedDevices;
+} {
   const answers = new Map<string, number>();
   return {
     resolved: () => [...answers],
     devices: {
+      ifindexesOfGroup,
       ifindexOf: (name) => {
         const ifindex = answers.get(name) ?? ifindexOf(name);
         answers.set(name, ifindex);

@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import type { Policy } from "../../config/policy.js";
+import { withBuiltProgram } from "../../program/build.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
+import { locked } from "../kernel/locked.js";
 import { ask, controlledInterfaces } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { readKeys } from "./keys.js";
@@ -28,20 +31,11 @@ export const userspaceBackend: Backend = {
 
   interfaces: controlledInterfaces,
 
-  async apply(policy: Policy): Promise<Applied> {
-    const { name } = policy.interface;
-    const request = { policy, keys: readKeys(policy) };
-    const applied = await ask(name, "apply", request);
-    if (applied) return applied;
-    await startDaemon(name);
-    try {
-      const first = await ask(name, "apply", request);
-      if (first) return first;
-      throw new BackendError(`the service of ${name} ended right after its start`);
-    } catch (error) {
-      await ask(name, "stop", {}).catch(() => {});
-      throw error;
-    }
+  apply: (policy: Policy): Promise<Applied> => locked(() => apply(policy)),
+
+  async loaded(interfaceName: string): Promise<Policy | null> {
+    const answer = await ask(interfaceName, "policy", {});
+    return answer?.bundle ? decodeBundle(Buffer.from(answer.bundle, "base64")) : null;
   },
 
   async status(interfaceName: string): Promise<Status | null> {
@@ -52,6 +46,24 @@ export const userspaceBackend: Backend = {
     return (await ask(interfaceName, "stop", {})) !== null;
   },
 };
+
+async function apply(given: Policy): Promise<Applied> {
+  const policy = await withBuiltProgram(given); // here, not in the service: its errors keep their kind
+  const { name } = policy.interface;
+  const bundle = Buffer.from(encodeBundle(policy)).toString("base64");
+  const request = { bundle, keys: readKeys(policy) };
+  const applied = await ask(name, "apply", request);
+  if (applied) return applied;
+  await startDaemon(name);
+  try {
+    const first = await ask(name, "apply", request);
+    if (first) return first;
+    throw new BackendError(`the service of ${name} ended right after its start`);
+  } catch (error) {
+    await ask(name, "stop", {}).catch(() => {});
+    throw error;
+  }
+}
 
 async function startDaemon(interfaceName: string): Promise<void> {
   const child = spawn(

@@ -1,7 +1,6 @@
 import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
-import type { Policy } from "../../config/policy.js";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
 
@@ -10,10 +9,14 @@ import type { Applied, Status } from "../backend.js";
  * The socket lies in a folder of root's with mode 0700, so keys may cross it.
  */
 export interface Requests {
-  apply: { request: { policy: Policy; keys: ConnectionKeys[] }; answer: Applied };
+  apply: { request: { bundle: Bundle64; keys: ConnectionKeys[] }; answer: Applied };
+  policy: { request: Record<never, never>; answer: { bundle: Bundle64 | null } };
   status: { request: Record<never, never>; answer: Status };
   stop: { request: Record<never, never>; answer: Record<never, never> };
 }
+
+/** A policy as a bundle (compiler/bundle), in base64: bulk flows are columns of bytes, which JSON has no form for. */
+export type Bundle64 = string;
 
 /** Hexadecimal keying material of a connection's two SAs. */
 export interface ConnectionKeys {

@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import { deferred } from "../../sys/deferred.js";
 import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
 import { serveControl, socketPath } from "./control.js";
@@ -21,7 +22,11 @@ export async function serve(interfaceName: string): Promise<Served> {
   };
   // The socket first: it is what two processes for one interface would fight over.
   const server = await serveControl(interfaceName, {
-    apply: ({ policy, keys }) => demand().apply(policy, keys),
+    apply: ({ bundle, keys }) => demand().apply(decodeBundle(Buffer.from(bundle, "base64")), keys),
+    policy: async () => {
+      const { policy } = demand();
+      return { bundle: policy && Buffer.from(encodeBundle(policy)).toString("base64") };
+    },
     status: async () => demand().status(),
     stop: async () => {
       await demand().stop();

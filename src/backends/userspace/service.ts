@@ -1,12 +1,13 @@
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
+import { formatTarget } from "../../config/target.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
-import { bpfObjectPath } from "../../sys/paths.js";
+import { hostDevices } from "../../sys/devices.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
-import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import type { ConnectionKeys } from "./control.js";
@@ -53,9 +54,10 @@ export class UserspaceService {
   async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
     const before = this.#running;
     const started = performance.now();
-    const generation = compile(policy, { ifindexOf });
+    const generation = compile(policy, hostDevices(), before ?? undefined);
     const compiled = performance.now();
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
+    const sharing = before ? { ...before, prefix: steeringPrefix(before.policy.program) } : undefined;
+    const object = loadSteering("tun", generation, policy, sharing);
     try {
       const loaded = performance.now();
       const link = wantedLinkState(policy);
@@ -115,6 +117,11 @@ export class UserspaceService {
     return this.#carried ? addCounters(this.#carried, own) : own;
   }
 
+  /** The running one. */
+  get policy(): Policy | null {
+    return this.#running?.policy ?? null;
+  }
+
   status(): Status {
     const running = this.#running;
     if (running === null || this.#datapath === null) throw new Error(`${this.#name} has no policy yet`);
@@ -152,7 +159,7 @@ export class UserspaceService {
       connections,
       rules: policy.rules.map(({ name, to }) => ({
         name,
-        to: to.kind === "connection" ? to.connection : to.kind,
+        to: formatTarget(to),
         matched: matched(name),
       })),
       default: { action: policy.default, matched: counters.default },

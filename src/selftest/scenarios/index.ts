@@ -1,6 +1,7 @@
 import type { Scenario } from "../scenario.js";
 import { bpfRules } from "./bpf-rules.js";
 import { bpfTwoPeers } from "./bpf-two-peers.js";
+import { customProgram } from "./custom-program.js";
 import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
 import { fiveTuples } from "./five-tuples.js";
@@ -39,4 +40,5 @@ export const scenarios: readonly Scenario[] = [
   fiveTuples,
   manyIfIds,
   ...kernelBackends,
+  ...customProgram,
 ];

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The decision about a packet's key: an exact flow, else the first of the rules that matches, else the longest of the
+ * connections' subnets around the destination, else the default.
+ */
+#pragma once
+
+#include "flows.h"
+#include "key.h"
+#include "maps.h"
+#include "prefixes.h"
+#include "rules.h"
+#include "xfrm_steer.h"
+
+struct decision {
+	__u32 verdict; /* enum xfrm_steer_verdict */
+	__u32 counter; /* its index in tx_counters */
+	__u32 rule;    /* index of the rule that decided, or INDEX_NONE */
+	struct xfrm_steer_info info;
+};
+
+/* Owner of the longest subnet that holds the address in these words of the key. */
+static __always_inline __u32 subnet_owner(int family, const __u32 *words)
+{
+	return family == 4 ? owner4(&subnets4, words[0]) : owner6(&subnets6, pair(words), pair(words + 2));
+}
+
+static __always_inline void steer_to(__u32 index, struct decision *decision)
+{
+	const struct connection *all = table(&connections);
+
+	if (!all)
+		return;
+	decision->info.if_id = all[index & mask.connections].if_id;
+	decision->info.link = all[index & mask.connections].link;
+	decision->verdict = XFRM_STEER_STEER;
+}
+
+/* All fragments of a packet have to take one way: they count without ports. */
+static __always_inline __u32 group_member(const struct key *key, int family, __u32 first)
+{
+	const __u32 *all = table(&groups);
+	__u32 whole = (key->word[KEY_MORE] >> FRAGMENT_SHIFT) == FRAGMENT_NONE;
+	__u32 hash = finish(hash_flow(key, family, whole ? key->word[KEY_PORTS] : 0));
+
+	return all ? all[(first + (hash >> (32 - BUCKET_BITS))) & mask.groups] : 0;
+}
+
+static __always_inline void apply_rule(const struct key *key, int family, struct decision *decision)
+{
+	const struct target *all = table(&targets), *target;
+
+	if (!all)
+		return;
+	target = &all[decision->rule & mask.targets];
+	decision->counter = decision->rule;
+	decision->verdict = target->verdict;
+	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP)
+		steer_to(group_member(key, family, target->connection), decision);
+	else if (target->verdict == XFRM_STEER_STEER)
+		steer_to(target->connection, decision);
+	if (actions & ACTION_LINK && target->link)
+		decision->info.link = target->link;
+}
+
+static __always_inline void classify(const struct key *key, int family, struct decision *decision)
+{
+	__u32 owner = OWNER_NONE;
+
+	decision->verdict = XFRM_STEER_DROP;
+	decision->rule = INDEX_NONE;
+	if (has_live_flows || flow_buckets4 || flow_buckets6)
+		owner = flow_owner(key, family);
+	if (owner == OWNER_NONE) {
+		decision->rule = match_rules(key, family);
+		if (decision->rule != INDEX_NONE) {
+			apply_rule(key, family, decision);
+			return;
+		}
+		owner = subnet_owner(family, &key->word[KEY_DST]);
+	}
+	if (owner < OWNER_SHARED) {
+		decision->counter = n_rules + owner;
+		steer_to(owner, decision);
+		return;
+	}
+	/* A subnet that several connections share decides nothing. */
+	decision->counter = n_rules + n_connections + TX_DEFAULT;
+	decision->verdict = default_verdict;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The compiled tables and load-time constants of the classifier. Every constant is set before load, so that the
+ * verifier removes the code of what a rule set does not use, and every table is sized to its rule set.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "tables.h"
+
+#define FLAT_TABLE(name, entry)                                                                                        \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
+		__uint(max_entries, 1);                                                                                \
+		__uint(key_size, sizeof(__u32));                                                                       \
+		__uint(value_size, sizeof(entry)); /* resized before load */                                           \
+	} name SEC(".maps")
+
+FLAT_TABLE(slots, __u64);
+FLAT_TABLE(rules4, struct rule4);
+FLAT_TABLE(rules6, struct rule6);
+FLAT_TABLE(extra4, struct rule_extra);
+FLAT_TABLE(extra6, struct rule_extra);
+FLAT_TABLE(nodes, struct prefix_node);
+FLAT_TABLE(values, __u32);
+FLAT_TABLE(prefixes4, struct prefix4);
+FLAT_TABLE(prefixes6, struct prefix6);
+FLAT_TABLE(shared, __u32);
+FLAT_TABLE(flows4, struct flow4);
+FLAT_TABLE(flows6, struct flow6);
+FLAT_TABLE(targets, struct target);
+FLAT_TABLE(groups, __u32);
+FLAT_TABLE(connections, struct connection);
+
+/* One less than each table's (power of two) number of entries. */
+const volatile struct {
+	__u32 slots, rules4, rules6, nodes, values, prefixes4, prefixes6, shared, targets, groups, connections;
+} mask = {};
+
+/* Trees over the rules: `count` roots in consecutive slots, and the bounds of the walk. */
+const volatile struct rule_trees {
+	__u32 root, count, depth, leaf;
+	__u32 extra; /* enum extra */
+} rule_trees4 = {}, rule_trees6 = {};
+
+/* Buckets of the tables of exact flows. */
+const volatile __u32 flow_buckets4 = 0, flow_buckets6 = 0;
+
+/* enum action */
+const volatile __u32 actions = 0;
+
+const volatile __u32 n_rules = 0, n_connections = 0;
+const volatile __u32 default_verdict = 0;
+
+static __always_inline void *table(void *map)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(map, &zero);
+}

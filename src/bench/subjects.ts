@@ -1,0 +1,81 @@
+import { BpfObject } from "libbpf-ts";
+import { fillTables, setTables } from "../backends/classifier.js";
+import { compile } from "../compiler/compile.js";
+import type { Family, Policy } from "../config/policy.js";
+import { bpfObjectPath } from "../sys/paths.js";
+import { BENCH_DEVICES } from "./cases.js";
+import type { Keys } from "./keys.js";
+import { type Filler, fillHash, fillLpm, fillRules, fillTuples } from "./peers.js";
+
+/** enum subject in bpf/bench_classify.bpf.c. */
+const NUMBER = { loop: 0, "xfrm-steer": 1, lpm_trie: 2, hash: 3, linear: 4, tss: 5 } as const;
+export type SubjectName = keyof typeof NUMBER;
+
+const FILLERS: Partial<Record<SubjectName, (policy: Policy) => Filler>> = {
+  lpm_trie: fillLpm,
+  hash: fillHash,
+  linear: fillRules,
+  tss: fillTuples,
+};
+
+const SKB_SIZE = 192;
+const SKB_CB = 48;
+const PACKET = new Uint8Array(64);
+
+/** One way to classify, loaded into the kernel with a rule set and keys. */
+export class Subject {
+  readonly name: SubjectName;
+  /** Of its tables; peers: of keys and values, without the map's own overhead. */
+  readonly bytes: number;
+  readonly buildMs: number;
+  readonly #object: BpfObject;
+  /** Keys to look up in a run, at most as many as there are. */
+  passes: number;
+
+  constructor(name: SubjectName, policy: Policy, family: Family, keys: Keys) {
+    this.name = name;
+    this.passes = keys.count;
+    this.#object = BpfObject.open(bpfObjectPath("bench_classify"));
+    try {
+      const { rodata } = this.#object;
+      rodata.set("subject", NUMBER[name]);
+      rodata.set("family", family);
+      rodata.set("n_keys", keys.count);
+      this.#object.map("keys").setValueSize(keys.words.byteLength);
+      const started = performance.now();
+      const filler = FILLERS[name]?.(policy);
+      const generation = name === "xfrm-steer" ? compile(policy, BENCH_DEVICES) : null;
+      this.buildMs = performance.now() - started;
+      if (generation) setTables(this.#object, generation);
+      filler?.before(this.#object);
+      this.#object.load();
+      if (generation) fillTables(this.#object, generation);
+      filler?.after(this.#object);
+      this.#object.map("keys").update(0, keys.words);
+      this.bytes = generation
+        ? Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0)
+        : (filler?.bytes ?? 0);
+    } catch (error) {
+      this.#object.close();
+      throw error;
+    }
+  }
+
+  /** Puts other keys, as many, in place. */
+  setKeys(keys: Keys): void {
+    this.#object.map("keys").update(0, keys.words);
+  }
+
+  /** ns a key; `sum` depends on every answer. */
+  run(): { ns: number; sum: bigint } {
+    const ctx = new Uint8Array(SKB_SIZE);
+    new DataView(ctx.buffer).setUint32(SKB_CB, this.passes, true);
+    this.#object.program("bench").testRun({ data: PACKET, ctx });
+    const elapsed = this.#object.bss.get("elapsed") as bigint;
+    return { ns: Number(elapsed) / this.passes, sum: this.#object.bss.get("sum") as bigint };
+  }
+
+  close(): void {
+    this.#object.close();
+  }
+}

@@ -1,0 +1,28 @@
+import { renameSync, writeFileSync } from "node:fs";
+import { Command } from "commander";
+import { encodeBundle } from "../compiler/bundle/index.js";
+import { compile } from "../compiler/compile.js";
+import { ANY_DEVICE } from "./check.js";
+import { print } from "./output.js";
+import { demandPolicy } from "./policy-file.js";
+
+export function compileCommand(): Command {
+  return new Command("compile")
+    .description("a policy with all its files as one bundle (protobuf), for `apply` on any machine")
+    .argument("<file>", "steer.yaml")
+    .requiredOption("-o, --output <bundle>", "the bundle to write")
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  xfrm-steer compile steer.yaml -o steer.bundle")
+    .action((file: string, { output, json }: { output: string; json?: boolean }) => {
+      const policy = demandPolicy(file);
+      // What does not fit the tables must not be found out on the gateway.
+      const { tables } = compile(policy, ANY_DEVICE);
+      const bundle = encodeBundle(policy);
+      writeFileSync(`${output}.new`, bundle);
+      renameSync(`${output}.new`, output);
+      const tableBytes = Object.values(tables).reduce((sum, { length }) => sum + length, 0);
+      print(json, { file, bundle: output, bytes: bundle.length, tableBytes }, () =>
+        [`${output}: ${bundle.length} bytes`, `  compiles to ${tableBytes} bytes of tables`].join("\n"),
+      );
+    });
+}

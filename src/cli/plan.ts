@@ -1,0 +1,25 @@
+import { Command } from "commander";
+import { formatChange, planChanges } from "../compiler/plan.js";
+import { backendOf, demandRoot } from "./backend.js";
+import { ExitCode } from "./exit.js";
+import { print } from "./output.js";
+import { demandPolicy } from "./policy-file.js";
+
+export function planCommand(): Command {
+  return new Command("plan")
+    .description("what apply would change against what is loaded: exit 0 for nothing, 3 for changes")
+    .argument("<file>", "steer.yaml or a bundle")
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer plan /etc/xfrm-steer/steer.yaml")
+    .action(async (file: string, options: { json?: boolean }) => {
+      const policy = demandPolicy(file);
+      demandRoot("plan");
+      const { name } = policy.interface;
+      const backend = await backendOf(name);
+      const changes = planChanges((await backend?.loaded(name)) ?? null, policy);
+      print(options.json, { interface: name, backend: backend?.name ?? null, changes }, () =>
+        changes.length === 0 ? `${name}: nothing would change` : changes.map(formatChange).join("\n"),
+      );
+      if (changes.length > 0) process.exitCode = ExitCode.changes;
+    });
+}

@@ -1,0 +1,173 @@
+import path from "node:path";
+import type { Report } from "./diagnostics.js";
+import { ExactColumns, SubnetColumns } from "./flow-columns.js";
+import { readCsvLine, readHeader } from "./flow-csv.js";
+import { readNdjsonLine } from "./flow-ndjson.js";
+import { checkRepeats } from "./flow-repeats.js";
+import { type FlowField, FlowRow, FlowRowError } from "./flow-row.js";
+import { forEachLine, type LineVisitor, LONGEST_LINE } from "./lines.js";
+import type { Connection, Flows, Location } from "./policy.js";
+import { describeReadError } from "./read-error.js";
+
+/** A bulk file, and where the policy names it. */
+export interface FlowFile {
+  readonly file: string;
+  readonly location: Location;
+}
+
+/** `RowOrigins.file` is a byte. */
+const MAX_FILES = 255;
+/** More wrong lines of a file than this are counted only. */
+const MAX_PROBLEMS = 20;
+
+const HASH = 0x23;
+const BOM = 0xfeff;
+
+/** Reads bulk files, in constant memory but for the columns; each wrong line is a diagnostic with its number. */
+export function readFlowFiles(
+  files: readonly FlowFile[],
+  connections: readonly Connection[],
+  report: Report,
+): Flows {
+  const collector = new Collector(connections);
+  if (files.length > MAX_FILES) {
+    const [first] = files;
+    if (first !== undefined)
+      report.error(first.location, `${files.length} flow files`, `name at most ${MAX_FILES}`);
+    return collector.take([]);
+  }
+  for (const [index, { file, location }] of files.entries()) {
+    const reader = readerOf(file, collector.row);
+    if (reader === null) {
+      report.error(
+        location,
+        `${path.basename(file)} is neither CSV nor NDJSON by its name`,
+        "name it FILE.csv, FILE.ndjson or FILE.jsonl",
+      );
+      continue;
+    }
+    readFile(file, index, location, reader, collector, report);
+  }
+  const flows = collector.take(files.map(({ file }) => file));
+  checkRepeats(flows, connections, report);
+  return flows;
+}
+
+/** Reads one line; true where it was a row. */
+export type RowReader = (bytes: Buffer, start: number, end: number) => boolean;
+
+/** A reader of rows for the format that a file's name tells; null where it tells none. */
+export function readerOf(file: string, row: FlowRow): RowReader | null {
+  switch (path.extname(file).toLowerCase()) {
+    case ".csv":
+      return csvReader(row);
+    case ".ndjson":
+    case ".jsonl":
+      return ndjsonReader(row);
+    default:
+      return null;
+  }
+}
+
+/** The first line that is not blank or a comment is the header. */
+export function csvReader(row: FlowRow): RowReader {
+  let fields: readonly FlowField[] | null = null;
+  return (bytes, start, end) => {
+    if (fields !== null) {
+      if (fields.length === 0) return false; // the header was wrong: nothing can be told of the rows
+      readCsvLine(row, fields, bytes, start, end);
+      return true;
+    }
+    fields = [];
+    const text = bytes.toString("utf8", start, end);
+    fields = readHeader(text.charCodeAt(0) === BOM ? text.slice(1) : text);
+    return false;
+  };
+}
+
+export function ndjsonReader(row: FlowRow): RowReader {
+  return (bytes, start, end) => {
+    readNdjsonLine(row, bytes, start, end);
+    return true;
+  };
+}
+
+/** The columns of all files. */
+class Collector {
+  readonly row: FlowRow;
+  readonly #subnets = { 4: new SubnetColumns(1), 6: new SubnetColumns(4) };
+  readonly #exact = { 4: new ExactColumns(1), 6: new ExactColumns(4) };
+
+  constructor(connections: readonly Connection[]) {
+    this.row = new FlowRow(new Map(connections.map(({ name }, index) => [name, index])));
+  }
+
+  push(file: number, line: number): void {
+    const columns = this.row.kind() === "subnet" ? this.#subnets : this.#exact;
+    columns[this.row.dst.family].push(this.row, file, line);
+  }
+
+  take(files: readonly string[]): Flows {
+    return {
+      files,
+      subnets4: this.#subnets[4].take(),
+      subnets6: this.#subnets[6].take(),
+      exact4: this.#exact[4].take(),
+      exact6: this.#exact[6].take(),
+    };
+  }
+}
+
+function readFile(
+  file: string,
+  index: number,
+  location: Location,
+  read: RowReader,
+  collector: Collector,
+  report: Report,
+): void {
+  report.opens(file);
+  let problems = 0;
+  let rows = 0;
+  const { row } = collector;
+  const visit: LineVisitor = (bytes, start, end, line) => {
+    row.clear();
+    try {
+      if (end - start > LONGEST_LINE)
+        throw new FlowRowError(
+          `the line is longer than ${LONGEST_LINE} bytes`,
+          "write one flow a line",
+          null,
+        );
+      if (isEmpty(bytes, start, end) || !read(bytes, start, end)) return;
+      rows++;
+      collector.push(index, line);
+    } catch (error) {
+      if (!(error instanceof FlowRowError)) throw error;
+      if (++problems <= MAX_PROBLEMS) report.error({ file, line, column: 1 }, describe(error), error.hint);
+    }
+  };
+  try {
+    forEachLine(file, visit);
+  } catch (error) {
+    const [message, hint] = describeReadError(error, file);
+    report.error(location, message, hint);
+    return;
+  }
+  if (problems > MAX_PROBLEMS)
+    report.error(
+      location,
+      `${problems - MAX_PROBLEMS} more lines of ${path.basename(file)} are wrong`,
+      "see above",
+    );
+  else if (problems === 0 && rows === 0)
+    report.warning(location, `${path.basename(file)} has no flows`, "add some, or take its name out");
+}
+
+function describe({ field, message }: FlowRowError): string {
+  return field === null ? message : `${field}: ${message}`;
+}
+
+function isEmpty(bytes: Buffer, start: number, end: number): boolean {
+  return start === end || bytes[start] === HASH;
+}

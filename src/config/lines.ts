@@ -1,0 +1,69 @@
+import { closeSync, openSync, readSync } from "node:fs";
+
+/** Bytes read at once. */
+const CHUNK = 1 << 20;
+/** Longer than any line of a flow file; a file without line ends must not be taken into memory whole. */
+export const LONGEST_LINE = 4096;
+
+/**
+ * Called for each line; its bytes are bytes[start, end), without the line end (LF or CRLF), and are overwritten after
+ * the call. Lines count from 1. A line of more than LONGEST_LINE bytes is handed out cut off, with `end - start` greater.
+ */
+export type LineVisitor = (bytes: Buffer, start: number, end: number, line: number) => void;
+
+/** Reads a file line by line, in constant memory. @throws what open(2) and read(2) say, with `code` */
+export function forEachLine(file: string, visit: LineVisitor): void {
+  const fd = openSync(file, "r");
+  try {
+    forEachLineOf(fd, visit);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** As `forEachLine`, from a descriptor that is open already. */
+export function forEachLineOf(fd: number, visit: LineVisitor): void {
+  const buffer = Buffer.allocUnsafe(CHUNK + LONGEST_LINE + 1);
+  let line = 1;
+  /** Bytes of an unfinished line at the front of the buffer. */
+  let held = 0;
+  /** Inside of a line that was handed out cut off. */
+  let skipping = false;
+  const hand = (start: number, end: number) => {
+    if (!skipping) visit(buffer, start, end > start && buffer[end - 1] === 0x0d ? end - 1 : end, line);
+    skipping = false;
+    line++;
+  };
+  for (;;) {
+    const count = read(fd, buffer, held);
+    if (count === 0) break;
+    const filled = held + count;
+    let start = 0;
+    for (;;) {
+      const end = buffer.indexOf(0x0a, start);
+      if (end < 0 || end >= filled) break;
+      hand(start, end);
+      start = end + 1;
+    }
+    if (filled - start > LONGEST_LINE) {
+      if (!skipping) visit(buffer, start, filled, line);
+      skipping = true;
+      start = filled;
+    }
+    buffer.copyWithin(0, start, filled);
+    held = filled - start;
+  }
+  if (held > 0 || skipping) hand(0, held);
+}
+
+function read(fd: number, buffer: Buffer, offset: number): number {
+  for (;;) {
+    try {
+      return readSync(fd, buffer, offset, CHUNK, null);
+    } catch (error) {
+      // A terminal or pipe without data yet.
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
+}
