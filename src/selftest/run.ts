@@ -12,7 +12,8 @@ export interface RunOptions {
   signal?: AbortSignal | undefined;
 }
 
-const DEFAULT_LIMIT_MS = 60_000;
+/** Of a scenario that does not say another. */
+export const DEFAULT_LIMIT_MS = 60_000;
 /** The diagnostic that carries a test's duration; reportOf() takes it out again. */
 export const DURATION = "duration_ms";
 

@@ -1,13 +1,17 @@
 import { release } from "node:os";
+import { join } from "node:path";
 import { KtapWriter } from "./ktap.js";
+import { KtapJoiner } from "./ktap-joiner.js";
 import { KtapParser } from "./ktap-parser.js";
 import { loadScenarioFile, selectScenarios } from "./load.js";
 import { EXIT_FAIL, EXIT_PASS, EXIT_SKIP, exitCode, type Report, reportOf } from "./report.js";
 import { runScenarios } from "./run.js";
 import type { Scenario } from "./scenario.js";
 import { scenarios as builtIn } from "./scenarios/index.js";
+import { divide, machinesFor } from "./vm/divide.js";
 import { VmError } from "./vm/errors.js";
-import { findKernel } from "./vm/kernel.js";
+import { baseArchive } from "./vm/initramfs.js";
+import { findKernel, type Kernel } from "./vm/kernel.js";
 import { runScenariosInVm } from "./vm/run-scenarios.js";
 
 export interface SelftestOptions {
@@ -96,20 +100,15 @@ async function inHost(selected: readonly Scenario[], options: SelftestOptions): 
 }
 
 async function inGuest(selected: readonly Scenario[], options: SelftestOptions): Promise<Report> {
-  const { progress = () => {}, captures, limitMs } = options;
+  const { progress = () => {} } = options;
   const parser = new KtapParser();
   const write = follow(parser, options);
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, { progress }).catch(asNothingRuns);
-  progress(`booting Linux ${kernel.release}`);
-  let broken: string | undefined;
-  try {
-    const run = { kernel, scenarios: selected, files: options.files ?? [], write, captures, limitMs };
-    const { status, console: said } = await runScenariosInVm(run);
-    if (status !== EXIT_PASS) broken = `the runner in the VM ended with status ${status}:\n${said.trim()}`;
-  } catch (error) {
-    if (!(error instanceof VmError) || error.kind === "unavailable") return asNothingRuns(error);
-    broken = error.message;
-  }
+  const shares = divide(selected, machinesFor(selected.length));
+  progress(`booting Linux ${kernel.release}${shares.length > 1 ? ` in ${shares.length} VMs` : ""}`);
+  const broken = await (shares.length === 1
+    ? oneMachine(kernel, selected, write, options)
+    : severalMachines(kernel, shares, write, options));
   const report = reportOf(parser, kernel.release, broken);
   const last = report.tests.at(-1);
   if (last && report.tests.length > parser.tests.length && !options.json) {
@@ -118,6 +117,47 @@ async function inGuest(selected: readonly Scenario[], options: SelftestOptions):
     options.write(`not ok ${report.tests.length} ${last.name}\n`);
   }
   return report;
+}
+
+/** @returns why it did not come to its end, where it did not */
+async function oneMachine(
+  kernel: Kernel,
+  scenarios: readonly Scenario[],
+  write: (text: string) => void,
+  { files = [], captures, limitMs }: SelftestOptions,
+): Promise<string | undefined> {
+  try {
+    const run = { kernel, scenarios, files, write, captures, limitMs };
+    const { status, console: said } = await runScenariosInVm(run);
+    return status === EXIT_PASS
+      ? undefined
+      : `the runner in the VM ended with status ${status}:\n${said.trim()}`;
+  } catch (error) {
+    if (!(error instanceof VmError) || error.kind === "unavailable") return asNothingRuns(error);
+    return error.message;
+  }
+}
+
+/** Machines side by side, whose reports become one. The first one's logs keep their place, vm-2 has the second's. */
+async function severalMachines(
+  kernel: Kernel,
+  shares: readonly Scenario[][],
+  write: (text: string) => void,
+  options: SelftestOptions,
+): Promise<string | undefined> {
+  await baseArchive(kernel).catch(asNothingRuns); // once, not by each of them
+  const joiner = new KtapJoiner(write, shares.flat().length);
+  const ends = await Promise.all(
+    shares.map((share, index) => {
+      const { captures } = options;
+      const own =
+        captures === undefined || index === 0 ? {} : { captures: join(captures, `vm-${index + 1}`) };
+      return oneMachine(kernel, share, joiner.stream(), { ...options, ...own });
+    }),
+  );
+  joiner.end();
+  const broken = ends.filter((end) => end !== undefined);
+  return broken.length > 0 ? broken.join("\n") : undefined;
 }
 
 function asNothingRuns(error: unknown): never {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -17,7 +17,9 @@ function file(t: ExecutionContext, text: string): string {
   return path;
 }
 
-for (const example of readdirSync(join(packageRoot, "examples")).filter((name) => !name.startsWith(".")))
+for (const example of readdirSync(join(packageRoot, "examples")).filter((name) =>
+  existsSync(join(packageRoot, "examples", name, "steer.yaml")),
+))
   test(`check finds nothing wrong with examples/${example}`, async (t) => {
     const { code, stdout } = await xfrmSteer("check", `examples/${example}/steer.yaml`);
     t.is(code, 0);

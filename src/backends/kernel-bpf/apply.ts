@@ -8,7 +8,7 @@ import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
 import { BackendError } from "../errors.js";
-import { configureDevice, ensureDevice, releaseDevice } from "../kernel/device.js";
+import { configureDevice, ensureDevice, ensureKfuncs, releaseDevice } from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { noting, summarize } from "../kernel/summary.js";
 import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
@@ -37,6 +37,7 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST): Promi
   const noted = noting(devices);
   const generation = compile(policy, noted.devices);
   const compiled = performance.now();
+  ensureKfuncs();
   using object = loadSteering("xfrm", generation, policy);
   const loaded = performance.now();
 

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { findIfindex } from "../../sys/ifindex.js";
 import { IpError, ip, ipJson } from "../../sys/ip.js";
 import { BackendError } from "../errors.js";
@@ -59,12 +60,22 @@ function createExternal(name: string): number {
           `takes one; write interface.name: ${other}, or delete it`,
       );
     // The kernel asks for a module by itself only where it may start modprobe.
-    if (spawnSync("modprobe", ["xfrm_interface"], { stdio: "ignore" }).status !== 0) throw error;
+    if (!loadModule()) throw error;
     create();
   }
   const ifindex = findIfindex(name);
   if (ifindex === null) throw new BackendError(`${name} was removed while it was being set up; apply again`);
   return ifindex;
+}
+
+/** @returns false where there is no such module, nor is it built in */
+function loadModule(): boolean {
+  return spawnSync("modprobe", ["xfrm_interface"], { stdio: "ignore" }).status === 0;
+}
+
+/** Makes the kernel functions of xfrm interfaces known, for a program that calls them to be loaded. */
+export function ensureKfuncs(): void {
+  if (!existsSync("/sys/kernel/btf/xfrm_interface")) loadModule(); // built in, it is in vmlinux: loading says what lacks
 }
 
 function otherExternal(): string | null {

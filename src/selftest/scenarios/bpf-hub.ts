@@ -1,7 +1,5 @@
 import type { Status } from "../../backends/backend.js";
-import { NO_FLOWS } from "../../config/flows.js";
-import { ANY_MATCH } from "../../config/match.js";
-import type { Connection, Match, Policy, Prefix, Rule } from "../../config/policy.js";
+import { type Connection, type Match, type Policy, type Prefix, parsePolicy } from "../../config/index.js";
 import type { Namespace } from "../namespace.js";
 import type { ScenarioContext } from "../scenario.js";
 import { connectEsp, type EspConnection } from "../xfrm.js";
@@ -77,41 +75,38 @@ export function packetsByConnection(status: Status) {
   );
 }
 
-/** Where a policy that is made here rather than read says it comes from. */
-const LOCATION = { file: "scenario", line: 1, column: 1 };
-
 /** An IPv4 prefix of a policy. */
 export function prefix4(address: string, length = 32): Prefix {
   const bytes = Buffer.from(address.split(".").map(Number));
   return { family: 4, words: [bytes.readUInt32BE(0)], length };
 }
 
-/** A connection of a policy. */
-export function connection(name: string, ifId: number, subnets: readonly Prefix[]): Connection {
-  return { ...{ name, ifId, subnets }, link: null, rxMark: null, esp: null, location: LOCATION };
+export interface LargePolicy {
+  /** Of the interface, with its prefix length. */
+  address: string;
+  connections: readonly Pick<Connection, "name" | "ifId" | "subnets">[];
+  /** What `match` leaves out matches any. */
+  rules?: readonly { name: string; to: string; match: Partial<Match> }[];
 }
 
-/** A rule of a policy; what `match` leaves out matches any. */
-export function ruleTo(connectionName: string, name: string, match: Partial<Match>): Rule {
+/** As hubPolicy(), for thousands of lines: to read them as YAML takes minutes under emulation. */
+export function largePolicy({ address, connections, rules = [] }: LargePolicy): Policy {
+  const { policy: one } = parsePolicy(
+    hubPolicy({
+      addresses: [address],
+      connections: { any: "{if_id: 1, subnets: [192.0.2.0/24]}" },
+      rules: ["{name: any, match: {}, to: any}"],
+    }),
+    "scenario",
+  );
+  const [connection, rule] = [one?.connections[0], one?.rules[0]];
+  if (!one || !connection || !rule) throw new Error("the pattern of a large policy is not valid any more");
   return {
-    name,
-    match: { ...ANY_MATCH, ...match },
-    to: { kind: "connection", connection: connectionName, link: null },
-    set: { mark: null, dscp: null },
-    location: LOCATION,
-  };
-}
-
-/** A policy for the kernel-bpf backend: reading thousands of lines of YAML takes minutes under emulation. */
-export function largePolicy(
-  address: Prefix,
-  connections: readonly Connection[],
-  rules: readonly Rule[] = [],
-): Policy {
-  return {
-    version: 1,
-    backend: "kernel-bpf",
-    interface: { name: "ipsec0", mtu: "auto", addresses: [address] },
-    ...{ connections, rules, flows: NO_FLOWS, default: "drop" },
+    ...one,
+    connections: connections.map((each) => ({ ...connection, ...each })),
+    rules: rules.map(({ name, to, match }) => ({
+      ...{ ...rule, name, match: { ...rule.match, ...match } },
+      to: { kind: "connection", connection: to, link: null },
+    })),
   };
 }

@@ -31,7 +31,7 @@ function peerOf(source: string): "a" | "b" {
 }
 
 async function build(t: ScenarioContext): Promise<Hub> {
-  const hub = new Hub(t.ns("hub"), kernelBpf);
+  const hub = new Hub(t.ns("hub"));
   for (const [index, name] of (["a", "b"] as const).entries()) {
     const peer = t.ns(name);
     const branch: Branch = {

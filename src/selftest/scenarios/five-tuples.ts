@@ -2,7 +2,7 @@ import { UdpSender } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
 import { tcpExchanges } from "../traffic.js";
 import { connectEsp } from "../xfrm.js";
-import { BPF_NEEDS, connection, largePolicy, prefix4, ruleTo } from "./bpf-hub.js";
+import { BPF_NEEDS, largePolicy, prefix4 } from "./bpf-hub.js";
 import { addUplink, addXfrm } from "./hub.js";
 
 const [HUB, PEER] = ["192.168.1.100", "192.168.1.200"];
@@ -65,16 +65,19 @@ export const fiveTuples = scenario({
     }
     const port = (number: number) => [{ from: number, to: number }];
     const addresses = { src: [prefix4(HUB)], dst: [prefix4(PEER)] };
-    const rules = FLOWS.map((flow) =>
-      ruleTo(`c${flow.connection}`, name(flow), {
+    const rules = FLOWS.map((flow) => ({
+      ...{ name: name(flow), to: `c${flow.connection}` },
+      match: {
         ...addresses,
         proto: [PROTOCOLS[flow.protocol]],
         sport: port(flow.sport),
         dport: port(flow.dport),
-      }),
-    );
-    const connections = numbers.map((index) => connection(`c${index}`, index, [prefix4(PEER)]));
-    await t.steer(hub).apply(largePolicy(prefix4(HUB, 24), connections, rules));
+      },
+    }));
+    const connections = numbers.map((index) => ({
+      ...{ name: `c${index}`, ifId: index, subnets: [prefix4(PEER)] },
+    }));
+    await t.steer(hub).apply(largePolicy({ address: `${HUB}/24`, connections, rules }));
     const captures = numbers.map((index) => t.capture(peer, `ipsec${index}`));
     /** Flows seen in the peer's devices, as "flow connection", without what the peer sends itself. */
     const seen = () =>

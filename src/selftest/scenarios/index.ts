@@ -6,6 +6,7 @@ import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
 import { fiveTuples } from "./five-tuples.js";
 import { fragments } from "./fragments.js";
+import { kernelBackends } from "./kernel-bpf/index.js";
 import { linkPicksUnderlay } from "./link-underlay.js";
 import { lwtTransport } from "./lwt-transport.js";
 import { lwtTwoPeers } from "./lwt-two-peers.js";
@@ -38,5 +39,6 @@ export const scenarios: readonly Scenario[] = [
   twoLibbpfs,
   fiveTuples,
   manyIfIds,
+  ...kernelBackends,
   ...customProgram,
 ];

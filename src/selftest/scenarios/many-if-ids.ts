@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { UdpSender } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
-import { BPF_NEEDS, connection, largePolicy, prefix4 } from "./bpf-hub.js";
+import { BPF_NEEDS, largePolicy, prefix4 } from "./bpf-hub.js";
 import { addUplink } from "./hub.js";
 
 const COUNT = 10_000;
@@ -38,10 +38,10 @@ export const manyIfIds = scenario({
       );
     }
     await hub.ip(lines.join("\n"));
-    const connections = Array.from({ length: COUNT }, (_, index) =>
-      connection(`c${index}`, index + 1, [prefix4(subnet(index), 31)]),
-    );
-    await t.steer(hub).apply(largePolicy(prefix4("10.0.0.1", 8), connections));
+    const connections = Array.from({ length: COUNT }, (_, index) => ({
+      ...{ name: `c${index}`, ifId: index + 1, subnets: [prefix4(subnet(index), 31)] },
+    }));
+    await t.steer(hub).apply(largePolicy({ address: "10.0.0.1/8", connections }));
     const wire = t.capture(hub, "v01");
     const sender = new UdpSender(hub.path, "10.0.0.1");
     try {

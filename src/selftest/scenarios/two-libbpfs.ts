@@ -31,7 +31,7 @@ export const twoLibbpfs = scenario({
     symlinkSync(join(SECOND_LIBBPF, library), join(folder, "libbpf.so.1"));
     const other = new SteeringProcess({ LD_LIBRARY_PATH: folder });
     try {
-      const second = new Steering(hub, "ipsec0", other);
+      const second = new Steering(hub, { process: other });
       await t.step("the system's sets up", async () => {
         await t.steer(hub).apply(policy("10.0.0.0/8"));
         t.expect("ping", await hub.ping(PEER), { sent: 3, received: 0 });

@@ -1,39 +1,34 @@
 import type { Backend } from "../../backends/backend.js";
-import { allBackends } from "../../backends/select.js";
-import { formatDiagnostic, type Policy, parsePolicy } from "../../config/index.js";
+import type { BackendName } from "../../config/policy.js";
 import { withinNamespace } from "../netns.js";
 import type { SteeringReply, SteeringRequest } from "./messages.js";
 
 // The steering process: answers one request after the other, and ends with the process that asks.
 
+/** Loads the backend alone: in an emulated machine each module takes its time. */
+async function backendOf(wanted: BackendName): Promise<Backend> {
+  const loaded = (await import(`../../backends/${wanted}/backend.js`)) as Record<string, Backend>;
+  return Object.values(loaded).find(({ name }) => name === wanted) as Backend;
+}
+
 async function answer(request: SteeringRequest): Promise<unknown> {
-  if (request.operation === "apply") {
-    const policy = typeof request.policy === "string" ? parsed(request.policy) : request.policy;
-    const backend = allBackends().find(({ name }) => name === policy.backend);
-    if (backend === undefined) throw new Error("a scenario's policy has to name its backend");
-    return await backend.apply(policy);
-  }
-  for (const backend of allBackends()) {
-    if (!backend.interfaces().includes(request.name)) continue;
-    return await served(backend, request.operation, request.name);
-  }
-  return request.operation === "unload" ? false : null;
-}
-
-function parsed(text: string): Policy {
-  const { policy, diagnostics } = parsePolicy(text, "steer.yaml");
-  if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
-  return policy;
-}
-
-function served(backend: Backend, operation: "status" | "unload", name: string): Promise<unknown> {
-  return operation === "unload" ? backend.remove(name) : backend.status(name);
+  const backend = await backendOf(request.backend);
+  return await withinNamespace(request.netns, () => {
+    switch (request.operation) {
+      case "apply":
+        return backend.apply(request.policy) as Promise<unknown>;
+      case "status":
+        return backend.status(request.name);
+      case "unload":
+        return backend.remove(request.name);
+    }
+  });
 }
 
 let queue = Promise.resolve();
 process.on("message", (request: SteeringRequest) => {
   queue = queue.then(async () => {
-    const reply: SteeringReply = await withinNamespace(request.netns, () => answer(request)).then(
+    const reply: SteeringReply = await answer(request).then(
       (result) => ({ result }),
       (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
     );

@@ -1,8 +1,8 @@
-import type { Policy } from "../../config/policy.js";
+import type { BackendName, Policy } from "../../config/policy.js";
 
-/** What the steering process is asked for, in the network namespace at `netns`. */
-export type SteeringRequest = { readonly netns: string } & (
-  | { readonly operation: "apply"; readonly policy: string | Policy }
+/** What the steering process is asked for: of a backend, in the network namespace at `netns`. */
+export type SteeringRequest = { readonly netns: string; readonly backend: BackendName } & (
+  | { readonly operation: "apply"; readonly policy: Policy }
   | { readonly operation: "status" | "unload"; readonly name: string }
 );
 

@@ -71,6 +71,7 @@ export class SteeringProcess {
     if (this.#child === null || hasEnded(this.#child)) {
       this.#child = spawn(process.execPath, [MAIN], {
         stdio: ["ignore", "ignore", "inherit", "ipc"],
+        serialization: "advanced", // a policy's flows are typed arrays
         env: { ...process.env, ...this.#env },
       });
     }

@@ -1,6 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import type { Status } from "../../../backends/backend.js";
 import { type Scenario, type ScenarioContext, scenario } from "../../scenario.js";
+import type { SteeringOptions } from "../../steering/steering.js";
 import { udpFlow } from "../../traffic.js";
 import { addUplink } from "../hub.js";
 import { type Branch, Hub, policyOf, type Subject } from "./subject.js";
@@ -28,9 +29,10 @@ const MARKER = "in the clear";
 export async function buildHub(
   t: ScenarioContext,
   subject: Subject,
+  options?: SteeringOptions,
 ): Promise<{ hub: Hub; branches: [Branch, Branch] }> {
   const ns = t.ns("hub");
-  const hub = new Hub(ns, subject);
+  const hub = new Hub(ns, options);
   const branch = async (i: number, name: string): Promise<Branch> => {
     const peer = t.ns(name);
     const made: Branch = {

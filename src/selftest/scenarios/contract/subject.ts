@@ -1,16 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Applied, Status } from "../../../backends/backend.js";
-import { formatDiagnostic, parsePolicy } from "../../../config/index.js";
 import type { BackendName } from "../../../config/policy.js";
 import type { FeatureName } from "../../features.js";
 import type { Namespace } from "../../namespace.js";
-import { inNamespace } from "../../netns.js";
-import type { Reply, Request } from "./driver.js";
+import { Steering, type SteeringOptions } from "../../steering/steering.js";
 
 /** One ESP connection between the hub and a peer. */
 export interface Branch {
@@ -44,61 +39,29 @@ export interface Subject {
   esp(branch: Branch): string;
 }
 
-const DRIVER = fileURLToPath(new URL("./driver.js", import.meta.url));
-
-/** What a hub's namespace is steered by: a driver process in it. */
+/** The hub and what steers it. */
 export class Hub {
   readonly ns: Namespace;
   readonly folder = mkdtempSync(join(tmpdir(), "xfrm-steer-contract-"));
-  readonly #backend: BackendName;
-  #driver: ChildProcess | null = null;
+  readonly #steering: Steering;
 
-  constructor(ns: Namespace, subject: Subject) {
+  constructor(ns: Namespace, options?: SteeringOptions) {
     this.ns = ns;
-    this.#backend = subject.backend;
-  }
-
-  /** The process that serves requests now; one that was killed is replaced. */
-  driver(): ChildProcess {
-    if (this.#driver !== null && this.#driver.exitCode === null && this.#driver.signalCode === null)
-      return this.#driver;
-    this.#driver = inNamespace(this.ns.path, () =>
-      spawn(process.execPath, [DRIVER, this.#backend], { stdio: ["ignore", "inherit", "inherit", "ipc"] }),
-    );
-    return this.#driver;
-  }
-
-  async #ask<T>(request: Request): Promise<T> {
-    const driver = this.driver();
-    const ended = new AbortController();
-    const reply = once(driver, "message", { signal: ended.signal });
-    const onExit = () =>
-      ended.abort(new Error(`the driver ended by ${driver.signalCode ?? driver.exitCode}`));
-    driver.once("exit", onExit);
-    driver.send(request);
-    try {
-      const [answer] = (await reply) as [Reply];
-      if ("error" in answer) throw new Error(answer.error);
-      return answer.result as T;
-    } finally {
-      driver.off("exit", onExit);
-    }
+    this.#steering = new Steering(ns, options);
   }
 
   /** Applies a policy, as if its file were in the folder: the keys' paths begin there. */
   async apply(text: string): Promise<Applied> {
-    const { policy, diagnostics } = parsePolicy(text, join(this.folder, "steer.yaml"));
-    if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
-    return await this.#ask({ operation: "apply", policy });
+    return await this.#steering.apply(text, join(this.folder, "steer.yaml"));
   }
 
   async status(): Promise<Status | null> {
-    return await this.#ask({ operation: "status", name: "ipsec0" });
+    return await this.#steering.find();
   }
 
   /** @returns false where nothing was set up */
   async unload(): Promise<boolean> {
-    return await this.#ask({ operation: "unload", name: "ipsec0" });
+    return await this.#steering.unload();
   }
 
   /** Runs a scenario's body, and takes everything away after it whatever happened. */
@@ -109,10 +72,6 @@ export class Hub {
       try {
         await this.unload();
       } finally {
-        const driver = this.driver();
-        const ended = once(driver, "exit");
-        driver.kill("SIGKILL");
-        await ended;
         rmSync(this.folder, { recursive: true });
       }
     }
