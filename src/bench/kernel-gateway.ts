@@ -17,8 +17,8 @@ import { subnet } from "./kernel-policy.js";
 const HUB = "bench-hub";
 const PEER = "bench-peer";
 const [NEAR, FAR] = ["172.16.1.100", "172.16.1.200"];
-const SENT = 2000;
-const PACKET_BYTES = 1400;
+const SENT = 500;
+const PACKET_BYTES = 512;
 const ETHERNET = 14;
 const SOURCE = 0x0a050002; // 10.5.0.2, of lan0's network
 

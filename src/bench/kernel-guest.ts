@@ -109,7 +109,7 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
     made = size;
     measure("per-interface", size, cost);
   }
-  gateway.removeInterfaces();
+  if (made > 0) gateway.removeInterfaces();
 
   made = 0;
   for (const size of plan.sizes) {

@@ -5,6 +5,11 @@ import type { GuestPlan, GuestReport } from "./kernel-guest.js";
 import { subnetPolicy } from "./kernel-policy.js";
 import type { BenchCase, BenchResult } from "./measure.js";
 
+/** The bench broke off in the VM; the message has the guest's words. */
+export class BenchError extends Error {
+  override readonly name = "BenchError";
+}
+
 export interface KernelBenchOptions {
   /** As `selftest --kernel`. */
   readonly kernel?: string | undefined;
@@ -25,7 +30,7 @@ const SILENCE_MS = 10 * 60_000;
  * Instructions a packet, counted by a VM whose clock ticks once an instruction (-icount): the same in every run, but for
  * the guest's own timer interrupts.
  *
- * @throws VmError where no VM can be had; Error with the guest's words where it failed
+ * @throws VmError where no VM can be had; BenchError
  */
 export async function benchKernel(options: KernelBenchOptions): Promise<BenchResult> {
   const { sizes, runs, progress = () => {} } = options;
@@ -65,7 +70,7 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
     },
   });
   if (status !== 0 || !machine)
-    throw new Error(`the bench in the VM ended with status ${status}:\n${said.trim().slice(-2000)}`);
+    throw new BenchError(`the bench in the VM ended with status ${status}:\n${said.trim().slice(-2000)}`);
   return { bench: "kernel", machine, cases: cases.map((entry) => compared(entry, cases)) };
 }
 

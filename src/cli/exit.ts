@@ -22,6 +22,7 @@ export class CliError extends Error {
 const EXPECTED = new Set([
   "ArgumentError",
   "BackendError",
+  "BenchError",
   "BpfError",
   "ConnectionError",
   "ControlError",

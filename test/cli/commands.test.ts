@@ -76,7 +76,7 @@ test("probe names the backend that serves, and why each better one cannot", asyn
   t.is(backend, candidates.find(({ available }: { available: boolean }) => available)?.name ?? null);
 });
 
-for (const command of ["probe", "check", "explain", "apply", "status", "unload", "run", "demo"])
+for (const command of ["probe", "check", "explain", "apply", "load", "status", "unload", "run", "demo"])
   test(`${command} --help shows an example`, async (t) => {
     const { code, stdout } = await xfrmSteer(command, "--help");
     t.is(code, 0);
