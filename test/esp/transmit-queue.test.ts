@@ -67,7 +67,7 @@ function setUp(t: ExecutionContext, mtu: number) {
 rooted(`datagrams of one size leave and arrive together, others behind them in one call${suffix}`, (t) => {
   const { counters, queue, commit, receive } = setUp(t, 65536);
   const sizes = [100, 100, 100, 40, 100, 200, 200];
-  sizes.forEach((size, index) => commit(size, index));
+  for (const [index, size] of sizes.entries()) commit(size, index);
   queue.flush();
   t.deepEqual(receive(sizes.length), [
     [
