@@ -84,7 +84,8 @@ export function buildTopology(scope: Scope): Topology {
     ] as const) {
       // The wires are IPv4; IPv6 would send router solicitations and the like over them.
       ip("netns", "exec", ns, "sh", "-c", `echo 1 > /proc/sys/net/ipv6/conf/${device}/disable_ipv6`);
-      ip("-n", ns, "link", "set", device, "up");
+      // A capture is to see ESP packets as a real wire carries them, not several in one GSO packet.
+      ip("-n", ns, "link", "set", device, "gso_max_segs", "1", "up");
     }
   }
   return { netns, ...writePolicies(scope) };

@@ -14,8 +14,15 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
 import { type ConnectionConfig, type Datapath, innerMtu, startDatapath } from "../../src/esp/index.js";
+import { close } from "../../src/sys/libc.js";
 import { inNetns } from "../../src/sys/netns.js";
+import { PollSet } from "../../src/sys/poll-set.js";
+import { Slab } from "../../src/sys/slab.js";
+import { parseAddress } from "../../src/sys/sockaddr.js";
 import { openTun } from "../../src/sys/tun.js";
+import { openUdpSocket } from "../../src/sys/udp.js";
+import { ReceiveVector } from "../../src/sys/udp-receive.js";
+import { Destination, SendVector } from "../../src/sys/udp-send.js";
 import { ip, makeNamespace, whyNoNamespaces } from "../sys/namespace.js";
 
 const reason = whyNoNamespaces();
@@ -125,26 +132,74 @@ rooted(
   },
 );
 
-rooted(`TCP over IPv4 and IPv6 crosses whole, its checksums left to the TUN device${suffix}`, async (t) => {
-  const [left, right] = await makeTunnel(t);
-  const fixture = fileURLToPath(new URL("./tcp-fixture.js", import.meta.url));
-  const bytes = 20_000_000;
-  for (const address of ["10.9.0.2", "fd09::2"]) {
-    const receive = ["netns", "exec", right.name, process.execPath, fixture, "receive", address];
-    const receiver = spawn("ip", receive, { stdio: ["ignore", "pipe", "inherit"] });
-    t.teardown(() => receiver.kill());
-    const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
-    t.is((await lines.next()).value, "listening");
-    const send = ["netns", "exec", left.name, process.execPath, fixture, "send", address, String(bytes)];
-    const { stdout } = await run("ip", send, { timeout: 60_000 });
-    t.is((await lines.next()).value, stdout.trim());
-  }
-  for (const { datapath } of [left, right]) {
-    const { errors, io, connections } = datapath.statistics();
-    t.deepEqual(nonZero({ ...errors, ...io }), {});
-    t.true((connections.get(101)?.[datapath === right.datapath ? "in" : "out"].bytes ?? 0) > 2 * bytes);
-  }
-});
+rooted(
+  `TCP over IPv4 and IPv6 crosses whole both ways, segmented and coalesced by the data path${suffix}`,
+  async (t) => {
+    const [left, right] = await makeTunnel(t);
+    const fixture = fileURLToPath(new URL("./tcp-fixture.js", import.meta.url));
+    const bytes = 20_000_000;
+    for (const [from, to, address] of [
+      [left, right, "10.9.0.2"],
+      [left, right, "fd09::2"],
+      [right, left, "10.9.0.1"],
+      [right, left, "fd09::1"],
+    ] as const) {
+      const receive = ["netns", "exec", to.name, process.execPath, fixture, "receive", address];
+      const receiver = spawn("ip", receive, { stdio: ["ignore", "pipe", "inherit"] });
+      t.teardown(() => receiver.kill());
+      const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
+      t.is((await lines.next()).value, "listening");
+      const send = ["netns", "exec", from.name, process.execPath, fixture, "send", address, String(bytes)];
+      const { stdout } = await run("ip", send, { timeout: 60_000 });
+      t.is((await lines.next()).value, stdout.trim());
+    }
+    for (const { datapath } of [left, right]) {
+      const { errors, io, connections, work } = datapath.statistics();
+      t.deepEqual(nonZero({ ...errors, ...io }), {});
+      const connection = connections.get(101);
+      if (connection === undefined) throw new Error("the connection is gone");
+      const { in: received, out: sent } = connection;
+      t.true(received.bytes > 2 * bytes && sent.bytes > 2 * bytes);
+      // Segments come out of GSO packets and go into GSO packets: far fewer calls than packets.
+      t.true(work.copiedBytes > 0 && work.sends < sent.packets / 4, `${work.sends} of ${sent.packets}`);
+      t.true(work.tunWrites < received.packets / 2, `${work.tunWrites} of ${received.packets}`);
+    }
+  },
+);
+
+for (const [family, from, to] of [
+  ["IPv4", "10.9.0.1", "10.9.0.2"],
+  ["IPv6", "fd09::1", "fd09::2"],
+] as const) {
+  rooted(`a burst of UDP datagrams over ${family} crosses as one GSO packet${suffix}`, async (t) => {
+    const [left, right] = await makeTunnel(t);
+    const [local, remote] = [parseAddress(from), parseAddress(to)];
+    const sender = inNetns(left.name, () => openUdpSocket(local, 6000, 0));
+    const receiver = inNetns(right.name, () => openUdpSocket(remote, 6001, 0));
+    t.teardown(() => [sender, receiver].map(close));
+    const [count, size] = [40, 1200];
+    const sent = new Slab(count * size);
+    for (let i = 0; i < sent.bytes.length; i++) sent.bytes[i] = (i * 31 + (i >>> 8)) & 0xff;
+    const vector = new SendVector(1);
+    const destination = new Destination(local, remote, 6001, 0);
+    for (let i = 0; i < count; i++) vector.add(sender, destination, 0, sent.base + i * size, size);
+    t.is(vector.send(0, 1), 1);
+    const place = new Slab(2 ** 16);
+    const received = new ReceiveVector([place.base], 2 ** 16 - 1);
+    const readable = PollSet.forReading([receiver]);
+    const got: Buffer[] = [];
+    for (let bytes = 0; bytes < count * size; bytes += received.bytes) {
+      readable.wait(5000);
+      t.is(received.receive(receiver), 1);
+      received.look(0);
+      t.is(received.size, size);
+      got.push(Buffer.from(place.bytes.slice(0, received.bytes)));
+    }
+    t.deepEqual(Buffer.concat(got), Buffer.from(sent.bytes));
+    t.true((left.datapath.statistics().connections.get(101)?.out.packets ?? 0) >= count);
+    t.true(right.datapath.statistics().work.tunWrites < count);
+  });
+}
 
 rooted(
   `a TUN device that goes down and comes up again carries on; deleted, it ends the data path${suffix}`,
