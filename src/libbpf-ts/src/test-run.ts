@@ -31,7 +31,7 @@ const EMPTY = new Uint8Array(0);
 
 /** @throws MissingFeatureError for a program type that cannot be run so; BpfError ENOSPC where dataOut is too small */
 export function testRun(program: BpfProgram, options: TestRunOptions): TestRunResult {
-  const { data, ctx, repeat = 1 } = options;
+  const { data, ctx, repeat = 0 } = options; // 0 is one run, and all that tracing programs take
   const dataOut =
     typeof options.dataOut === "number" ? new Uint8Array(options.dataOut) : (options.dataOut ?? EMPTY);
   const ctxOut = options.ctxOut ?? EMPTY;
