@@ -27,6 +27,14 @@ export interface TestRunResult {
   readonly duration: number;
 }
 
+/** Types whose test run begins with an Ethernet header (net/bpf/test_run.c). */
+const PACKET_PROGRAMS: ReadonlySet<string> = new Set([
+  "sched_cls",
+  "sched_act",
+  "xdp",
+  "cgroup_skb",
+  "lwt_xmit",
+]);
 const EMPTY = new Uint8Array(0);
 
 /** @throws MissingFeatureError for a program type that cannot be run so; BpfError ENOSPC where dataOut is too small */
@@ -71,7 +79,7 @@ function explain(program: BpfProgram, errno: number, needed: number, given: numb
   }
   if (errno === ENOSPC)
     return failure(op, errno, { hint: `the result has ${needed} bytes: give a larger dataOut` });
-  if (errno === EINVAL && given < 14)
+  if (errno === EINVAL && given < 14 && PACKET_PROGRAMS.has(program.info().typeName))
     return failure(op, errno, { hint: "data must hold an Ethernet header (14 bytes)" });
   return failure(op, errno);
 }
