@@ -190,7 +190,7 @@ kernelTest("a process that waits for events ends when it wants to", async (t) =>
     setTimeout(() => { console.log("ends"); process.exit(0); }, 50);
   `);
   t.is(output, "ends");
-  t.true(performance.now() - started < 5000);
+  t.true(performance.now() - started < 60_000, "nothing of the wait is left that would hold the process");
 });
 
 kernelTest("another type of map is no ring buffer and no perf buffer", async (t) => {

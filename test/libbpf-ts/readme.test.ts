@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import type { ExecutionContext } from "ava";
+import test, { type ExecutionContext } from "ava";
 import { BpfObject } from "libbpf-ts";
 import { withNetns } from "../support/netns.js";
 import { kernelTest } from "./support/bpf-test.js";
@@ -45,37 +45,35 @@ function runExample(t: ExecutionContext, name: string, prefix: string[] = [], ar
   const folder = mkdtempSync(join(tmpdir(), "example-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const env = { ...process.env, XDG_CACHE_HOME: folder };
-  const [program = "", ...rest] = [
-    ...prefix,
-    process.execPath,
-    resolve(`src/libbpf-ts/examples/${name}.mjs`),
-    ...args,
-  ];
+  const [program = "", ...rest] = [...prefix, process.execPath, resolve(`src/${name}.mjs`), ...args];
   return execFileSync(program, rest, { cwd: folder, env, encoding: "utf8" });
 }
 
 kernelTest("example: globals", (t) => {
-  t.is(runExample(t, "globals"), "115n\n");
+  t.is(runExample(t, "libbpf-ts/examples/globals"), "115n\n");
 });
 
 kernelTest("example: maps", (t) => {
-  t.is(runExample(t, "maps"), "2\n2\n10n\n20n\n8080\n");
+  t.is(runExample(t, "libbpf-ts/examples/maps"), "2\n2\n10n\n20n\n8080\n");
 });
 
 kernelTest("example: links", async (t) => {
   const bpffs = ownBpffs(t);
   await withNetns((ns) => {
     const prefix = ["nsenter", `--net=/run/netns/${ns.name}`];
-    t.is(runExample(t, "links", prefix, [String(ns.ifindex("lo")), `${bpffs}/link`]), "done\n");
+    t.is(
+      runExample(t, "libbpf-ts/examples/links", prefix, [String(ns.ifindex("lo")), `${bpffs}/link`]),
+      "done\n",
+    );
   });
 });
 
 kernelTest("example: features", (t) => {
-  t.regex(runExample(t, "features"), /map type ringbuf: true\n(.*\n)*tcx: (true|false)\n/);
+  t.regex(runExample(t, "libbpf-ts/examples/features"), /map type ringbuf: true\n(.*\n)*tcx: (true|false)\n/);
 });
 
 kernelTest("example: errors", (t) => {
-  t.regex(runExample(t, "errors"), /the verifier refused it.*data_end[\s\S]*\ntrue\n$/);
+  t.regex(runExample(t, "libbpf-ts/examples/errors"), /the verifier refused it.*data_end[\s\S]*\ntrue\n$/);
 });
 
 kernelTest("bpf-linker: the README's example builds a filter that loads", (t) => {
@@ -89,4 +87,16 @@ kernelTest("bpf-linker: the README's example builds a filter that loads", (t) =>
   object.load();
   t.is(run(1000), 0);
   t.is(run(1401), 2);
+});
+
+test("example: inline shows that LLVM leaves no function beside the program", (t) => {
+  const output = runExample(t, "bpf-linker/examples/inline");
+  const [byLibbpf = 0, byLlvm = 0] = [...output.matchAll(/codeBytes: (\d+)/g)].map((match) =>
+    Number(match[1]),
+  );
+  t.true(byLlvm > 0 && byLlvm < byLibbpf, output);
+});
+
+kernelTest("example: vmlinux", (t) => {
+  t.is(runExample(t, "bpf-linker/examples/vmlinux"), "true\n");
 });

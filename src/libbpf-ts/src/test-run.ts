@@ -27,11 +27,19 @@ export interface TestRunResult {
   readonly duration: number;
 }
 
+/** Types whose test run begins with an Ethernet header (net/bpf/test_run.c). */
+const PACKET_PROGRAMS: ReadonlySet<string> = new Set([
+  "sched_cls",
+  "sched_act",
+  "xdp",
+  "cgroup_skb",
+  "lwt_xmit",
+]);
 const EMPTY = new Uint8Array(0);
 
 /** @throws MissingFeatureError for a program type that cannot be run so; BpfError ENOSPC where dataOut is too small */
 export function testRun(program: BpfProgram, options: TestRunOptions): TestRunResult {
-  const { data, ctx, repeat = 1 } = options;
+  const { data, ctx, repeat = 0 } = options; // 0 is one run, and all that tracing programs take
   const dataOut =
     typeof options.dataOut === "number" ? new Uint8Array(options.dataOut) : (options.dataOut ?? EMPTY);
   const ctxOut = options.ctxOut ?? EMPTY;
@@ -71,7 +79,7 @@ function explain(program: BpfProgram, errno: number, needed: number, given: numb
   }
   if (errno === ENOSPC)
     return failure(op, errno, { hint: `the result has ${needed} bytes: give a larger dataOut` });
-  if (errno === EINVAL && given < 14)
+  if (errno === EINVAL && given < 14 && PACKET_PROGRAMS.has(program.info().typeName))
     return failure(op, errno, { hint: "data must hold an Ethernet header (14 bytes)" });
   return failure(op, errno);
 }

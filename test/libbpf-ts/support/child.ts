@@ -8,8 +8,10 @@ export function runModule(
   text: string,
   env: NodeJS.ProcessEnv = {},
   command: readonly string[] = [],
+  nodeArguments: readonly string[] = [],
 ): string {
-  const [program = "", ...args] = [...command, process.execPath, "--input-type=module", "--eval", text];
+  const node = [process.execPath, ...nodeArguments, "--input-type=module", "--eval", text];
+  const [program = "", ...args] = [...command, ...node];
   return execFileSync(program, args, {
     encoding: "utf8",
     env: { ...process.env, ...env },
