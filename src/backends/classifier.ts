@@ -1,6 +1,6 @@
 import { BpfObject } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
-import { EntrySize, type TableName } from "../compiler/layout.js";
+import { BLOCK_COUNTERS, EntrySize, type TableName } from "../compiler/layout.js";
 import type { PrefixTrie } from "../compiler/prefix-table.js";
 
 /** A generation and the object that runs it. */
@@ -34,8 +34,8 @@ export function loadClassifier(
     const { rodata } = object;
     setTables(object, generation);
     const counts = counterCounts(generation);
-    object.map("tx_counters").setMaxEntries(counts.tx);
-    object.map("rx_counters").setMaxEntries(counts.rx);
+    object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / BLOCK_COUNTERS));
+    object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / BLOCK_COUNTERS));
     rodata.set("shared_longest", generation.sharedLongest);
     rodata.set("uses_icmp", generation.usesIcmp ? 1 : 0);
     rodata.set("l3_offset", options.l3Offset ?? 0);
