@@ -56,3 +56,17 @@ test("compile of a policy with an error writes nothing and ends with 2", async (
   t.regex(stderr, /steer\.yaml:5:10: error: there is no connection "site-b"; did you mean site-a\?/);
   t.false(existsSync(bundle));
 });
+
+test("compile says what is wrong where the bundle cannot be written", async (t) => {
+  const { code, stderr } = await xfrmSteer(
+    "compile",
+    "examples/minimal/steer.yaml",
+    "-o",
+    "/nowhere/steer.bundle",
+  );
+  t.is(code, 1);
+  t.is(
+    stderr,
+    "xfrm-steer: /nowhere/steer.bundle cannot be written (ENOENT); name a file in a folder that is there and yours\n",
+  );
+});
