@@ -3,9 +3,15 @@
  * The contract between the two halves of a steering program.
  *
  * One half decides: it looks at a packet and says which IPsec connection takes it. That is our classifier
- * (classifier.bpf.c) or a program of your own. The other half carries the decision out: xfrm_egress.bpf.c gives the
- * packet the kernel's xfrm metadata, tun_egress.bpf.c writes the same two words in front of it for the userspace ESP
- * engine. The halves are compiled apart and joined by the linker, so a deciding half runs on either backend unchanged.
+ * (classifier.bpf.c), with a program of your own in front of it where there is one. The other half carries the decision
+ * out: xfrm_egress.bpf.c gives the packet the kernel's xfrm metadata, tun_egress.bpf.c writes the same two words in front
+ * of it for the userspace ESP engine. The halves are compiled apart and joined by the linker, so a deciding half runs on
+ * either backend unchanged.
+ *
+ * A program of your own is a C file that includes this header and defines the one function `steer` below, with what
+ * constants (const volatile globals) and maps it needs; `xfrm-steer load` compiles, links and attaches it. It takes no
+ * license section: that of the linked object is "Dual MIT/GPL". Global names that begin with xs_ or xfrm_steer_ are taken,
+ * and so are tx_counters, rx_counters and program_alone.
  */
 #pragma once
 
@@ -25,12 +31,17 @@ enum xfrm_steer_verdict {
 	XFRM_STEER_DROP = 0,  /* drop the packet */
 	XFRM_STEER_STEER = 1, /* give it the metadata in info */
 	XFRM_STEER_PASS = 2,  /* leave it without metadata of ours: another program or a route may set it */
+	XFRM_STEER_NEXT = 3,  /* only of steer(): let the rules decide; where there are none, drop the packet */
 };
 
 /*
- * Decides about a packet on its way out of the steering interface. `info` is all zeroes on entry and is read only
- * after XFRM_STEER_STEER. Being a global function, it is verified on its own: check `info` for NULL.
+ * A program of your own: decides about a packet on its way out of the steering interface. The packet begins with its IP
+ * header at skb->data. `info` is all zeroes on entry and is read only after XFRM_STEER_STEER; an if_id of 0 drops the
+ * packet, and so does one of no connection where the policy has connections. Being a global function, it is verified on its own: check `info` for NULL.
  */
+int steer(struct __sk_buff *skb, struct xfrm_steer_info *info);
+
+/* What the carrying half calls; as steer(), without XFRM_STEER_NEXT. */
 int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info);
 
 /*

@@ -1,20 +1,23 @@
 #!/usr/bin/env node
 /** Compiles and links the BPF objects into dist/bpf. Unchanged sources come from bpf-linker's cache. */
-import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compile, link } from "bpf-linker";
+import { Btf, generateModule } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, "dist", "bpf");
+/** TypeScript modules with the linked objects' types; they are checked in, so that TypeScript compiles before C. */
+const modules = join(root, "src", "bpf");
 mkdirSync(out, { recursive: true });
+mkdirSync(modules, { recursive: true });
 
 /** Linked objects, each from a deciding and a carrying half. */
 const objects = {
   "steer_xfrm.bpf.o": ["classifier", "xfrm_egress", "xfrm_ingress"],
   "steer_tun.bpf.o": ["classifier", "tun_egress", "tun_ingress"],
   "steer_test.bpf.o": ["classifier", "test_run"],
-  "bench_classify.bpf.o": ["bench_classify"],
 };
 
 const parts = new Map();
@@ -24,9 +27,31 @@ for (const name of new Set(Object.values(objects).flat())) {
   });
   parts.set(name, object);
 }
-for (const [name, halves] of Object.entries(objects))
-  if (halves.length > 1)
-    link(
-      halves.map((half) => parts.get(half)),
-      join(out, name),
-    );
+// What the linked object of a user's program is made of beside it, the example of one, and the bench's. The classifier's global names
+// get a prefix there, so that any other name is the user's; its counters keep theirs, which status looks for.
+const btf = Btf.parse(readFileSync(parts.get("classifier")));
+const globals = [".maps", ".rodata", ".bss"]
+  .filter((section) => btf.datasecs().includes(section))
+  .flatMap((section) => btf.datasec(section).variables.map(({ name }) => name))
+  .filter((name) => !name.endsWith("_counters"));
+for (const [source, defines] of [
+  ["bpf/rules_behind", Object.fromEntries(globals.map((name) => [name, `xs_${name}`]))],
+  ["bpf/program", {}],
+  ["bpf/bench_kernel", {}],
+  ["bpf/bench_classify", {}],
+  ["examples/custom-program/spread", {}],
+])
+  await compile(join(root, `${source}.bpf.c`), {
+    output: join(out, `${basename(source)}.bpf.o`),
+    includes: [join(root, "bpf")],
+    defines,
+  });
+for (const [name, halves] of Object.entries(objects)) {
+  const object = link(
+    halves.map((half) => parts.get(half)),
+    join(out, name),
+  );
+  const path = join(modules, name.replace(/\.o$/, ".ts"));
+  const module = generateModule(object);
+  if (!existsSync(path) || readFileSync(path, "utf8") !== module) writeFileSync(path, module);
+}

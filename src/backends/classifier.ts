@@ -1,4 +1,4 @@
-import { BpfObject } from "libbpf-ts";
+import { BpfObject, type GlobalValue } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import { BLOCK_COUNTERS, EntrySize, type TableName } from "../compiler/layout.js";
 import type { PrefixTrie } from "../compiler/prefix-table.js";
@@ -7,6 +7,8 @@ import type { PrefixTrie } from "../compiler/prefix-table.js";
 export interface Loaded {
   readonly generation: Generation;
   readonly object: BpfObject;
+  /** See ClassifierOptions. */
+  readonly prefix?: string;
 }
 
 export interface ClassifierOptions {
@@ -16,6 +18,10 @@ export interface ClassifierOptions {
   readonly l3Offset?: number;
   /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
   readonly liveFlows?: number;
+  /** What the names of the classifier's constants and tables begin with in this object; "" if left out. */
+  readonly prefix?: string;
+  /** Called before the object is loaded, for what it has beside the classifier. */
+  readonly prepare?: (object: BpfObject) => void;
 }
 
 /**
@@ -31,21 +37,23 @@ export function loadClassifier(
 ): BpfObject {
   const object = BpfObject.open(path);
   try {
-    const { rodata } = object;
-    setTables(object, generation);
+    const { prefix = "" } = options;
+    const set = (name: string, value: GlobalValue) => object.rodata.set(prefix + name, value);
+    setTables(object, generation, prefix);
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / BLOCK_COUNTERS));
     object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / BLOCK_COUNTERS));
-    rodata.set("shared_longest", generation.sharedLongest);
-    rodata.set("uses_icmp", generation.usesIcmp ? 1 : 0);
-    rodata.set("l3_offset", options.l3Offset ?? 0);
+    set("shared_longest", generation.sharedLongest);
+    set("uses_icmp", generation.usesIcmp ? 1 : 0);
+    set("l3_offset", options.l3Offset ?? 0);
     if (options.liveFlows) {
-      object.map("live_flows").setMaxEntries(options.liveFlows);
-      rodata.set("has_live_flows", 1);
+      object.map(`${prefix}live_flows`).setMaxEntries(options.liveFlows);
+      set("has_live_flows", 1);
     }
-    const reused = options.before ? reuseTables(object, generation, options.before) : NONE;
+    const reused = options.before ? reuseTables(object, generation, options.before, prefix) : NONE;
+    options.prepare?.(object);
     object.load();
-    fillTables(object, generation, reused);
+    fillTables(object, generation, reused, prefix);
     return object;
   } catch (error) {
     object.close();
@@ -54,23 +62,24 @@ export function loadClassifier(
 }
 
 /** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
-export function setTables({ maps, rodata }: BpfObject, generation: Generation): void {
-  for (const [name, bytes] of entries(generation)) maps.get(name)?.setValueSize(bytes.length);
+export function setTables({ maps, rodata }: BpfObject, generation: Generation, prefix = ""): void {
+  const set = (name: string, value: GlobalValue) => rodata.set(prefix + name, value);
+  for (const [name, bytes] of entries(generation)) maps.get(prefix + name)?.setValueSize(bytes.length);
   const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
-  rodata.set("mask", Uint32Array.from(MASKED, last));
+  set("mask", Uint32Array.from(MASKED, last));
   for (const family of [4, 6] as const) {
     const { root, count, depth, leaf, extra } = generation[`ruleTrees${family}`];
-    rodata.set(`rule_trees${family}`, Uint32Array.of(root, count, depth, leaf, extra));
+    set(`rule_trees${family}`, Uint32Array.of(root, count, depth, leaf, extra));
   }
-  rodata.set("subnets4", prefixTrie(generation.subnets4));
-  rodata.set("subnets6", prefixTrie(generation.subnets6));
-  rodata.set("if_ids", prefixTrie(generation.ifIds));
-  rodata.set("n_rules", generation.rules.length);
-  rodata.set("n_connections", generation.connections.length);
-  rodata.set("flow_buckets4", generation.flowBuckets4);
-  rodata.set("flow_buckets6", generation.flowBuckets6);
-  rodata.set("actions", generation.actions);
-  rodata.set("default_verdict", generation.defaultVerdict);
+  set("subnets4", prefixTrie(generation.subnets4));
+  set("subnets6", prefixTrie(generation.subnets6));
+  set("if_ids", prefixTrie(generation.ifIds));
+  set("n_rules", generation.rules.length);
+  set("n_connections", generation.connections.length);
+  set("flow_buckets4", generation.flowBuckets4);
+  set("flow_buckets6", generation.flowBuckets6);
+  set("actions", generation.actions);
+  set("default_verdict", generation.defaultVerdict);
 }
 
 /** After load. Tables that the object does not use are not there; `reused` ones are full. */
@@ -78,18 +87,25 @@ export function fillTables(
   { maps }: BpfObject,
   generation: Generation,
   reused: ReadonlySet<TableName> = NONE,
+  prefix = "",
 ): void {
-  for (const [name, bytes] of entries(generation)) if (!reused.has(name)) maps.get(name)?.update(0, bytes);
+  for (const [name, bytes] of entries(generation))
+    if (!reused.has(name)) maps.get(prefix + name)?.update(0, bytes);
 }
 
 const NONE: ReadonlySet<TableName> = new Set();
 
 /** Before load: takes over the maps of tables that have not changed. Nothing writes to them once they are filled. */
-function reuseTables(object: BpfObject, generation: Generation, before: Loaded): Set<TableName> {
+function reuseTables(
+  object: BpfObject,
+  generation: Generation,
+  before: Loaded,
+  prefix: string,
+): Set<TableName> {
   const reused = new Set<TableName>();
   for (const [name, bytes] of entries(generation)) {
     if (bytes !== before.generation.tables[name]) continue;
-    object.map(name).reuse(before.object.map(name));
+    object.map(prefix + name).reuse(before.object.map((before.prefix ?? "") + name));
     reused.add(name);
   }
   return reused;

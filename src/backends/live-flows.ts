@@ -4,6 +4,7 @@ import { formatAddress } from "../config/address.js";
 import type { ExactFlows, Family, Flows, Policy } from "../config/policy.js";
 import { PORT_PROTOCOLS, protocolName } from "../config/protocols.js";
 import { RowIndex } from "../config/row-index.js";
+import { steeringPrefix } from "../program/load.js";
 import { BackendError } from "./errors.js";
 
 /** As many as a running program takes; the map is not allocated beforehand. */
@@ -28,10 +29,14 @@ export class LiveFlows {
   readonly #object: BpfObject;
   readonly #policy: Policy;
 
+  readonly #maps: { readonly flows: string; readonly used: string };
+
   /** @param object loaded with `liveFlows: LIVE_FLOWS_MAX` from the policy's generation */
   constructor(object: BpfObject, policy: Policy) {
     this.#object = object;
     this.#policy = policy;
+    const prefix = steeringPrefix(policy.program);
+    this.#maps = { flows: `${prefix}live_flows`, used: `${prefix}live_flows_used` };
   }
 
   /**
@@ -54,7 +59,7 @@ export class LiveFlows {
 
   /** Takes flows out, also those of the policy (until the next apply). @returns how many were there */
   delete(flows: Flows): number {
-    const map = this.#object.map("live_flows");
+    const map = this.#object.map(this.#maps.flows);
     const keys = keysOf(flows);
     const own = { 4: indexOf(this.#policy.flows.exact4, 1), 6: indexOf(this.#policy.flows.exact6, 4) };
     const gone = Uint32Array.of(LIVE_NO_FLOW);
@@ -101,18 +106,18 @@ export class LiveFlows {
 
   #put(keys: Uint32Array, owners: Uint32Array): void {
     if (owners.length === 0) return;
-    this.#object.map("live_flows").updateBatch(keys, owners);
-    this.#object.map("live_flows_used").update(0, Uint32Array.of(1));
+    this.#object.map(this.#maps.flows).updateBatch(keys, owners);
+    this.#object.map(this.#maps.used).update(0, Uint32Array.of(1));
   }
 
   #count(): number {
     let count = 0;
-    for (const batch of this.#object.map("live_flows").lookupBatches()) count += batch.count;
+    for (const batch of this.#object.map(this.#maps.flows).lookupBatches()) count += batch.count;
     return count;
   }
 
   *#entries(): Generator<readonly [key: Uint32Array, owner: number]> {
-    for (const { keys, values, count } of this.#object.map("live_flows").lookupBatches())
+    for (const { keys, values, count } of this.#object.map(this.#maps.flows).lookupBatches())
       for (let i = 0; i < count; i++) {
         const key = Uint32Array.from({ length: KEY_WORDS }, (_, word) =>
           keys.readUInt32LE(4 * (i * KEY_WORDS + word)),

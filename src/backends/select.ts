@@ -38,7 +38,11 @@ export function chooseBackend(wanted: "auto" | BackendName, policy?: Policy): Ch
   };
 }
 
+/** Why a backend that this kernel has would not do what the policy says. */
 function reasonAgainst(name: BackendName, policy: Policy): string | null {
+  const keyed = policy.connections.find(({ esp }) => esp !== null);
+  if (keyed && name !== "userspace")
+    return `connection ${keyed.name} has keys of its own (esp), which only the userspace backend uses`;
   const [first, ...more] = name === "kernel-lwt" ? inexpressible(policy) : [];
   if (!first) return null;
   return `line ${first.line}: ${first.message}${more.length > 0 ? `, and ${more.length} more` : ""}`;

@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import type { Policy } from "../config/index.js";
 import { backendOf, demandBackend, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print, progress } from "./output.js";
@@ -16,21 +17,30 @@ export function applyCommand(): Command {
       const readMs = performance.now() - started;
       demandRoot("apply");
       demandKeys(policy, file);
-      const { name } = policy.interface;
-      const running = await backendOf(name);
-      const backend = running ?? demandBackend(policy);
-      if (policy.backend !== "auto" && backend.name !== policy.backend)
-        throw new CliError(
-          `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,
-          ExitCode.failed,
-        );
-      const applied = await progress(`applying ${file}`, () => backend.apply(policy));
-      print(options.json, { interface: name, backend: backend.name, readMs, ...applied }, () =>
-        [
-          `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
-          `  read in ${readMs.toFixed(1)} ms, compiled in ${applied.compileMs.toFixed(1)} ms, loaded in ${applied.loadMs.toFixed(1)} ms, ` +
-            `${applied.tableBytes} bytes of tables`,
-        ].join("\n"),
-      );
+      await applyWith(policy, `applying ${file}`, { ...options, readMs });
     });
+}
+
+/** Applies a policy by the backend that runs its interface, or the one that it asks for, and prints what was done. */
+export async function applyWith(
+  policy: Policy,
+  title: string,
+  { json, readMs }: { json?: boolean; readMs: number },
+): Promise<void> {
+  const { name } = policy.interface;
+  const running = await backendOf(name);
+  const backend = running ?? demandBackend(policy);
+  if (policy.backend !== "auto" && backend.name !== policy.backend)
+    throw new CliError(
+      `${name} is run by the ${backend.name} backend; \`xfrm-steer unload ${name}\` before changing to ${policy.backend}`,
+      ExitCode.failed,
+    );
+  const applied = await progress(title, () => backend.apply(policy));
+  print(json, { interface: name, backend: backend.name, readMs, ...applied }, () =>
+    [
+      `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
+      `  read in ${readMs.toFixed(1)} ms, compiled in ${applied.compileMs.toFixed(1)} ms, loaded in ${applied.loadMs.toFixed(1)} ms, ` +
+        `${applied.tableBytes} bytes of tables`,
+    ].join("\n"),
+  );
 }

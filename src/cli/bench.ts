@@ -3,15 +3,17 @@ import { benchApply } from "../bench/apply.js";
 import { CASES, type Case, LARGEST } from "../bench/cases.js";
 import { benchClassify } from "../bench/classify.js";
 import type { BenchCase, BenchResult } from "../bench/measure.js";
+import { benchKernelCommand } from "./bench-kernel.js";
 import { print, table } from "./output.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
 
 export function benchCommand(): Command {
   return new Command("bench")
-    .description("measure this machine: classify, apply")
+    .description("measure this machine: classify, apply, kernel")
     .addCommand(classifyCommand())
-    .addCommand(applyCommand());
+    .addCommand(applyCommand())
+    .addCommand(benchKernelCommand());
 }
 
 function applyCommand(): Command {

@@ -1,7 +1,9 @@
+import { CompileError as ClangError, MissingCompilerError } from "bpf-linker";
 import { MissingFeatureError, MissingLibraryError, MissingRightsError } from "libbpf-ts";
 import { CompileError } from "../compiler/compile.js";
 import { FlowSyntaxError } from "../compiler/flow.js";
 import { KeyError } from "../config/index.js";
+import { ProgramError } from "../program/error.js";
 
 /** What the process ends with; 3 is what plan says where there are changes; as kselftest counts them, 4 is a skip for a lacking kernel feature or right. */
 export const ExitCode = { done: 0, failed: 1, usage: 2, changes: 3, lacking: 4 } as const;
@@ -28,6 +30,7 @@ const EXPECTED = new Set([
   "InvalidObjectError",
   "IpError",
   "LockError",
+  "ProgramRefusedError",
   "SystemError",
   "TunError",
   "VerifierError",
@@ -45,11 +48,17 @@ export function reportError(error: unknown): number {
     console.error(`xfrm-steer: ${error.message}; ${error.hint}`);
     return ExitCode.usage;
   }
+  if (error instanceof ClangError) {
+    console.error(error.stderr.trimEnd());
+    console.error(`xfrm-steer: ${error.source} does not compile${error.hint ? `; ${error.hint}` : ""}`);
+    return ExitCode.usage;
+  }
+  if (error instanceof ProgramError) return say(error, ExitCode.usage);
   if (error instanceof CompileError) return say(error, ExitCode.usage);
   if (error instanceof MissingRightsError || reasonOf(error) === "no-rights")
     return say(error, ExitCode.lacking);
-  if (error instanceof MissingFeatureError || error instanceof MissingLibraryError)
-    return say(error, ExitCode.lacking);
+  const lacking = [MissingFeatureError, MissingLibraryError, MissingCompilerError];
+  if (lacking.some((kind) => error instanceof kind)) return say(error, ExitCode.lacking);
   if (codeOf(error) === "EPERM" || codeOf(error) === "EACCES") return say(error, ExitCode.lacking);
   if (EXPECTED.has(error.name)) return say(error, ExitCode.failed);
   console.error(`xfrm-steer: internal error: ${error.stack ?? error.message}`);

@@ -8,6 +8,8 @@ import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
 import { flowCommand } from "./flow.js";
+import { followCommand } from "./follow.js";
+import { loadCommand } from "./load.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
@@ -33,13 +35,15 @@ for (const command of [
   explainCommand(),
   flowCommand(),
   applyCommand(),
+  followCommand(),
+  loadCommand(),
   statusCommand(),
   unloadCommand(),
   runCommand(),
   demoCommand(),
+  benchCommand(),
   selftestCommand(),
   vmCommand(),
-  benchCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));
 

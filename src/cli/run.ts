@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { userspaceBackend } from "../backends/userspace/backend.js";
 import { readKeys } from "../backends/userspace/keys.js";
 import { serve } from "../backends/userspace/serve.js";
+import { withBuiltProgram } from "../program/build.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -15,9 +16,10 @@ export function runCommand(): Command {
     .option("--json", "print what apply would, as JSON, once the interface is up")
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer run steer.yaml")
     .action(async (file: string, options: { untilEof?: boolean; json?: boolean }) => {
-      const policy = demandPolicy(file);
+      const read = demandPolicy(file);
       demandRoot("run");
-      demandKeys(policy, file);
+      demandKeys(read, file);
+      const policy = await withBuiltProgram(read);
       const probe = userspaceBackend.probe();
       if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
       const { name } = policy.interface;

@@ -7,6 +7,7 @@ import { NO_FLOWS } from "./flows.js";
 import { checkOverlaps } from "./overlap.js";
 import { filesOf, type Part, readParts } from "./parts.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
+import { readProgram } from "./program.js";
 import { findUnreachable } from "./reachability.js";
 import { describeReadError } from "./read-error.js";
 import { readRules } from "./rules.js";
@@ -48,7 +49,8 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
   if (parts === null || main === undefined) return null;
   const { raw, context } = main;
   const connections = readAllConnections(parts);
-  if (report.errors === 0 && connections.length === 0) reportNoConnections(main);
+  const program = readProgram(raw.program, main.context.source.file);
+  if (report.errors === 0 && connections.length === 0 && program === null) reportNoConnections(main);
   const names = { targets: new Set(connections.map(({ name }) => name)), taken: new Map(), count: 0 };
   const rules = parts.flatMap((part) => readRules(part.raw.rules, part.misshapenRules, names, part.context));
   const unreachable = findUnreachable(rules, report);
@@ -56,6 +58,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     connections,
     rules.filter((rule) => !unreachable.has(rule)),
     report,
+    program !== null,
   );
   const files = parts.flatMap((part) => filesOf("flows", part));
   const flows = files.length === 0 ? NO_FLOWS : readFlowFiles(files, connections, report);
@@ -74,6 +77,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     rules: rules.map(({ complete: _, index: __, ...rule }) => rule),
     flows,
     default: raw.default ?? "drop",
+    ...(program === null ? {} : { program }),
   };
 }
 

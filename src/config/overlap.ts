@@ -17,11 +17,13 @@ interface Owner {
  * Checks the subnets of different connections against each other. One prefix in several connections needs, for each
  * of them, a rule that sends packets to it there; then the prefix decides nothing on transmit and only admits sources
  * on receive. A prefix inside another connection's is decided by length, which is worth a warning unless rules decide.
+ * A program may decide about any packet.
  */
 export function checkOverlaps(
   connections: readonly ReadConnection[],
   rules: readonly ReadRule[],
   report: Report,
+  hasProgram = false,
 ): void {
   const owners = new PrefixMap<Owner[]>();
   for (const { name, subnets, subnetLocations } of connections) {
@@ -33,7 +35,7 @@ export function checkOverlaps(
       else report.warning(owner.location, `${formatPrefix(prefix)} is there twice in ${name}`, "keep one");
     }
   }
-  const decides = decidingRules(rules);
+  const decides = hasProgram ? () => true : decidingRules(rules);
   const done = new Set<readonly Owner[]>();
   for (const { subnets } of connections) {
     for (const subnet of subnets) {

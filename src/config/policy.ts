@@ -201,6 +201,31 @@ export interface InterfaceConfig {
   readonly addresses: readonly InterfaceAddress[];
 }
 
+/** A steering program of the user's own, in front of the rules (bpf/xfrm_steer.h). */
+export interface ProgramConfig {
+  /** C source or BPF object. */
+  readonly file: string;
+  /** By the name of the `const volatile` variable; values as written, several for an array or struct. */
+  readonly constants: Readonly<Record<string, readonly string[]>>;
+  readonly maps: readonly ProgramMapEntry[];
+  /** What src/program made of it; null until then. */
+  readonly built: BuiltProgram | null;
+}
+
+/** One entry of a map of the program's, as written. */
+export interface ProgramMapEntry {
+  readonly map: string;
+  readonly key: readonly string[];
+  readonly value: readonly string[];
+}
+
+/** A program's object and what it is set to, all as base64: a generation can be made of it again without its file. */
+export interface BuiltProgram {
+  readonly object: string;
+  readonly constants: readonly { readonly name: string; readonly bytes: string }[];
+  readonly maps: readonly { readonly map: string; readonly key: string; readonly value: string }[];
+}
+
 export interface Policy {
   readonly version: 1;
   readonly backend: "auto" | BackendName;
@@ -213,4 +238,6 @@ export interface Policy {
   readonly flows: Flows;
   /** For what neither a rule nor a connection's subnets decides. */
   readonly default: "drop" | "pass";
+  /** Decides before all of these. A policy with a program may have no connections: then it admits every if_id. */
+  readonly program?: ProgramConfig;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { NAME_PATTERN } from "./names.js";
+import { programSchema } from "./program.js";
 
 /**
  * The shape of a steer.yaml: types, required keys and plain number ranges. Text inside (prefixes, ports, names) is
@@ -190,6 +191,7 @@ export const policySchema = z.strictObject(
       .optional()
       .describe("Bulk flows: CSV with a header (src,dst,proto,sport,dport,connection) or NDJSON"),
     default: z.enum(["drop", "pass"], "write drop or pass").optional(),
+    program: programSchema.optional(),
   },
   "write a mapping that starts with 'version: 1'",
 );

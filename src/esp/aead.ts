@@ -1,4 +1,5 @@
 import type { Slab } from "../sys/slab.js";
+import { createIpsecMb } from "./aead-ipsec-mb.js";
 import { nodeCrypto } from "./aead-node.js";
 import { createOpenSsl } from "./aead-openssl.js";
 import type { SuiteName } from "./suite.js";
@@ -25,22 +26,26 @@ export interface Opener {
 }
 
 export interface AeadBackend {
-  readonly name: "openssl" | "node";
+  readonly name: "ipsec-mb" | "openssl" | "node";
   /** @param keymat keymatSize(suite) bytes, copied: the caller may wipe them */
   sealer(slab: Slab, suite: SuiteName, keymat: Uint8Array): Sealer;
   opener(slab: Slab, suite: SuiteName, keymat: Uint8Array): Opener;
 }
 
 /**
- * @param name "auto" takes Node's own OpenSSL called directly, or node:crypto (slower by far) where its symbols are not
- * exported
- * @throws Error when OpenSSL was asked for by name and is not there
+ * @param name "auto" takes libipsec-mb where it is installed, else Node's own OpenSSL called directly, and node:crypto
+ * (slower by far) where its symbols are not exported
+ * @throws Error when one was asked for by name and is not there
  */
 export function chooseBackend(name: AeadBackend["name"] | "auto"): AeadBackend {
   if (name === "node") return nodeCrypto;
-  const openssl = createOpenSsl();
-  if (openssl === null && name === "openssl") {
-    throw new Error("this Node does not export OpenSSL's functions; leave the choice of crypto to auto");
-  }
-  return openssl ?? nodeCrypto;
+  const chosen =
+    (name === "openssl" ? null : createIpsecMb()) ?? (name === "ipsec-mb" ? null : createOpenSsl());
+  if (chosen !== null) return chosen;
+  if (name === "auto") return nodeCrypto;
+  throw new Error(
+    name === "openssl"
+      ? "this Node does not export OpenSSL's functions; leave the choice of crypto to auto"
+      : "libIPSec_MB.so.1 cannot be used here; install libipsec-mb1 on an x86-64 machine, or leave the choice of crypto to auto",
+  );
 }

@@ -5,7 +5,14 @@ import type { Policy } from "./database.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
 import { type SaPair, SaRegistry, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
-import { IO_COUNTERS, type IoCounter, XFRM_STATS, type XfrmStat } from "./statistics.js";
+import {
+  IO_COUNTERS,
+  type IoCounter,
+  WORK_COUNTERS,
+  type WorkCounter,
+  XFRM_STATS,
+  type XfrmStat,
+} from "./statistics.js";
 import { WorkerHandle } from "./worker-handle.js";
 
 export interface DatapathOptions {
@@ -29,6 +36,7 @@ export interface DatapathStatistics {
   /** Packets dropped, under the names of /proc/net/xfrm_stat. */
   readonly errors: Readonly<Record<XfrmStat, number>>;
   readonly io: Readonly<Record<IoCounter, number>>;
+  readonly work: Readonly<Record<WorkCounter, number>>;
 }
 
 const read = ({ spi, traffic }: SaPair["out"]): SaStatistics => ({
@@ -84,7 +92,7 @@ export class Datapath {
 
   /** Reads all counters; cheap, and safe at any time, also after the end. */
   statistics(): DatapathStatistics {
-    const sum = (name: XfrmStat | IoCounter): number =>
+    const sum = (name: XfrmStat | IoCounter | WorkCounter): number =>
       this.#tx.counters.get(name) + this.#rx.counters.get(name);
     return {
       connections: new Map(
@@ -92,6 +100,7 @@ export class Datapath {
       ),
       errors: Object.fromEntries(XFRM_STATS.map((name) => [name, sum(name)])) as Record<XfrmStat, number>,
       io: Object.fromEntries(IO_COUNTERS.map((name) => [name, sum(name)])) as Record<IoCounter, number>,
+      work: Object.fromEntries(WORK_COUNTERS.map((name) => [name, sum(name)])) as Record<WorkCounter, number>,
     };
   }
 

@@ -64,6 +64,7 @@ export class Inbound {
     const text = packet + esp.ESP_PAYLOAD;
     const textSize = length - esp.ESP_PAYLOAD - esp.ICV_SIZE;
     if (textSize <= esp.TRAILER_SIZE) return this.#drop(COUNTER.XfrmInStateProtoError);
+    this.#counters.add(COUNTER.openedBytes, textSize);
     if (!state.opener.open(packet, packet + esp.ESP_IV, text, textSize, text)) {
       return this.#drop(COUNTER.XfrmInStateProtoError);
     }

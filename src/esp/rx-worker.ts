@@ -1,10 +1,12 @@
 /** Socket to TUN: receives ESP in UDP, opens it in place and writes framed packets. Runs as a worker thread. */
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
-import { write } from "../sys/libc.js";
-import { Slab } from "../sys/slab.js";
-import { ReceiveMessage } from "../sys/udp-message.js";
+import { kernelAtLeast } from "../sys/kernel.js";
+import { writev } from "../sys/libc.js";
+import { PacketSlab } from "../sys/packet-slab.js";
+import { ReceiveVector } from "../sys/udp-receive.js";
 import { chooseBackend } from "./aead.js";
+import { Coalescer } from "./coalescer.js";
 import { type InboundEntry, inboundTable } from "./database.js";
 import { HEADROOM, Inbound, type InboundState } from "./inbound.js";
 import type { InboundSpec, WorkerSetup } from "./messages.js";
@@ -14,21 +16,37 @@ import { COUNTER, Counters, Traffic } from "./statistics.js";
 import { run } from "./worker-loop.js";
 
 const { EAGAIN, EINTR } = constants.errno;
-/** Packets taken from one socket before the next socket and the mailbox get their turn. */
-const BATCH = 128;
-const MAX_UDP_PAYLOAD = 65507;
-/** Leaves HEADROOM and places the ESP payload on a 16-byte boundary. */
+/** Calls to one socket before the next socket and the mailbox get their turn. */
+const ROUNDS = 8;
+/** Messages taken in one call; each may be 64 datagrams (UDP_GRO). */
+const MESSAGES = 16;
+/** Distance of the places that messages are received to: the largest UDP payload and what is in front of it. */
+const PLACE_SIZE = 2 ** 16 + 64;
+/** Leaves HEADROOM and places the ESP payload of the first datagram on a 16-byte boundary. */
 const PACKET = 64;
+const MAX_UDP_PAYLOAD = 65535;
 
 type Entries = ReadonlyMap<number, InboundEntry<InboundState>>;
 const NO_STATES: Entries = new Map();
 
 const setup = workerData as WorkerSetup;
-const slab = new Slab(2 ** 17);
+const slab = new PacketSlab(MESSAGES * PLACE_SIZE + PACKET);
 const counters = new Counters(setup.counters);
 const backend = chooseBackend(setup.crypto);
 const inbound = new Inbound(slab, counters);
-const message = new ReceiveMessage(slab.base + PACKET, MAX_UDP_PAYLOAD);
+const places = Array.from({ length: MESSAGES }, (_, index) => index * PLACE_SIZE + PACKET);
+const received = new ReceiveVector(
+  places.map((place) => slab.base + place),
+  MAX_UDP_PAYLOAD,
+);
+const coalescer = new Coalescer(
+  slab,
+  (vector, count) => {
+    if (writev(setup.tunFd, vector, count) < 0) counters.add(COUNTER.rxDropped, count);
+    else counters.count(COUNTER.tunWrites);
+  },
+  kernelAtLeast(6, 2),
+);
 let states = new Map<number, InboundState>();
 /** By socket: the SAs of the address that it is bound to. */
 let bySocket = new Map<number, Entries>();
@@ -47,17 +65,33 @@ function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundSt
 
 function serve(fd: number): void {
   const entries = bySocket.get(fd) ?? NO_STATES;
-  for (let i = 0; i < BATCH; i++) {
-    const length = message.receive(fd);
-    if (length < 0) {
-      if (length === -EINTR) continue;
-      if (length !== -EAGAIN) counters.count(COUNTER.rxErrors);
+  for (let i = 0; i < ROUNDS; i++) {
+    const count = received.receive(fd);
+    if (count < 0) {
+      if (count === -EINTR) continue;
+      if (count !== -EAGAIN) counters.count(COUNTER.rxErrors);
       return;
     }
-    const size = inbound.process(PACKET, length, entries, message.link);
-    if (size !== 0 && write(setup.tunFd, slab.base + PACKET - HEADROOM, size) < 0)
-      counters.count(COUNTER.rxDropped);
+    counters.count(COUNTER.receives);
+    for (let index = 0; index < count; index++) openAll(index, entries);
+    coalescer.flush();
+    if (count < MESSAGES) return;
   }
+}
+
+/** Opens each datagram of a message. */
+function openAll(index: number, entries: Entries): void {
+  received.look(index);
+  const { bytes, size, link } = received;
+  const start = places[index] ?? PACKET;
+  const end = start + bytes;
+  let packet = start;
+  // An empty datagram is one as well.
+  do {
+    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link);
+    if (framed !== 0) coalescer.add(packet - HEADROOM, framed);
+    packet += size;
+  } while (packet < end);
 }
 
 run<InboundSpec>(setup, {

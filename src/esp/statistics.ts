@@ -48,10 +48,25 @@ export const IO_COUNTERS = [
   "dummies",
 ] as const;
 
+/** What the data path did, in its own terms. */
+export const WORK_COUNTERS = [
+  /** Bytes of packets that were moved from one place in memory to another other than by the cipher or a system call. */
+  "copiedBytes",
+  /** Bytes that the ciphers read and wrote: packets with their ESP trailers. */
+  "sealedBytes",
+  "openedBytes",
+  /** System calls on the socket that carried packets. */
+  "sends",
+  "receives",
+  /** Packets written to the TUN device, GSO packets counted once. */
+  "tunWrites",
+] as const;
+
 export type XfrmStat = (typeof XFRM_STATS)[number];
 export type IoCounter = (typeof IO_COUNTERS)[number];
+export type WorkCounter = (typeof WORK_COUNTERS)[number];
 
-const NAMES = [...XFRM_STATS, ...IO_COUNTERS] as const;
+const NAMES = [...XFRM_STATS, ...IO_COUNTERS, ...WORK_COUNTERS] as const;
 
 /** Index of each counter in a Counters array. */
 export const COUNTER = Object.fromEntries(NAMES.map((name, index) => [name, index])) as Record<
@@ -76,10 +91,14 @@ export class Counters {
 
   /** @param counter an index out of COUNTER */
   count(counter: number): void {
-    this.values[counter] = (this.values[counter] ?? 0) + 1;
+    this.add(counter, 1);
   }
 
-  get(name: XfrmStat | IoCounter): number {
+  add(counter: number, amount: number): void {
+    this.values[counter] = (this.values[counter] ?? 0) + amount;
+  }
+
+  get(name: XfrmStat | IoCounter | WorkCounter): number {
     return this.values[COUNTER[name]] ?? 0;
   }
 }

@@ -49,9 +49,14 @@ export class Capture {
     return this.frames().filter((frame) => frame.includes(bytes)).length;
   }
 
+  /** The SPIs of all ESP packets, in their order. */
+  spis(): number[] {
+    return this.frames().flatMap((frame) => espSpi(frame) ?? []);
+  }
+
   /** How many ESP packets (IP protocol 50, IPv4 without options or IPv6) with this SPI were seen. */
   esp(spi: number): number {
-    return this.frames().filter((frame) => espSpi(frame) === spi).length;
+    return this.spis().filter((each) => each === spi).length;
   }
 
   close(): void {

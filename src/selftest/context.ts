@@ -7,6 +7,7 @@ import { counterDelta } from "./counters.js";
 import type { KtapWriter } from "./ktap.js";
 import { Namespace } from "./namespace.js";
 import type { ScenarioContext, VethEnd } from "./scenario.js";
+import { Steering } from "./steering/steering.js";
 
 /** An expectation that was not met. */
 export class ExpectationError extends Error {
@@ -18,6 +19,8 @@ export class ExpectationError extends Error {
 }
 
 const POLL_MS = 20;
+/** SAs of one namespace that a failure's report lists: those with the most packets. */
+const SHOWN_SAS = 20;
 // Namespaces of scenarios that run at the same time, in whatever process, must not share names.
 let serial = 0;
 
@@ -25,9 +28,12 @@ let serial = 0;
 export class Context implements ScenarioContext {
   private readonly namespaces = new Map<string, Namespace>();
   private readonly captures: Capture[] = [];
+  private readonly steerings = new Map<Namespace, Steering>();
   private readonly prefix = `xs${process.pid}-${serial++}-`;
   private readonly report: KtapWriter;
   private steps: KtapWriter | undefined;
+  /** Its result is reported: a run that was too slow may still go on for a while. */
+  private ended = false;
 
   constructor(report: KtapWriter) {
     this.report = report;
@@ -62,6 +68,15 @@ export class Context implements ScenarioContext {
     }
   }
 
+  steer(namespace: Namespace): Steering {
+    let steering = this.steerings.get(namespace);
+    if (!steering) {
+      steering = new Steering(namespace);
+      this.steerings.set(namespace, steering);
+    }
+    return steering;
+  }
+
   capture(namespace: Namespace, device: string): Capture {
     const capture = new Capture(namespace, device);
     this.captures.push(capture);
@@ -92,10 +107,10 @@ export class Context implements ScenarioContext {
     try {
       await run();
     } catch (error) {
-      this.steps.result(false, name);
+      if (!this.ended) this.steps.result(false, name);
       throw error;
     }
-    this.steps.result(true, name);
+    if (!this.ended) this.steps.result(true, name);
   }
 
   note(text: string): void {
@@ -107,13 +122,17 @@ export class Context implements ScenarioContext {
     const lines: string[] = [];
     for (const namespace of this.namespaces.values()) {
       lines.push(`counters of ${namespace.name}:`);
-      for (const sa of await namespace.sas()) {
+      const sas = await namespace.sas();
+      const shown = sas.toSorted((a, b) => b.packets - a.packets).slice(0, SHOWN_SAS);
+      for (const sa of shown) {
         const { src, dst, spi, ifId, mode, packets, bytes, integrityErrors, replayErrors } = sa;
         lines.push(
           `  SA ${src} > ${dst} spi 0x${spi.toString(16)} if_id ${ifId} ${mode}: ${packets} packets, ${bytes} bytes, ` +
             `${integrityErrors} integrity and ${replayErrors} replay errors`,
         );
       }
+      if (sas.length > shown.length)
+        lines.push(`  ${sas.length - shown.length} more SAs, with fewer packets`);
       const xfrm = Object.entries(counterDelta({}, namespace.xfrmStat()));
       if (xfrm.length > 0)
         lines.push(`  xfrm_stat: ${xfrm.map(([name, value]) => `${name} ${value}`).join(", ")}`);
@@ -139,7 +158,11 @@ export class Context implements ScenarioContext {
   /** Removes all that the run made. Goes on after a failure, and throws the first one at the end. */
   async cleanUp(): Promise<void> {
     const failures: unknown[] = [];
+    this.ended = true;
     for (const capture of this.captures) capture.close();
+    for (const steering of this.steerings.values()) {
+      await steering.unload().catch((error) => failures.push(error));
+    }
     for (const namespace of this.namespaces.values()) {
       await namespace.remove().catch((error) => failures.push(error));
     }

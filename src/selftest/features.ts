@@ -13,8 +13,13 @@ interface Feature {
   what: string;
   /** Kernel build options without which it cannot be there. */
   config: readonly string[];
+  /** Why a scenario is skipped without it, where it is no feature of the kernel at all. */
+  otherwise?: string;
   probe(): Promise<boolean>;
 }
+
+/** A folder with a libbpf.so.1 that is not the system's; a VM has it. */
+export const SECOND_LIBBPF = "/opt/libbpf";
 
 /** Runs `ip` command lines in a namespace of their own, and tells whether the kernel took them all. */
 async function ipWorks(...lines: string[]): Promise<boolean> {
@@ -85,6 +90,32 @@ const FEATURES = {
     config: ["CONFIG_NET_VRF"],
     probe: () => ipWorks("link add probe0 type vrf table 10"),
   },
+  bpftool: {
+    since: "4.15",
+    what: "bpftool",
+    config: [],
+    otherwise: "needs bpftool; install it",
+    probe: async () =>
+      await tryCommand("bpftool", ["version"]).then(
+        ({ status }) => status === 0,
+        () => false,
+      ),
+  },
+  "second-libbpf": {
+    since: "4.15",
+    what: "two versions of libbpf",
+    config: [],
+    otherwise:
+      "needs a second version of libbpf, which a VM brings (--vm) where Debian's mirror can be reached",
+    probe: async () => existsSync(SECOND_LIBBPF),
+  },
+  "own-kernel": {
+    since: "2.6",
+    what: "a kernel of its own",
+    config: [],
+    otherwise: "changes the kernel for everybody, and so runs in a VM only (--vm)",
+    probe: async () => process.env.XFRM_STEER_OUT !== undefined,
+  },
 } satisfies Record<string, Feature>;
 
 /** What is known of a feature on this kernel. `fail`: the kernel is new enough, so its absence is a defect. */
@@ -148,5 +179,6 @@ export function feature(name: FeatureName): Promise<FeatureVerdict> {
 
 async function probeFeature(wanted: Feature): Promise<FeatureVerdict> {
   if (await wanted.probe()) return { have: true };
+  if (wanted.otherwise !== undefined) return { have: false, verdict: "skip", why: wanted.otherwise };
   return judgeLack(wanted, release(), kernelConfig());
 }

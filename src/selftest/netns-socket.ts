@@ -14,6 +14,9 @@ const getsockopt = libc.func("int getsockopt(int fd, int level, int name, void *
 // Node's own close() warns, in a worker thread, of a descriptor that it has not opened.
 const close = libc.func("int close(int fd)");
 const recv = libc.func("int64_t recv(int fd, void *buffer, size_t length, int flags)");
+const sendto = libc.func(
+  "int64_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t size)",
+);
 const ifNameToIndex = libc.func("uint32_t if_nametoindex(const char *name)");
 
 // <bits/socket.h>, <linux/if_packet.h>, <linux/if_ether.h>, <asm-generic/socket.h>
@@ -62,6 +65,29 @@ export function boundSocket(path: string, type: "udp" | "tcp", address: string, 
       throw error;
     }
   });
+}
+
+/** A UDP socket that sends to many places without a turn of the event loop in between. */
+export class UdpSender {
+  private readonly fd: number;
+
+  /** @param port 0: any free one */
+  constructor(path: string, address: string, port = 0) {
+    this.fd = boundSocket(path, "udp", address, port);
+  }
+
+  /** @throws SocketError where the kernel refuses the datagram */
+  send(data: Buffer, address: string, port: number): void {
+    const to = socketAddress(address, port);
+    checked(
+      Number(sendto(this.fd, data, data.length, 0, to, to.length)),
+      `sending to ${address} port ${port}`,
+    );
+  }
+
+  close(): void {
+    close(this.fd);
+  }
 }
 
 /** A packet socket that holds every frame of a device, in both directions, until it is read. */

@@ -46,3 +46,26 @@ export function inNamespace<T>(path: string, work: () => T): T {
     closeSync(home);
   }
 }
+
+/**
+ * As inNamespace, for work that is not synchronous: the whole main thread is in the other namespace until it is done,
+ * so this is only for a process that does nothing else in the meantime.
+ */
+export async function withinNamespace<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const home = openSync("/proc/thread-self/ns/net", "r");
+  try {
+    const there = openSync(path, "r");
+    try {
+      checked(setns(there, CLONE_NEWNET), `entering ${path}`);
+    } finally {
+      closeSync(there);
+    }
+    try {
+      return await work();
+    } finally {
+      checked(setns(home, CLONE_NEWNET), "returning to the own network namespace");
+    }
+  } finally {
+    closeSync(home);
+  }
+}

@@ -12,7 +12,7 @@ export interface RunOptions {
   signal?: AbortSignal | undefined;
 }
 
-const DEFAULT_LIMIT_MS = 30_000;
+const DEFAULT_LIMIT_MS = 60_000;
 /** The diagnostic that carries a test's duration; reportOf() takes it out again. */
 export const DURATION = "duration_ms";
 

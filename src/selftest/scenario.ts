@@ -1,6 +1,7 @@
 import type { Capture } from "./capture.js";
 import type { FeatureName } from "./features.js";
 import type { Namespace } from "./namespace.js";
+import type { Steering } from "./steering/steering.js";
 
 /** One selftest: what it builds, what it needs of the kernel, and the run that proves or fails it. */
 export interface Scenario {
@@ -9,7 +10,7 @@ export interface Scenario {
   /** ASCII drawing of the namespaces, devices and addresses. Shown when the scenario fails. */
   topology: string;
   needs?: readonly FeatureName[];
-  /** Default 30 000 ms. */
+  /** Default 60 000 ms. */
   limitMs?: number;
   run(t: ScenarioContext): Promise<void>;
 }
@@ -23,6 +24,8 @@ export interface ScenarioContext {
    * @param a and b: device name and addresses ("10.0.0.1/24") in a namespace.
    */
   veth(a: VethEnd, b: VethEnd): Promise<void>;
+  /** xfrm-steer in a namespace, for the interface ipsec0; unloaded when the run ends. */
+  steer(namespace: Namespace): Steering;
   /** Captures a device's frames from now on. When the scenario fails they are kept as a pcap file. */
   capture(namespace: Namespace, device: string): Capture;
   /**

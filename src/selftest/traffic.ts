@@ -35,6 +35,9 @@ export interface TcpOptions extends FlowOptions {
   waitMs?: number;
 }
 
+/** How long one TCP connection may take to answer. */
+const EXCHANGE_MS = 5_000;
+
 const anyAddress = (like: string) => (like.includes(":") ? "::" : "0.0.0.0");
 
 function payload(size: number, marker = "xfrm-steer "): Buffer {
@@ -128,4 +131,48 @@ async function within(done: Promise<void>, ms: number): Promise<void> {
     }),
   ]);
   clearTimeout(timer);
+}
+
+export interface ExchangeOptions {
+  from: Namespace;
+  source: string;
+  to: Namespace;
+  address: string;
+  /** Every source port connects to every destination port. */
+  sourcePorts: readonly number[];
+  ports: readonly number[];
+}
+
+/** Opens TCP connections, one source port's at a time, and counts those on which a byte came back. */
+export async function tcpExchanges(options: ExchangeOptions): Promise<number> {
+  const { from, source, to, address, sourcePorts, ports } = options;
+  const servers = ports.map((port) => {
+    const server = createServer((socket) => {
+      socket.on("error", () => {}).pipe(socket);
+    });
+    server.listen({ fd: boundSocket(to.path, "tcp", anyAddress(address), port) });
+    return server;
+  });
+  const exchange = (sourcePort: number, port: number) =>
+    new Promise<number>((resolve) => {
+      const client = new TcpSocket({ fd: boundSocket(from.path, "tcp", source, sourcePort) });
+      const done = (answered: number) => {
+        clearTimeout(timer);
+        client.resetAndDestroy();
+        resolve(answered);
+      };
+      const timer = setTimeout(done, EXCHANGE_MS, 0);
+      client.on("error", () => done(0)).on("data", () => done(1));
+      client.connect({ host: address, port }, () => client.write("?"));
+    });
+  try {
+    let answered = 0;
+    for (const sourcePort of sourcePorts) {
+      const all = await Promise.all(ports.map((port) => exchange(sourcePort, port)));
+      answered += all.reduce((sum, each) => sum + each, 0);
+    }
+    return answered;
+  } finally {
+    for (const server of servers) server.close();
+  }
 }

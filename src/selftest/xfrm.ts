@@ -10,6 +10,8 @@ export interface EspEnd {
   address: string;
   /** Key of its SAs and policies here; the ends may differ. Left out: none. */
   ifId?: number;
+  /** Asks this device to do the crypto of its outgoing SA. */
+  offload?: string;
   /** What its policies select on its own side; default everything of the connection's family. */
   selector?: string;
 }
@@ -49,6 +51,7 @@ function state(connection: EspConnection, direction: Direction, holder: EspEnd):
     // A tunnel that carries both families must not be bound to one by its selector's default.
     mode === "tunnel" ? "flag af-unspec" : "",
     inner ? `sel src ${inner.from} dst ${inner.to}` : "",
+    holder.offload !== undefined && holder === from ? `offload dev ${holder.offload} dir out` : "",
   ].join(" ");
 }
 
@@ -65,21 +68,23 @@ function policy(connection: EspConnection, direction: Direction, holder: EspEnd,
   ].join(" ");
 }
 
+/** Both directions, with fresh keys: a to b with this SPI, b to a with the next one. */
+function directions(connection: EspConnection, spi: number): { aToB: Direction; bToA: Direction } {
+  const { a, b, inner } = connection;
+  const key = () => `0x${randomBytes(20).toString("hex")}`;
+  return {
+    aToB: { from: a, to: b, spi, key: key(), inner: inner && { from: inner.a, to: inner.b } },
+    bToA: { from: b, to: a, spi: spi + 1, key: key(), inner: inner && { from: inner.b, to: inner.a } },
+  };
+}
+
 /**
  * Installs the SAs (AES-128-GCM, random keys that are never shown) and policies of an ESP connection at both
  * ends by `ip xfrm`.
  */
 export async function connectEsp(connection: EspConnection): Promise<void> {
-  const { a, b, spi, inner } = connection;
-  const key = () => `0x${randomBytes(20).toString("hex")}`;
-  const aToB: Direction = { from: a, to: b, spi, key: key(), inner: inner && { from: inner.a, to: inner.b } };
-  const bToA: Direction = {
-    from: b,
-    to: a,
-    spi: spi + 1,
-    key: key(),
-    inner: inner && { from: inner.b, to: inner.a },
-  };
+  const { a, b, spi } = connection;
+  const { aToB, bToA } = directions(connection, spi);
   for (const [end, out, back] of [
     [a, aToB, bToA],
     [b, bToA, aToB],
@@ -88,9 +93,29 @@ export async function connectEsp(connection: EspConnection): Promise<void> {
       state(connection, out, end),
       state(connection, back, end),
       policy(connection, out, end, "out"),
+      policy(connection, back, end, "in"),
+      policy(connection, back, end, "fwd"),
     ];
-    await end.ns.ip(
-      [...lines, policy(connection, back, end, "in"), policy(connection, back, end, "fwd")].join("\n"),
-    );
+    await end.ns.ip(lines.join("\n"));
   }
+}
+
+/**
+ * Replaces a connection's SAs by new ones with the SPIs `spi` and the next one, as an IKE daemon does: each receiver
+ * has the new SA before its sender, and keeps the old one until the sender has given it up (RFC 7296, section 2.8).
+ * @returns the connection as it is now
+ */
+export async function rekeyEsp(connection: EspConnection, spi: number): Promise<EspConnection> {
+  const { a, b } = connection;
+  const { aToB, bToA } = directions(connection, spi);
+  const remove = (from: EspEnd, to: EspEnd, old: number) =>
+    `xfrm state delete src ${from.address} dst ${to.address} proto esp spi ${old}`;
+  const removeAToB = remove(a, b, connection.spi);
+  const removeBToA = remove(b, a, connection.spi + 1);
+  await b.ns.ip(state(connection, aToB, b));
+  await a.ns.ip([bToA, aToB].map((direction) => state(connection, direction, a)).join("\n"));
+  await a.ns.ip(removeAToB);
+  await b.ns.ip([state(connection, bToA, b), removeBToA, removeAToB].join("\n"));
+  await a.ns.ip(removeBToA);
+  return { ...connection, spi };
 }

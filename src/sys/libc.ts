@@ -59,13 +59,21 @@ export const bindSocket: (fd: number, address: number, length: number) => number
 ]);
 export const setsockopt: (fd: number, level: number, name: number, value: number, length: number) => number =
   bind("setsockopt", "int", ["int", "int", "int", address, "int"]);
-/** `message` is the address of a struct msghdr. */
-export const sendmsg: (fd: number, message: number, flags: number) => number = bind("sendmsg", ssize, [
+/** `messages` is the address of `count` struct mmsghdr; `timeout` of recvmmsg is 0 for none. */
+export const sendmmsg: (fd: number, messages: number, count: number, flags: number) => number = bind(
+  "sendmmsg",
   "int",
-  address,
-  "int",
-]);
-export const recvmsg: (fd: number, message: number, flags: number) => number = bind("recvmsg", ssize, [
+  ["int", address, "uint", "int"],
+);
+export const recvmmsg: (
+  fd: number,
+  messages: number,
+  count: number,
+  flags: number,
+  timeout: number,
+) => number = bind("recvmmsg", "int", ["int", address, "uint", "int", address]);
+/** `vector` is the address of `count` struct iovec. */
+export const writev: (fd: number, vector: number, count: number) => number = bind("writev", ssize, [
   "int",
   address,
   "int",

@@ -12,12 +12,12 @@ export class Slab {
   /** The address of the first byte. */
   readonly base: number;
 
-  /** @param size in bytes; the memory starts zeroed. */
-  constructor(size: number) {
-    const memory = new ArrayBuffer(size);
-    this.bytes = new Uint8Array(memory);
-    this.view = new DataView(memory);
-    this.base = Number(koffi.address(memory));
+  /** @param memory size in bytes of new, zeroed memory; or memory that exists and is never to be detached */
+  constructor(memory: number | ArrayBuffer) {
+    const buffer = typeof memory === "number" ? new ArrayBuffer(memory) : memory;
+    this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    this.base = Number(koffi.address(buffer));
   }
 
   /** Stores a 64-bit address or size. Host byte order: x86-64 and arm64 are little-endian. */

@@ -1,4 +1,4 @@
-import { check, close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, SystemError } from "./libc.js";
+import { close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, SystemError } from "./libc.js";
 import { Slab } from "./slab.js";
 
 /** linux/if_tun.h */
@@ -7,6 +7,18 @@ const TUNSETOFFLOAD = 0x400454d0;
 const IFF_TUN = 0x0001;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 0x01;
+const TUN_F_TSO4 = 0x02;
+const TUN_F_TSO6 = 0x04;
+const TUN_F_TSO_ECN = 0x08;
+const TUN_F_USO4 = 0x20;
+const TUN_F_USO6 = 0x40;
+const TSO = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+/** What the reader is ready for, best first. USO came with Linux 6.2, only both families together. */
+const OFFLOADS = {
+  segmentation: [TSO | TUN_F_USO4 | TUN_F_USO6, TSO, TUN_F_CSUM, 0],
+  checksum: [TUN_F_CSUM, 0],
+  none: [0],
+} as const;
 /** linux/if.h: with its terminating zero. */
 const IFNAMSIZ = 16;
 /** offsetof(struct ifreq, ifr_flags) and sizeof(struct ifreq) on 64-bit. */
@@ -25,8 +37,11 @@ export class TunError extends Error {
 }
 
 export interface TunOptions {
-  /** Accept packets whose checksum is still to be filled in (VIRTIO_NET_HDR_F_NEEDS_CSUM). */
-  readonly checksumOffload: boolean;
+  /**
+   * What the kernel may leave to the reader: nothing; checksums (VIRTIO_NET_HDR_F_NEEDS_CSUM); or those and the
+   * segmentation of TCP and UDP packets (virtio_net_hdr's gso_type). Less is asked for where the kernel knows less.
+   */
+  readonly offload: keyof typeof OFFLOADS;
 }
 
 export interface Tun {
@@ -42,7 +57,7 @@ export interface Tun {
  * struct tun_pi and then a 10-byte struct virtio_net_hdr (drivers/net/tun.c, tun_get_user and tun_put_user).
  * @throws TunError
  */
-export function openTun(name: string, options: TunOptions = { checksumOffload: true }): Tun {
+export function openTun(name: string, options: TunOptions = { offload: "segmentation" }): Tun {
   const ifreq = new Slab(IFREQ_SIZE);
   const encoded = new TextEncoder().encode(name);
   if (encoded.length === 0 || encoded.length >= IFNAMSIZ) {
@@ -54,10 +69,8 @@ export function openTun(name: string, options: TunOptions = { checksumOffload: t
     ifreq.bytes.set(encoded);
     ifreq.view.setUint16(IFR_FLAGS, IFF_TUN | IFF_VNET_HDR, true);
     if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
-    check(
-      ioctl(fd, TUNSETOFFLOAD, options.checksumOffload ? TUN_F_CSUM : 0),
-      `setting the offloads of the TUN device ${name}`,
-    );
+    const accepted = OFFLOADS[options.offload].some((flags) => ioctl(fd, TUNSETOFFLOAD, flags) === 0);
+    if (!accepted) throw new SystemError(`setting the offloads of the TUN device ${name}`, errno());
   } catch (error) {
     close(fd);
     throw error;

@@ -22,6 +22,11 @@ const SO_RCVBUFFORCE = 33;
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 export const IP_PKTINFO = 8;
+export const IPV6_PKTINFO = 50;
+/** linux/udp.h */
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 
@@ -30,7 +35,8 @@ const BUFFER_BYTES = 4 << 20;
 
 /**
  * Opens a non-blocking UDP socket bound to a local address and port, in the calling thread's network namespace. Each
- * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO).
+ * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO), and datagrams of one flow and size may come
+ * together (UDP_GRO).
  * @param link ifindex, the scope of an IPv6 link-local address; else unused
  * @returns the descriptor
  * @throws SystemError
@@ -53,6 +59,8 @@ export function openUdpSocket(local: Address, port: number, link: number): numbe
       check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
     }
+    // Refused before Linux 5.0: datagrams come one by one then.
+    option(SOL_UDP, UDP_GRO, 1);
     const name = new Slab(SOCKADDR_IN6_SIZE);
     const size = writeSockaddr(name, 0, local, port, link);
     check(bindSocket(fd, name.base, size), doing, "the address must be up on this machine and the port free");

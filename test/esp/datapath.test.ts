@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 import test from "ava";
 import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
 import { frame, ipv4, ipv6 } from "./frames.js";
+import * as p from "./ip-packets.js";
 import { startSite, Tunnel, until } from "./site.js";
 
 /** The loopback device is the first of every network namespace. */
@@ -44,6 +45,54 @@ for (const [outer, left, right] of [
     });
   });
 }
+
+for (const [name, options] of [
+  ["TCP over IPv4", {}],
+  ["TCP over IPv6", { family: 6 }],
+  ["UDP over IPv4", { protocol: "udp" }],
+  ["UDP over IPv6", { protocol: "udp", family: 6 }],
+] as [string, p.TransportOptions][]) {
+  test.serial(`a GSO packet of ${name} comes out as it went in, by few calls and no copy`, async (t) => {
+    const tunnel = await Tunnel.between();
+    const connection = tunnel.connection(101);
+    const a = await startSite(t, [connection.left]);
+    const b = await startSite(t, [connection.right]);
+    const mss = 1300;
+    const payload = Buffer.alloc(40 * mss + 7, "payload ");
+    a.tun.send(p.gsoFrame({ ...options, payload }, mss));
+    t.deepEqual(b.tun.receive(), p.gsoFrame({ ...options, payload }, mss, 101, LOOPBACK_IFINDEX));
+    const sent = a.datapath.statistics();
+    t.deepEqual(counted(sent), {});
+    t.is(sent.connections.get(101)?.out.packets, 41);
+    const header = (options.family === 6 ? 40 : 20) + (options.protocol === "udp" ? 8 : 20);
+    t.is(sent.work.copiedBytes, 40 * header);
+    t.is(sent.work.sends, 1);
+    const received = b.datapath.statistics().work;
+    t.is(received.copiedBytes, 0);
+    t.is(received.tunWrites, 1);
+  });
+}
+
+test.serial("a burst of small packets of many sizes and two connections keeps its order", async (t) => {
+  const tunnel = await Tunnel.between();
+  const connections = [tunnel.connection(101), tunnel.connection(102)];
+  const a = await startSite(
+    t,
+    connections.map(({ left }) => left),
+  );
+  const b = await startSite(
+    t,
+    connections.map(({ right }) => right),
+  );
+  const packets = Array.from({ length: 100 }, (_, index) =>
+    frame(ipv4(40 + (index % 7), index), { ifId: 101 + (index % 2) }),
+  );
+  for (const packet of packets) t.true(a.tun.send(packet));
+  t.deepEqual(
+    packets.map(() => b.tun.receive()?.readUInt16BE(22 + 4)),
+    packets.map((_, index) => index),
+  );
+});
 
 test.serial("node:crypto carries packets to and from OpenSSL", async (t) => {
   const tunnel = await Tunnel.between();

@@ -6,7 +6,7 @@ import { Outbound, type OutboundState } from "../../src/esp/outbound.js";
 import { ReplayWindow } from "../../src/esp/replay.js";
 import { Counters, IO_COUNTERS, Traffic, XFRM_STATS } from "../../src/esp/statistics.js";
 import { keymatSize, type SuiteName } from "../../src/esp/suite.js";
-import { Slab } from "../../src/sys/slab.js";
+import { PacketSlab } from "../../src/sys/packet-slab.js";
 
 const FRAME = 10;
 const ESP = 2 ** 17;
@@ -30,9 +30,18 @@ export interface EngineOptions {
 export const policyAt = (local: string, remote: string, ifId = IF_ID): Policy => ({ ifId, local, remote });
 
 export class Engine {
-  readonly slab = new Slab(2 ** 18);
+  readonly slab = new PacketSlab(2 ** 18);
   readonly counters = new Counters();
-  readonly outbound = new Outbound<OutboundState>(this.slab, this.counters);
+  readonly outbound = new Outbound<OutboundState>(this.slab, this.counters, {
+    reserve: () => ESP,
+    commit: (_state, link, size) => {
+      this.sealed.push(Buffer.from(this.slab.bytes.slice(ESP, ESP + size)));
+      this.link = link;
+    },
+  });
+  /** ESP packets out of the last frame, and the link that its metadata named. */
+  sealed: Buffer[] = [];
+  link = 0;
   readonly inbound = new Inbound(this.slab, this.counters);
   readonly out: OutboundState;
   readonly in: InboundState;
@@ -73,9 +82,15 @@ export class Engine {
 
   /** @returns the ESP packet, or null when the frame was dropped */
   seal(frame: Uint8Array): Buffer | null {
+    return this.sealAll(frame)[0] ?? null;
+  }
+
+  /** @returns the ESP packets: several of a GSO packet */
+  sealAll(frame: Uint8Array): Buffer[] {
+    this.sealed = [];
     this.slab.bytes.set(frame, FRAME);
-    const size = this.outbound.process(FRAME, frame.length, ESP);
-    return size === 0 ? null : Buffer.from(this.slab.bytes.slice(ESP, ESP + size));
+    this.outbound.process(FRAME, frame.length);
+    return this.sealed;
   }
 
   /** @returns the frame for the TUN device, or null when the packet was dropped */

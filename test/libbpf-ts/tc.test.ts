@@ -196,6 +196,30 @@ kernelTest(
 );
 
 kernelTest(
+  "a tcx program takes its place before or after another program or link",
+  async (t) => {
+    const object = opened(t, await fixtures.object("basics")).load();
+    await withPair((left, ifindex) => {
+      const place = { ifindex, direction: "egress" } as const;
+      const [drop, pass] = [object.program("drop"), object.program("pass")];
+      using first = left.run(() => attachTcx({ ...place, program: drop }));
+      t.true(isBlocked(left));
+      const before = left.run(() => attachTcx({ ...place, program: pass, order: { before: first } }));
+      t.true(reaches(left));
+      before.close();
+      using _after = left.run(() => attachTcx({ ...place, program: pass, order: { after: drop } }));
+      t.true(isBlocked(left));
+      const elsewhere = { ...place, direction: "ingress", program: pass, order: { after: drop } } as const;
+      t.throws(() => left.run(() => attachTcx(elsewhere)), {
+        instanceOf: BpfError,
+        message: /not attached at this hook/,
+      });
+    });
+  },
+  TCX_SINCE,
+);
+
+kernelTest(
   "a tcx link whose device is gone says so",
   async (t) => {
     const object = opened(t, await fixtures.object("basics")).load();

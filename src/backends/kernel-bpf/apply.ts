@@ -1,12 +1,12 @@
 import { type BpfObject, BpfProgram } from "libbpf-ts";
 import { compile, type Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
+import { withBuiltProgram } from "../../program/build.js";
+import { loadSteering } from "../../program/load.js";
 import { ifindexesOfGroup } from "../../sys/devices.js";
 import { findIfindex } from "../../sys/ifindex.js";
-import { bpfObjectPath } from "../../sys/paths.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
-import { loadClassifier } from "../classifier.js";
 import { BackendError } from "../errors.js";
 import { configureDevice, ensureDevice, releaseDevice } from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
@@ -29,14 +29,15 @@ const HOST: Devices = { ifindexOf, ifindexesOfGroup };
  * 4. put its programs at the hooks
  * 5. add up and write down the old counters without the old generation, then unpin that
  */
-export async function applyPolicy(policy: Policy, devices: Devices = HOST): Promise<Applied> {
+export async function applyPolicy(given: Policy, devices: Devices = HOST): Promise<Applied> {
+  const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
   const started = performance.now();
   const noted = noting(devices);
   const generation = compile(policy, noted.devices);
   const compiled = performance.now();
-  using object = loadClassifier(bpfObjectPath("steer_xfrm"), generation);
+  using object = loadSteering("xfrm", generation, policy);
   const loaded = performance.now();
 
   const before = await dropStale(readInstalled(name, kept), kept);

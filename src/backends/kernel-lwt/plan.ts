@@ -111,6 +111,11 @@ export function inexpressible(policy: Policy): Problem[] {
       message: "default: pass needs a program; without a route's metadata the interface drops a packet",
       hint: `write default: drop; ${HINT}`,
     });
+  if (policy.program)
+    problems.push({
+      ...{ file: first?.location.file ?? policy.program.file, line: 1, column: 1, severity: "error" },
+      ...{ message: "the policy has a program, which a route cannot run", hint: HINT },
+    });
   return problems.sort((a, b) => a.line - b.line || a.column - b.column);
 }
 

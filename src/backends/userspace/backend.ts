@@ -3,6 +3,7 @@ import { accessSync, constants } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import type { Policy } from "../../config/policy.js";
+import { withBuiltProgram } from "../../program/build.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import { locked } from "../kernel/locked.js";
@@ -46,7 +47,8 @@ export const userspaceBackend: Backend = {
   },
 };
 
-async function apply(policy: Policy): Promise<Applied> {
+async function apply(given: Policy): Promise<Applied> {
+  const policy = await withBuiltProgram(given); // here, not in the service: its errors keep their kind
   const { name } = policy.interface;
   const bundle = Buffer.from(encodeBundle(policy)).toString("base64");
   const request = { bundle, keys: readKeys(policy) };

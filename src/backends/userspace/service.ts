@@ -3,12 +3,11 @@ import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
 import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
-import { bpfObjectPath } from "../../sys/paths.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
-import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
@@ -60,9 +59,9 @@ export class UserspaceService {
     const started = performance.now();
     const generation = compile(policy, hostDevices(), before ?? undefined);
     const compiled = performance.now();
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation, {
+    const object = loadSteering("tun", generation, policy, {
       liveFlows: LIVE_FLOWS_MAX,
-      ...(before ? { before } : {}),
+      ...(before ? { before: { ...before, prefix: steeringPrefix(before.policy.program) } } : {}),
     });
     try {
       if (before) new LiveFlows(object, policy).carryOver(new LiveFlows(before.object, before.policy));

@@ -22,6 +22,8 @@ export interface CompileOptions {
   /** Folder for compiled objects, or false for none; default $XDG_CACHE_HOME/bpf-linker. */
   cache?: string | false;
   clang?: Clang;
+  /** "bitcode" writes LLVM bitcode, for linkLlvm(), in place of a BPF object. */
+  emit?: "object" | "bitcode";
 }
 
 export interface CompileResult {
@@ -47,14 +49,15 @@ function hostFlags(): string[] {
   return [`-D__TARGET_ARCH_${host.target}`, ...(existsSync(headers) ? ["-idirafter", headers] : [])];
 }
 
-function defaultCache(): string {
+/** Where compiled objects and headers are kept by default. */
+export function defaultCache(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "bpf-linker");
 }
 
 let newestClang: Promise<Clang> | undefined;
 
 /** The search starts three processes or so: made once, unless it failed. */
-function defaultClang(): Promise<Clang> {
+export function defaultClang(): Promise<Clang> {
   newestClang ??= findClang().catch((error) => {
     newestClang = undefined;
     throw error;
@@ -91,6 +94,7 @@ export async function compile(source: string, options: CompileOptions): Promise<
     ...hostFlags(),
     ...defines,
     ...(options.includes ?? []).map((folder) => `-I${folder}`),
+    ...(options.emit === "bitcode" ? ["-emit-llvm"] : []),
     ...(options.flags ?? []),
   ];
   const command = [clang.version, clang.path, process.cwd(), ...args, source];

@@ -20,6 +20,7 @@ import type {
 } from "../../config/policy.js";
 import { MATCH_FIELDS } from "../reference.js";
 import { fieldName } from "./encode.js";
+import { programFromWire } from "./program.js";
 import type {
   WireColumns,
   WireConnection,
@@ -56,6 +57,7 @@ export function fromWire(wire: WirePolicy): Policy {
     rules: wire.rules.map((each) => rule(each, known, locate)),
     flows: flows(wire.flows, connections.length),
     default: one(ACTIONS, wire.default),
+    ...(wire.program ? { program: programFromWire(wire.program) } : {}),
   };
 }
 

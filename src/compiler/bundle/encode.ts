@@ -12,6 +12,7 @@ import type {
   Rule,
   SaConfig,
 } from "../../config/policy.js";
+import { programToWire } from "./program.js";
 import type {
   WireColumns,
   WireConnection,
@@ -52,6 +53,7 @@ export function toWire(policy: Policy): WirePolicy {
     flows: flows(policy.flows),
     default: policy.default.toUpperCase(),
     files: files.names,
+    program: policy.program ? programToWire(policy.program) : null,
   };
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import protobuf, { type Type } from "protobufjs";
 import { packageRoot } from "../../sys/paths.js";
+import type { WireProgram } from "./program.js";
 
 /**
  * Messages of schemas/steering.proto as plain objects, the way protobufjs hands them out: absent messages are null,
@@ -103,6 +104,7 @@ export interface WirePolicy {
   flows: WireFlows | null;
   default: string;
   files: string[];
+  program: WireProgram | null;
 }
 
 export interface WireBundle {

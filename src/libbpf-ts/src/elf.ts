@@ -7,6 +7,8 @@ export interface ElfSection {
   readonly offset: number;
   readonly size: number;
   readonly link: number;
+  /** Whether it holds instructions (SHF_EXECINSTR). */
+  readonly isCode: boolean;
 }
 
 /** A symbol, with the number of the section that it lies in. */
@@ -15,6 +17,10 @@ export interface ElfSymbol {
   readonly section: number;
   /** Byte offset in the section. */
   readonly value: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly isFunction: boolean;
+  readonly isGlobal: boolean;
 }
 
 // elf.h
@@ -26,6 +32,9 @@ const ELFDATA2LSB = 1;
 const EM_BPF = 247;
 const SHT_SYMTAB = 2;
 const SHT_NOBITS = 8;
+const STT_FUNC = 2;
+const STB_GLOBAL = 1;
+const SHF_EXECINSTR = 4;
 
 const OP = "read a BPF object";
 const COMPILE_HINT = "compile it with clang -target bpf";
@@ -69,6 +78,7 @@ export class Elf {
         offset: Number(elf.readBigUInt64LE(at + 24)),
         size: Number(elf.readBigUInt64LE(at + 32)),
         link: elf.readUInt32LE(at + 40),
+        isCode: (Number(elf.readBigUInt64LE(at + 8)) & SHF_EXECINSTR) !== 0,
       };
       if (section.type !== SHT_NOBITS && section.offset + section.size > elf.length) {
         throw new InvalidObjectError(OP, `section ${index} is cut off; the file has ${elf.length} bytes`);
@@ -99,6 +109,9 @@ export class Elf {
       name: text(names, data.readUInt32LE(index * SYM_BYTES)),
       section: data.readUInt16LE(index * SYM_BYTES + 6),
       value: Number(data.readBigUInt64LE(index * SYM_BYTES + 8)),
+      size: Number(data.readBigUInt64LE(index * SYM_BYTES + 16)),
+      isFunction: ((data[index * SYM_BYTES + 4] ?? 0) & 0xf) === STT_FUNC,
+      isGlobal: (data[index * SYM_BYTES + 4] ?? 0) >> 4 === STB_GLOBAL,
     }));
   }
 

@@ -101,14 +101,17 @@ export class MissingFeatureError extends BpfError {
   }
 }
 
-/** The process lacks a capability. */
+/** The process lacks a capability, or the kernel withholds the operation from everybody. */
 export class MissingRightsError extends BpfError {
   constructor(op: string, errno: number, log?: string) {
     super(op, {
       code: "EPERM",
       errno,
       found: "not permitted",
-      hint: "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+      hint:
+        process.geteuid?.() === 0
+          ? "the process is root: a container, the kernel's lockdown mode or its configuration withholds it"
+          : "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
       log,
     });
   }

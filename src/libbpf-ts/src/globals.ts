@@ -11,7 +11,7 @@ export type GlobalValue = Scalar | ArrayBufferView;
 /** How Globals reach the object they belong to. */
 export interface GlobalsOwner {
   /** @throws ClosedError */
-  readonly btf: Btf | undefined;
+  btf(): Btf | undefined;
   /** @throws ClosedError */
   isLoaded(): boolean;
   /** Where a section's variables lie now. @throws ClosedError */
@@ -71,8 +71,14 @@ export class Globals {
     return decodeScalar(this.#btf(op), place, bytes) ?? bytes;
   }
 
+  /** A copy of a variable's bytes, whatever its type. */
+  bytes(name: string): Buffer {
+    const { place, address } = this.#locate(`get ${name} of ${this.#section}`, name);
+    return copyOut(address, place.size);
+  }
+
   #btf(op: string): Btf {
-    const { btf } = this.#owner;
+    const btf = this.#owner.btf();
     if (btf === undefined) throw new ArgumentError(op, "the object has no BTF", "compile it with -g");
     return btf;
   }

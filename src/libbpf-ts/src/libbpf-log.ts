@@ -7,6 +7,7 @@ import { withProcessLock } from "./process-lock.js";
 const LIBBPF_DEBUG = 2;
 
 let sink: string[] | undefined;
+let isVerbose = false;
 let callback: Pointer | undefined;
 
 /**
@@ -14,7 +15,7 @@ let callback: Pointer | undefined;
  * formatted here and now. vasprintf sizes the buffer itself: a verifier log may have 16 MB.
  */
 function print(level: number, format: Pointer, args: Pointer): number {
-  if (level >= LIBBPF_DEBUG || sink === undefined) return 0;
+  if (sink === undefined || (level >= LIBBPF_DEBUG && !isVerbose)) return 0;
   const out = new BigUint64Array(1);
   const length = vasprintf(out, format, args);
   const text = out[0];
@@ -53,4 +54,17 @@ export function withLibbpfLog<T>(work: () => T): { result: T; log: string } {
       lib.setPrint(null);
     }
   });
+}
+
+/** The last thing that libbpf says, debug messages included, while it does work that fails: often the only reason. */
+export function lastWords(work: () => void): string {
+  return withLibbpfLog(() => {
+    isVerbose = true;
+    try {
+      work();
+      return (sink?.at(-1) ?? "").trim();
+    } finally {
+      isVerbose = false;
+    }
+  }).result;
 }

@@ -128,6 +128,17 @@ function bind() {
     probeMapType: f<(type: number, opts: null) => number>("libbpf_probe_bpf_map_type", int, [int, ptr]),
     probeProgramType: f<(type: number, opts: null) => number>("libbpf_probe_bpf_prog_type", int, [int, ptr]),
 
+    btfLoadKernel: f<() => Pointer | null>("btf__load_vmlinux_btf", ptr, []),
+    btfLoadModule: f<(module: string, kernel: Pointer) => Pointer | null>("btf__load_module_btf", ptr, [
+      text,
+      ptr,
+    ]),
+    btfFind: f<(btf: Pointer, name: string, kind: number) => number>("btf__find_by_name_kind", int, [
+      ptr,
+      text,
+      u32,
+    ]),
+
     objectOpen: f<(bytes: Memory, length: number, opts: object) => Pointer | null>(
       "bpf_object__open_mem",
       ptr,
@@ -230,6 +241,11 @@ function bind() {
       int,
       [int, int, int, koffi.pointer(linkCreateOpts)],
     ),
+    programAttach: f<(program: Pointer) => Pointer | null>("bpf_program__attach", ptr, [ptr]),
+    programAttachType: f<GetU32>("bpf_program__expected_attach_type", int, [ptr]),
+    linkHandleFd: f<GetU32>("bpf_link__fd", int, [ptr]),
+    linkDestroy: f<(link: Pointer) => number>("bpf_link__destroy", int, [ptr]),
+    iteratorCreate: f<(fd: number) => number>("bpf_iter_create", int, [int]),
     linkUpdate: f<(fd: number, programFd: number, opts: null) => number>("bpf_link_update", int, [
       int,
       int,
@@ -252,6 +268,22 @@ function bind() {
       koffi.inout(koffi.pointer(tcOpts)),
     ]),
 
+    btfParse: f<(path: string, base: null) => Pointer | null>("btf__parse", ptr, [text, ptr]),
+    btfFree: f<(btf: Pointer) => void>("btf__free", "void", [ptr]),
+    btfTypeCount: f<(btf: Pointer) => number>("btf__type_cnt", u32, [ptr]),
+    btfDumpNew: f<(btf: Pointer, print: Pointer, context: null, opts: null) => Pointer | null>(
+      "btf_dump__new",
+      ptr,
+      [ptr, ptr, ptr, ptr],
+    ),
+    btfDumpType: f<(dump: Pointer, id: number) => number>("btf_dump__dump_type", int, [ptr, u32]),
+    btfDumpFree: f<(dump: Pointer) => void>("btf_dump__free", "void", [ptr]),
+    perfBufferNew: f<
+      (fd: number, pages: number, sample: Pointer, lost: Pointer, context: null, opts: null) => Pointer | null
+    >("perf_buffer__new", ptr, [int, size, ptr, ptr, ptr, ptr]),
+    perfBufferConsume: f<(buffer: Pointer) => number>("perf_buffer__consume", int, [ptr]),
+    perfBufferEpollFd: f<(buffer: Pointer) => number>("perf_buffer__epoll_fd", int, [ptr]),
+    perfBufferFree: f<(buffer: Pointer) => void>("perf_buffer__free", "void", [ptr]),
     linkerNew: f<(path: string, opts: null) => Pointer | null>("bpf_linker__new", ptr, [text, ptr]),
     linkerAddFile: f<(linker: Pointer, path: string, opts: null) => number>("bpf_linker__add_file", int, [
       ptr,

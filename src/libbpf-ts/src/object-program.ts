@@ -1,7 +1,7 @@
 import type { FdSource } from "./descriptor.js";
 import { StateError } from "./errors.js";
 import { check } from "./fail.js";
-import { native } from "./native.js";
+import { native, type Pointer } from "./native.js";
 import type { Handle } from "./object-map.js";
 import { BpfProgram } from "./program.js";
 
@@ -48,6 +48,16 @@ export class ObjectProgram extends BpfProgram {
   /** enum bpf_prog_type, from the section's name. */
   get type(): number {
     return native().programType(this.#handle());
+  }
+
+  /** enum bpf_attach_type, from the section's name. */
+  get attachType(): number {
+    return native().programAttachType(this.#handle());
+  }
+
+  /** libbpf's struct bpf_program. */
+  get handle(): Pointer {
+    return this.#handle();
   }
 
   /** Whether load() loads it; set it before. */

@@ -1,13 +1,13 @@
-import { readFileSync } from "node:fs";
-import { basename } from "node:path";
 import { Btf } from "./btf.js";
-import { Elf } from "./elf.js";
-import { BpfError, ClosedError, StateError, UnknownNameError } from "./errors.js";
+import { checkBtf } from "./btf-check.js";
+import { Elf, type ElfSection } from "./elf.js";
+import { ClosedError, StateError, UnknownNameError } from "./errors.js";
 import { Globals } from "./globals.js";
-import { withLibbpfLog } from "./libbpf-log.js";
+import { lastWords, withLibbpfLog } from "./libbpf-log.js";
 import { copyOut, lastErrno } from "./libc.js";
 import { native, optsSize, type Pointer } from "./native.js";
 import { loadFailure, openFailure } from "./object-failure.js";
+import { objectName, readObject } from "./object-file.js";
 import { ObjectMap } from "./object-map.js";
 import { ObjectProgram } from "./object-program.js";
 import { type Memory, SectionMemory } from "./section-memory.js";
@@ -32,20 +32,21 @@ export class BpfObject implements Disposable {
   /** All maps by name; sections of globals by theirs (".bss"). */
   readonly maps: ReadonlyMap<string, ObjectMap>;
   readonly programs: ReadonlyMap<string, ObjectProgram>;
+  /** Sections of the ELF file. */
+  readonly sections: readonly ElfSection[];
   /** `const volatile` globals, to be set before load(). */
   readonly rodata: Globals;
   readonly data: Globals;
   readonly bss: Globals;
-  /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
-  readonly btf: Btf | undefined;
+  #btf: Btf | null | undefined;
   readonly #memory = new SectionMemory();
   #handle: Pointer | null;
   #state: "open" | "loaded" | "failed" = "open";
 
-  private constructor(name: string, handle: Pointer) {
+  private constructor(name: string, handle: Pointer, elf: Elf) {
     this.name = name;
+    this.sections = elf.sections;
     this.#handle = handle;
-    this.btf = readBtf(handle);
     const lib = native();
     this.maps = new Map(
       walk(lib.nextMap, handle).map((map) => {
@@ -60,7 +61,7 @@ export class BpfObject implements Disposable {
       }),
     );
     const owner = {
-      btf: this.btf,
+      btf: () => this.btf,
       isLoaded: () => {
         this.#open("use globals");
         return this.loaded;
@@ -80,7 +81,10 @@ export class BpfObject implements Disposable {
     const name = options.name ?? (typeof source === "string" ? objectName(source) : "object");
     const op = typeof source === "string" ? `open BPF object ${source}` : `open BPF object ${name}`;
     const bytes = typeof source === "string" ? readObject(source, op) : source;
-    new Elf(bytes); // libbpf and libelf are not made for cut-off files
+    // libbpf and libelf are not made for broken files.
+    const elf = new Elf(bytes);
+    const btf = elf.section(".BTF");
+    if (btf !== undefined) checkBtf(elf.bytesOf(btf));
     const opts = {
       sz: optsSize.open,
       object_name: name,
@@ -94,12 +98,16 @@ export class BpfObject implements Disposable {
       kernel_log_level: 0,
       padding: 0,
     };
-    const { result, log } = withLibbpfLog(() => {
-      const handle = native().objectOpen(bytes, bytes.byteLength, opts);
-      return handle ?? lastErrno();
-    });
-    if (typeof result === "number") throw openFailure(op, result, log);
-    return new BpfObject(name, result);
+    const open = (): Pointer | number => native().objectOpen(bytes, bytes.byteLength, opts) ?? lastErrno();
+    const { result, log } = withLibbpfLog(open);
+    if (typeof result === "number") throw openFailure(op, result, log || lastWords(open));
+    return new BpfObject(name, result, elf);
+  }
+
+  /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
+  get btf(): Btf | undefined {
+    if (this.#btf === undefined) this.#btf = readBtf(this.#open("read BTF")) ?? null;
+    return this.#btf ?? undefined;
   }
 
   get loaded(): boolean {
@@ -174,26 +182,6 @@ export class BpfObject implements Disposable {
   #part(what: string, pointer: Pointer): Pointer {
     this.#open(`use ${what}`);
     return pointer;
-  }
-}
-
-function objectName(path: string): string {
-  return basename(path).replace(/(\.bpf)?\.o$/, "");
-}
-
-function readObject(path: string, op: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    const { code = "EIO", errno } = cause as NodeJS.ErrnoException;
-    const hint = code === "ENOENT" ? "compile it first, or correct the path" : undefined;
-    throw new BpfError(op, {
-      code,
-      errno: Math.abs(errno ?? 0),
-      found: `cannot read it (${code})`,
-      hint,
-      cause,
-    });
   }
 }
 

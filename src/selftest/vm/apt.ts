@@ -114,7 +114,7 @@ export class PrivateApt {
       return await command(tool, [...options, ...args], { cwd, timeoutMs: 600_000 });
     } catch (cause) {
       const said = cause instanceof Error ? cause.message.split("\n").slice(0, 4).join("\n") : String(cause);
-      throw new VmError("unavailable", `fetching a Debian kernel: ${said}`, { cause });
+      throw new VmError("unavailable", `fetching Debian packages: ${said}`, { cause });
     }
   }
 }

@@ -24,7 +24,12 @@ const REQUIRED_TOOLS: Record<string, string> = {
   bash: "bash",
 };
 const OPTIONAL_TOOLS = ["bpftool"];
-const LIBBPF = ["/usr/lib/x86_64-linux-gnu/libbpf.so.1", "/usr/lib64/libbpf.so.1", "/usr/lib/libbpf.so.1"];
+/** Where distributions have it; the first that exists goes into the VM. */
+export const LIBBPF = [
+  "/usr/lib/x86_64-linux-gnu/libbpf.so.1",
+  "/usr/lib64/libbpf.so.1",
+  "/usr/lib/libbpf.so.1",
+];
 const DIRECTORIES = ["proc", "sys", "dev", "tmp", "run", "root", "out", "sbin", "var/tmp"];
 
 interface Program {

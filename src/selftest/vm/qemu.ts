@@ -40,11 +40,15 @@ function accelerator(machine: Machine): string[] {
   ];
 }
 
+const ICOUNT_TSC_KHZ = 1_000_000;
+
 /** The kernel's command line. */
 export function kernelCommandLine(machine: Machine, khz: number | undefined): string {
+  // Under -icount the TSC counts guest nanoseconds, whatever the host's does.
+  const rate = machine.instructionClock ? ICOUNT_TSC_KHZ : khz;
   const clock =
     // microvm has no HPET or PIT to calibrate the TSC by: told nothing, rare boots hang silently.
-    machine.accelerator === "tcg" && khz ? ["tsc=reliable", `tsc_early_khz=${khz}`] : [];
+    machine.accelerator === "tcg" && rate ? ["tsc=reliable", `tsc_early_khz=${rate}`] : [];
   return [
     ...["console=ttyS0", "quiet", "panic=-1", "mitigations=off", "nokaslr"],
     ...clock,

@@ -7,6 +7,7 @@ import { GUEST_OUT, GUEST_ROOT } from "./guest-init.js";
 import type { GuestPlan } from "./guest-plan.js";
 import { PROJECT_ROOT } from "./initramfs.js";
 import type { Kernel } from "./kernel.js";
+import { secondLibbpf } from "./libbpf.js";
 import { type CpioEntry, file } from "./newc.js";
 import { packageEntries } from "./packages.js";
 
@@ -40,6 +41,9 @@ export async function runScenariosInVm(options: VmScenarioOptions): Promise<VmRe
   }
   if (options.files.some((path) => /\.[cm]?ts$/.test(path))) {
     entries.push(...(await packageEntries(["tsx"], PROJECT_ROOT, GUEST_ROOT)));
+  }
+  if (options.scenarios.some(({ needs }) => needs?.includes("second-libbpf"))) {
+    entries.push(...(await secondLibbpf()));
   }
   const run = runVm({
     kernel: options.kernel,

@@ -27,6 +27,7 @@ test("the instruction clock is one CPU, one thread, a fixed date", (t) => {
   t.is(option(args, "-accel"), "tcg,thread=single");
   t.is(option(args, "-icount"), "shift=0,sleep=off");
   t.regex(option(args, "-rtc") ?? "", /^clock=vm,base=/);
+  t.regex(option(args, "-append") ?? "", /tsc_early_khz=1000000( |$)/);
 });
 
 test("the data channel is the second serial port, on the given descriptor", (t) => {

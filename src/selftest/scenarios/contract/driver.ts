@@ -1,30 +1,30 @@
 import type { Backend } from "../../../backends/backend.js";
-import { allBackends } from "../../../backends/select.js";
-import { formatDiagnostic, parsePolicy } from "../../../config/index.js";
+import type { Policy } from "../../../config/policy.js";
 
 /**
- * A process in the hub's namespace that does what it is asked to over its IPC channel, one request after the other:
- * the command line without its start-up time, and something that can be killed in the middle of its work.
+ * A process in the hub's namespace that does what it is asked to over its IPC channel, one request after the other: the
+ * command line without its start-up time, and something that can be killed in the middle of its work. It loads only the
+ * backend that its argument names: in an emulated machine each module takes its time.
  */
 export type Request =
-  | { readonly operation: "apply"; readonly policy: string; readonly file: string }
+  | { readonly operation: "apply"; readonly policy: Policy }
   | { readonly operation: "status" | "unload"; readonly name: string };
 
 export type Reply = { readonly result: unknown } | { readonly error: string };
 
+const [, , wanted = ""] = process.argv;
+const loaded = (await import(`../../../backends/${wanted}/backend.js`)) as Record<string, Backend>;
+const backend = Object.values(loaded).find(({ name }) => name === wanted) as Backend;
+
 async function answer(request: Request): Promise<unknown> {
-  if (request.operation === "apply") {
-    const { policy, diagnostics } = parsePolicy(request.policy, request.file);
-    if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
-    const backend = allBackends().find(({ name }) => name === policy.backend) as Backend;
-    return await backend.apply(policy);
+  switch (request.operation) {
+    case "apply":
+      return await backend.apply(request.policy);
+    case "status":
+      return await backend.status(request.name);
+    case "unload":
+      return await backend.remove(request.name);
   }
-  for (const backend of allBackends()) {
-    if (request.operation === "unload" && (await backend.remove(request.name))) return true;
-    const status = request.operation === "status" ? await backend.status(request.name) : null;
-    if (status !== null) return status;
-  }
-  return request.operation === "unload" ? false : null;
 }
 
 let queue = Promise.resolve();

@@ -30,7 +30,7 @@ export function link(subject: Subject): Scenario {
         ns.sysctl(`net/ipv4/conf/v0${i}/rp_filter`, 0);
         peer.sysctl(`net/ipv4/conf/v${i}0/rp_filter`, 0);
       }
-      const hub = new Hub(ns);
+      const hub = new Hub(ns, subject);
       const branch: Branch = {
         ...{ name: "a", ifId: 1, hub: ns, peer, outer: { hub: "10.9.9.1", peer: "10.9.9.2" } },
         ...{ spi: 0x5ca1ab1e, subnets: ["10.1.0.0/24"], inner: ["10.1.0.1/24"] },

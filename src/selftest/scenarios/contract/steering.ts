@@ -30,7 +30,7 @@ export async function buildHub(
   subject: Subject,
 ): Promise<{ hub: Hub; branches: [Branch, Branch] }> {
   const ns = t.ns("hub");
-  const hub = new Hub(ns);
+  const hub = new Hub(ns, subject);
   const branch = async (i: number, name: string): Promise<Branch> => {
     const peer = t.ns(name);
     const made: Branch = {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Applied, Status } from "../../../backends/backend.js";
+import { formatDiagnostic, parsePolicy } from "../../../config/index.js";
 import type { BackendName } from "../../../config/policy.js";
 import type { FeatureName } from "../../features.js";
 import type { Namespace } from "../../namespace.js";
@@ -49,10 +50,12 @@ const DRIVER = fileURLToPath(new URL("./driver.js", import.meta.url));
 export class Hub {
   readonly ns: Namespace;
   readonly folder = mkdtempSync(join(tmpdir(), "xfrm-steer-contract-"));
+  readonly #backend: BackendName;
   #driver: ChildProcess | null = null;
 
-  constructor(ns: Namespace) {
+  constructor(ns: Namespace, subject: Subject) {
     this.ns = ns;
+    this.#backend = subject.backend;
   }
 
   /** The process that serves requests now; one that was killed is replaced. */
@@ -60,7 +63,7 @@ export class Hub {
     if (this.#driver !== null && this.#driver.exitCode === null && this.#driver.signalCode === null)
       return this.#driver;
     this.#driver = inNamespace(this.ns.path, () =>
-      spawn(process.execPath, [DRIVER], { stdio: ["ignore", "inherit", "inherit", "ipc"] }),
+      spawn(process.execPath, [DRIVER, this.#backend], { stdio: ["ignore", "inherit", "inherit", "ipc"] }),
     );
     return this.#driver;
   }
@@ -83,8 +86,10 @@ export class Hub {
   }
 
   /** Applies a policy, as if its file were in the folder: the keys' paths begin there. */
-  async apply(policy: string): Promise<Applied> {
-    return await this.#ask({ operation: "apply", policy, file: join(this.folder, "steer.yaml") });
+  async apply(text: string): Promise<Applied> {
+    const { policy, diagnostics } = parsePolicy(text, join(this.folder, "steer.yaml"));
+    if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
+    return await this.#ask({ operation: "apply", policy });
   }
 
   async status(): Promise<Status | null> {

@@ -25,7 +25,7 @@ export const killedApply = scenario({
   name: "kernel-bpf-apply-killed-at-random-points",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 200_000,
+  limitMs: 230_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     // Who gets 10.1.0.77 tells them apart: b by a rule, a by its subnets.

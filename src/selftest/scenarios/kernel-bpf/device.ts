@@ -12,7 +12,7 @@ export const foundDevice = scenario({
   limitMs: 60_000,
   async run(t) {
     const ns = t.ns("hub");
-    const hub = new Hub(ns);
+    const hub = new Hub(ns, kernelBpf);
     const policy = policyOf(kernelBpf, [], {
       addresses: ["10.0.0.1/32", "10.0.0.9/32"],
       connections: ["  a: {if_id: 1, subnets: [10.1.0.0/24]}"],

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The classifier as the half behind a user's program: what program.bpf.c calls where that program has no opinion.
+ */
+#define xfrm_steer_decide xfrm_steer_rules_decide
+#define xfrm_steer_admit xfrm_steer_rules_admit
+#include "classifier.bpf.c"
+
+/*
+ * Counts a packet that the program steers as sent by the connection of its if_id. Returns XFRM_STEER_DROP where there
+ * is no such connection: what came back on it would not be admitted.
+ */
+int xfrm_steer_rules_sent(struct __sk_buff *skb, __u32 if_id)
+{
+	__u32 owner = owner4(&if_ids, if_id), bytes = skb->len - l3_offset;
+
+	if (owner >= OWNER_SHARED) {
+		count(&tx_counters, n_rules + n_connections + TX_DEFAULT, bytes);
+		return XFRM_STEER_DROP;
+	}
+	count(&tx_counters, n_rules + owner, bytes);
+	return XFRM_STEER_STEER;
+}

@@ -1,0 +1,67 @@
+import { CASES, type EspCaseName, type Sample } from "./esp-cases.js";
+import { type EspSubject, type EspSubjectName, startSubject } from "./esp-subjects.js";
+import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
+
+export { ESP_CASES, type EspCaseName } from "./esp-cases.js";
+export { ESP_SUBJECTS, type EspSubjectName } from "./esp-subjects.js";
+
+export interface EspBenchOptions {
+  readonly cases: readonly EspCaseName[];
+  readonly subjects: readonly EspSubjectName[];
+  /** How often each case is measured on each subject; the subjects take turns. */
+  readonly runs: number;
+  /** How long each measurement lasts. */
+  readonly seconds: number;
+  /** Told what is being measured, and which subject is left out for what reason. */
+  readonly progress?: (what: string) => void;
+}
+
+/**
+ * Measures what goes through the userspace ESP data path between two namespaces of this machine, beside the bare link
+ * underneath. Needs root, iperf3 and ping. A subject that cannot be built here is left out.
+ */
+export async function benchEsp(options: EspBenchOptions): Promise<BenchResult> {
+  const subjects: EspSubject[] = [];
+  try {
+    for (const name of options.subjects) {
+      try {
+        subjects.push(await startSubject(name));
+      } catch (error) {
+        options.progress?.(`without ${name}: ${(error as Error).message}`);
+      }
+    }
+    const cases: BenchCase[] = [];
+    for (const name of options.cases) cases.push(...(await measureCase(name, subjects, options)));
+    return { bench: "esp", machine: machine(), cases };
+  } finally {
+    for (const subject of subjects) await subject.stop();
+  }
+}
+
+async function measureCase(
+  name: EspCaseName,
+  subjects: readonly EspSubject[],
+  { runs, seconds, progress }: EspBenchOptions,
+): Promise<BenchCase[]> {
+  const { unit, size, measure } = CASES[name];
+  const samples = subjects.map((): Sample[] => []);
+  for (let i = 0; i < runs; i++) {
+    for (const [index, subject] of subjects.entries()) {
+      progress?.(`${name} ${i + 1}/${runs} ${subject.name}`);
+      samples[index]?.push(await measure(subject, seconds));
+    }
+  }
+  return subjects.map((subject, index) => {
+    const taken = samples[index] ?? [];
+    const names = Object.keys(taken[0]?.extra ?? {});
+    const extra = names.map((key) => [key, median(taken.map((sample) => sample.extra[key] ?? 0))] as const);
+    return {
+      case: name,
+      size,
+      subject: subject.name,
+      unit,
+      ...summarise(taken.map(({ value }) => value)),
+      extra: Object.fromEntries(extra),
+    };
+  });
+}

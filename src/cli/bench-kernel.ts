@@ -1,0 +1,69 @@
+import { Command, InvalidArgumentError } from "commander";
+import { benchKernel } from "../bench/kernel.js";
+import type { BenchCase } from "../bench/measure.js";
+import { DEFAULT_KERNEL } from "../selftest/index.js";
+import { print, table } from "./output.js";
+
+const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
+
+interface KernelFlags {
+  kernel: string;
+  size?: number[];
+  runs: number;
+  json?: boolean;
+}
+
+export function benchKernelCommand(): Command {
+  return new Command("kernel")
+    .description(
+      "instructions a packet in a real kernel (in a VM): the steering program alone, and the whole way",
+    )
+    .option("--kernel <version>", '"6.12", "7.2" or the path of an unpacked kernel', DEFAULT_KERNEL)
+    .option("--size <n...>", "numbers of subnets and routes", (value, before: number[] = []) => [
+      ...before,
+      count(value),
+    ])
+    .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 7)
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  xfrm-steer bench kernel --size 1 100 10000")
+    .action(async ({ kernel, size = SIZES, runs, json }: KernelFlags) => {
+      const result = await benchKernel({ kernel, sizes: size, runs, progress });
+      if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+      print(json, result, () => asTable(result.cases));
+    });
+}
+
+const progress = (what: string) => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${what} ...`);
+};
+
+function asTable(cases: readonly BenchCase[]): string {
+  return table(
+    [
+      "case",
+      "subject",
+      "size",
+      "instructions",
+      "min",
+      "max",
+      "above fixed",
+      "x lwt",
+      "make one",
+      "bytes of one",
+    ],
+    cases.map(({ case: name, subject, size, median, min, max, extra }) => [
+      ...[name, subject, size, median, min, max],
+      ...[
+        extra.above_fixed ?? "",
+        extra.to_lwt ?? "",
+        extra.create_instructions ?? "",
+        extra.memory_bytes ?? "",
+      ],
+    ]),
+  );
+}
+
+function count(value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
+  return Number(value);
+}

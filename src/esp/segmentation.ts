@@ -1,0 +1,148 @@
+import { fold16, type PacketSlab, swap16 } from "../sys/packet-slab.js";
+import * as framing from "./framing.js";
+import * as ip from "./headers.js";
+
+/**
+ * Cuts a GSO packet read from the TUN device into the segments that the kernel would have sent (net/ipv4/tcp_offload.c,
+ * tcp_gso_segment; net/ipv4/udp_offload.c, __udp_gso_segment; net/ipv4/af_inet.c, inet_gso_segment). The payload stays
+ * where it is: each segment's headers are written in front of its payload, over the end of the segment before it, which
+ * has been encrypted elsewhere by then.
+ */
+export class Segmenter {
+  /** Bytes of the segment that `next` last returned. */
+  size = 0;
+  /** Bytes of headers written again so far; the only bytes that are copied. */
+  copied = 0;
+
+  readonly #slab: PacketSlab;
+  #packet = 0;
+  /** Length of all headers, and of those before the transport header. */
+  #header = 0;
+  #transport = 0;
+  #payload = 0;
+  #segmentSize = 0;
+  #done = 0;
+  #v6 = false;
+  #udp = false;
+  #id = 0;
+  #sequence = 0;
+  #flags = 0;
+  /** Sums over what every segment shares: the pseudo header, and an IPv4 header, both without lengths. */
+  #pseudo = 0;
+  #ipv4 = 0;
+
+  constructor(slab: PacketSlab) {
+    this.#slab = slab;
+  }
+
+  /**
+   * Takes the framed GSO packet of `length` bytes at `frame`.
+   * @returns false when it is of a type that we did not offer, or its headers do not hold together
+   */
+  start(frame: number, length: number): boolean {
+    const { view } = this.#slab;
+    const packet = frame + framing.FRAME_HEADER_SIZE;
+    const size = length - framing.FRAME_HEADER_SIZE;
+    const type = view.getUint8(frame + framing.VNET_GSO_TYPE) & ~framing.VIRTIO_NET_HDR_GSO_ECN;
+    const transport = view.getUint16(frame + framing.VNET_CSUM_START, true) - framing.SHIM_SIZE;
+    const checksum = view.getUint16(frame + framing.VNET_CSUM_OFFSET, true);
+    const v6 = view.getUint16(frame + framing.PI_PROTO) === framing.ETH_P_IPV6;
+    const udp = type === framing.VIRTIO_NET_HDR_GSO_UDP_L4;
+    if (!udp && type !== (v6 ? framing.VIRTIO_NET_HDR_GSO_TCPV6 : framing.VIRTIO_NET_HDR_GSO_TCPV4))
+      return false;
+    if (!(view.getUint8(frame + framing.VNET_FLAGS) & framing.VIRTIO_NET_HDR_F_NEEDS_CSUM)) return false;
+    if (checksum !== (udp ? ip.UDP_CHECKSUM : ip.TCP_CHECKSUM)) return false;
+    if (transport + (udp ? ip.UDP_HEADER_SIZE : ip.TCP_HEADER_SIZE) > size) return false;
+    if (v6 ? transport < ip.IPV6_HEADER_SIZE : transport < ip.IPV4_HEADER_SIZE) return false;
+    if (!v6 && transport !== (view.getUint8(packet) & 15) * 4) return false;
+    const transportSize = udp
+      ? ip.UDP_HEADER_SIZE
+      : (view.getUint8(packet + transport + ip.TCP_FLAG_WORD) >>> 4) * 4;
+    if (!udp && transportSize < ip.TCP_HEADER_SIZE) return false;
+    this.#packet = packet;
+    this.#transport = transport;
+    this.#header = transport + transportSize;
+    this.#payload = size - this.#header;
+    this.#segmentSize = view.getUint16(frame + framing.VNET_GSO_SIZE, true);
+    this.#v6 = v6;
+    this.#udp = udp;
+    if (this.#payload <= 0 || this.#segmentSize === 0) return false;
+    this.#remember(size - transport, checksum);
+    return true;
+  }
+
+  /**
+   * Writes the headers of the next segment. The segment before must not be needed any more, but the bytes behind it must
+   * be as they were.
+   * @returns its first byte, or -1 after the last
+   */
+  next(): number {
+    const done = this.#done;
+    const header = this.#header;
+    const left = this.#payload - done;
+    if (left <= 0) return -1;
+    const segment = this.#packet + done;
+    if (done > 0) {
+      const before = segment - this.#segmentSize;
+      this.#slab.bytes.copyWithin(segment, before, before + header);
+      this.copied += header;
+    }
+    const payload = Math.min(left, this.#segmentSize);
+    this.size = header + payload;
+    if (this.#v6) {
+      this.#slab.view.setUint16(segment + ip.IPV6_PAYLOAD_LENGTH, this.size - ip.IPV6_HEADER_SIZE);
+    } else {
+      this.#writeIpv4(segment);
+    }
+    this.#writeTransport(segment + this.#transport, payload === left);
+    this.#done = done + payload;
+    return segment;
+  }
+
+  #remember(transportLength: number, checksum: number): void {
+    const { view, sum } = this.#slab;
+    const packet = this.#packet;
+    const transport = packet + this.#transport;
+    this.#done = 0;
+    // The field holds the sum of the pseudo header with the whole length: take that out (ones' complement subtraction).
+    this.#pseudo = view.getUint16(transport + checksum, true) + (~swap16(transportLength) & 0xffff);
+    if (!this.#udp) {
+      this.#sequence = view.getUint32(transport + ip.TCP_SEQUENCE);
+      this.#flags = view.getUint8(transport + ip.TCP_FLAGS);
+    }
+    if (this.#v6) return;
+    this.#id = view.getUint16(packet + ip.IPV4_ID);
+    view.setUint16(packet + ip.IPV4_TOTAL_LENGTH, 0);
+    view.setUint16(packet + ip.IPV4_ID, 0);
+    view.setUint16(packet + ip.IPV4_CHECKSUM, 0);
+    this.#ipv4 = sum(packet, this.#transport, 0);
+  }
+
+  #writeIpv4(segment: number): void {
+    const { view } = this.#slab;
+    view.setUint16(segment + ip.IPV4_TOTAL_LENGTH, this.size);
+    view.setUint16(segment + ip.IPV4_ID, this.#id);
+    const sum = fold16(this.#ipv4 + swap16(this.size) + swap16(this.#id));
+    view.setUint16(segment + ip.IPV4_CHECKSUM, ~sum & 0xffff, true);
+    this.#id = (this.#id + 1) & 0xffff;
+  }
+
+  #writeTransport(at: number, last: boolean): void {
+    const { view, sum } = this.#slab;
+    const length = this.size - this.#transport;
+    const field = at + (this.#udp ? ip.UDP_CHECKSUM : ip.TCP_CHECKSUM);
+    if (this.#udp) {
+      view.setUint16(at + ip.UDP_LENGTH, length);
+    } else {
+      let flags = this.#flags;
+      // Only the last segment ends the burst, and only the first reports a reduced window (RFC 3168 section 6.1.2).
+      if (!last) flags &= ~(ip.TCP_FIN | ip.TCP_PSH);
+      if (this.#done > 0) flags &= ~ip.TCP_CWR;
+      view.setUint8(at + ip.TCP_FLAGS, flags);
+      view.setUint32(at + ip.TCP_SEQUENCE, this.#sequence + this.#done);
+    }
+    view.setUint16(field, fold16(this.#pseudo + swap16(length)), true);
+    // 0 would mean none in UDP (RFC 768); for TCP it is the same number.
+    view.setUint16(field, ~sum(at, length, 0) & 0xffff || 0xffff, true);
+  }
+}

@@ -1,0 +1,108 @@
+import { constants } from "node:os";
+import type { Slab } from "../sys/slab.js";
+import { type Destination, SendVector } from "../sys/udp-send.js";
+import type { EspSink } from "./outbound.js";
+import { COUNTER, type Counters } from "./statistics.js";
+
+const { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE } = constants.errno;
+const MAX_MESSAGES = 64;
+/** Enough for one call to carry, and little enough that the receiver need not wait for it. */
+const FLUSH_BYTES = 60_000;
+
+/** A way out of the machine for the ESP packets of an SA. */
+export interface Route {
+  readonly fd: number;
+  readonly destination: Destination;
+  /** The link to leave by where a packet's metadata names none; 0 for any. */
+  readonly link: number;
+}
+
+/**
+ * Where ESP packets are sealed to, one behind the other, and from where they are sent: in order, as few calls as
+ * possible. Nothing is copied on the way.
+ */
+export class TransmitQueue<S extends Route> implements EspSink<S> {
+  readonly #slab: Slab;
+  readonly #counters: Counters;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #waitFor: (fd: number) => void;
+  readonly #vector = new SendVector(MAX_MESSAGES);
+  #next: number;
+
+  /**
+   * @param start where in the Slab, and `end` behind it
+   * @param waitFor waits for a moment until a socket takes more: that is how a slow link slows the senders down
+   */
+  constructor(slab: Slab, counters: Counters, start: number, end: number, waitFor: (fd: number) => void) {
+    this.#slab = slab;
+    this.#counters = counters;
+    this.#start = start;
+    this.#end = end;
+    this.#next = start;
+    this.#waitFor = waitFor;
+  }
+
+  reserve(size: number): number {
+    if (this.#next + size > this.#end) this.flush();
+    return this.#next;
+  }
+
+  commit(route: S, link: number, size: number): void {
+    const { fd, destination } = route;
+    const data = this.#slab.base + this.#next;
+    if (!this.#vector.add(fd, destination, link || route.link, data, size)) {
+      // The packet in hand stays where it is while the others go.
+      this.#sendAll();
+      this.#vector.add(fd, destination, link || route.link, data, size);
+    }
+    this.#next += size;
+  }
+
+  /** Sends once there is enough for it. */
+  flushIfLarge(): void {
+    if (this.#next - this.#start >= FLUSH_BYTES) this.flush();
+  }
+
+  /** Sends everything, and begins at the start again. */
+  flush(): void {
+    this.#sendAll();
+    this.#next = this.#start;
+  }
+
+  #sendAll(): void {
+    const vector = this.#vector;
+    let waited = false;
+    for (let from = 0; from < vector.length; ) {
+      const sent = vector.send(from, vector.run(from));
+      if (sent === -EINTR) continue;
+      if (sent === -EAGAIN && !waited) {
+        this.#waitFor(vector.at(from).fd);
+        waited = true;
+        continue;
+      }
+      if (sent > 0) this.#counters.count(COUNTER.sends);
+      else this.#failed(from, -sent);
+      waited = false;
+      from += Math.max(1, sent);
+    }
+    vector.length = 0;
+  }
+
+  /**
+   * UDP_SEGMENT wants every datagram to fit the path's MTU (net/ipv4/udp.c, udp_send_skb: EINVAL, EMSGSIZE) and a device
+   * that completes checksums (EIO). One by one they are fragmented, or fail for a reason of their own.
+   */
+  #failed(index: number, number: number): void {
+    const { segments, destination } = this.#vector.at(index);
+    if (segments === 1 || (number !== EINVAL && number !== EMSGSIZE && number !== EIO)) {
+      this.#counters.add(COUNTER.txErrors, segments);
+      return;
+    }
+    if (number === EIO && destination !== null) destination.segmentation = false;
+    for (let segment = 0; segment < segments; segment++) {
+      if (this.#vector.sendSegment(index, segment) === 0) this.#counters.count(COUNTER.sends);
+      else this.#counters.count(COUNTER.txErrors);
+    }
+  }
+}

@@ -1,0 +1,25 @@
+export { Codec, codec } from "./codec.js";
+export { modelOf, structCodec } from "./from-btf.js";
+export {
+  array,
+  type ByteOrder,
+  be16,
+  be32,
+  be64,
+  bool,
+  bytes,
+  type CompositeModel,
+  type EnumModel,
+  type FieldModel,
+  pointer,
+  s8,
+  s16,
+  s32,
+  s64,
+  type TypeModel,
+  text,
+  u8,
+  u16,
+  u32,
+  u64,
+} from "./model.js";

@@ -1,0 +1,118 @@
+import test from "ava";
+import koffi from "koffi";
+import { chooseBackend } from "../../src/esp/aead.js";
+import { Coalescer } from "../../src/esp/coalescer.js";
+import { inboundTable, outboundTable } from "../../src/esp/database.js";
+import { HEADROOM, Inbound } from "../../src/esp/inbound.js";
+import { Outbound, type OutboundState } from "../../src/esp/outbound.js";
+import { ReplayWindow } from "../../src/esp/replay.js";
+import { Counters, Traffic } from "../../src/esp/statistics.js";
+import { PacketSlab } from "../../src/sys/packet-slab.js";
+import { A, B, IF_ID, policyAt, SPI } from "./engine.js";
+import { random } from "./frames.js";
+import * as p from "./ip-packets.js";
+
+const FRAME = 10;
+const ESP = 2 ** 17;
+const MSS = 1398;
+const SEGMENTS = 40;
+
+/** Counts the bytes that JavaScript writes to a Slab; system and crypto calls write past it. */
+function countWrites(slab: PacketSlab): () => number {
+  let written = 0;
+  const { bytes, view } = slab;
+  bytes.set = (source: ArrayLike<number>, offset?: number) => {
+    written += source.length;
+    Uint8Array.prototype.set.call(bytes, source, offset);
+  };
+  bytes.copyWithin = (target: number, start: number, end = bytes.length) => {
+    written += end - start;
+    return Uint8Array.prototype.copyWithin.call(bytes, target, start, end) as typeof bytes;
+  };
+  for (const [name, size] of [
+    ["setUint8", 1],
+    ["setUint16", 2],
+    ["setUint32", 4],
+    ["setInt32", 4],
+    ["setBigUint64", 8],
+  ] as const) {
+    const plain = DataView.prototype[name] as (...args: unknown[]) => void;
+    Object.assign(view, {
+      [name]: (...args: unknown[]) => {
+        written += size;
+        plain.apply(view, args);
+      },
+    });
+  }
+  return () => written;
+}
+
+for (const name of ["openssl", "ipsec-mb"] as const) {
+  const missing = name === "ipsec-mb" && chooseBackend("auto").name !== name;
+  const run = missing ? test.skip : test;
+  run(`no payload is copied between TUN device and socket, with ${name}`, (t) => {
+    const slab = new PacketSlab(2 ** 18);
+    const counters = new Counters();
+    const backend = chooseBackend(name);
+    const keymat = new Uint8Array(20).fill(7);
+    const sealed: { at: number; size: number }[] = [];
+    let next = ESP;
+    const outbound = new Outbound<OutboundState>(slab, counters, {
+      reserve: () => next,
+      commit(_state, _link, size) {
+        sealed.push({ at: next, size });
+        next += size;
+      },
+    });
+    const shared = { ifId: IF_ID, spi: SPI, traffic: new Traffic() };
+    const out = { ...shared, local: A, remote: B, sealer: backend.sealer(slab, "aes128-gcm", keymat) };
+    outbound.table = outboundTable([policyAt(A, B)], [{ ...out, sequence: 0, ivHigh: 0, ivLow: 0 }]);
+    const opener = backend.opener(slab, "aes128-gcm", keymat);
+    const replay = new ReplayWindow(64);
+    const states = inboundTable([policyAt(B, A)], [{ ...shared, local: B, remote: A, opener, replay }]).get(
+      B,
+    );
+    if (states === undefined) throw new Error("the inbound SA is missing from its table");
+    const random32 = random(3);
+    const payload = Buffer.from(Uint8Array.from({ length: MSS * SEGMENTS }, () => random32()));
+    const framed = p.gsoFrame({ payload, id: 9 }, MSS);
+    slab.bytes.set(framed, FRAME);
+
+    const written = countWrites(slab);
+    outbound.process(FRAME, framed.length);
+    t.is(sealed.length, SEGMENTS);
+    t.is(counters.get("copiedBytes"), (SEGMENTS - 1) * 40);
+    t.true(written() < SEGMENTS * 120, `${written()} bytes written for ${payload.length} of payload`);
+    t.is(counters.get("sealedBytes"), SEGMENTS * (MSS + 40 + 2));
+
+    const inbound = new Inbound(slab, counters);
+    const before = written();
+    const iovecs: { at: number; length: number }[] = [];
+    const coalescer = new Coalescer(
+      slab,
+      (vector, count) => {
+        for (let i = 0; i < count; i++) {
+          const view = new DataView(koffi.view(BigInt(vector + i * 16), 16));
+          iovecs.push({
+            at: Number(view.getBigUint64(0, true)) - slab.base,
+            length: Number(view.getBigUint64(8, true)),
+          });
+        }
+      },
+      true,
+    );
+    for (const { at, size } of sealed) coalescer.add(at - HEADROOM, inbound.process(at, size, states, 0));
+    coalescer.flush();
+    t.true(written() - before < SEGMENTS * 120);
+    // Every payload is written from where its ESP packet was received.
+    t.deepEqual(
+      iovecs.slice(1),
+      sealed.slice(1).map(({ at }) => ({ at: at + 16 + 40, length: MSS })),
+    );
+    const whole = iovecs.map(({ at, length }) => Buffer.from(slab.bytes.slice(at, at + length)));
+    t.deepEqual(Buffer.concat(whole), framed);
+    t.is(counters.get("copiedBytes"), (SEGMENTS - 1) * 40);
+    out.sealer.close();
+    opener.close();
+  });
+}
