@@ -11,7 +11,7 @@
 		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                               \
 		__uint(max_entries, 1); /* resized before load */                                                      \
 		__type(key, __u32);                                                                                    \
-		__type(value, struct counter);                                                                         \
+		__type(value, struct counter_block);                                                                         \
 	} name SEC(".maps")
 
 COUNTERS(tx_counters);
@@ -22,9 +22,12 @@ const volatile __u32 shared_longest = 0;
 
 static __always_inline void count(void *counters, __u32 index, __u32 bytes)
 {
-	struct counter *counter = bpf_map_lookup_elem(counters, &index);
+	__u32 at = index / BLOCK_COUNTERS;
+	struct counter_block *block = bpf_map_lookup_elem(counters, &at);
 
-	if (counter) {
+	if (block) {
+		struct counter *counter = &block->counter[index % BLOCK_COUNTERS];
+
 		counter->packets++;
 		counter->bytes += bytes;
 	}

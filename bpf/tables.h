@@ -176,6 +176,13 @@ struct counter {
 	__u64 packets, bytes;
 };
 
+/* Per-CPU maps allocate each entry on its own: blocks make loading a hundred thousand counters cheap. */
+enum counter_block_size { BLOCK_COUNTERS = 64 };
+
+struct counter_block {
+	struct counter counter[BLOCK_COUNTERS];
+};
+
 /* Transmit counters: one for each rule, one for each connection chosen by its flows and subnets, then these. */
 enum tx_reason { TX_DEFAULT = 0, TX_MALFORMED = 1, TX_REASONS = 2 };
 

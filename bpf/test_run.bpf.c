@@ -36,6 +36,7 @@ KEEP(struct prefix4, prefix4);
 KEEP(struct prefix6, prefix6);
 KEEP(struct connection, connection);
 KEEP(struct counter, counter);
+KEEP(enum counter_block_size, counter_block_size);
 
 struct xfrm_steer_info decided; /* metadata of the last packet */
 

@@ -1,6 +1,6 @@
 import { BpfObject, type GlobalValue } from "libbpf-ts";
 import { counterCounts, type Generation } from "../compiler/compile.js";
-import { EntrySize, type TableName } from "../compiler/layout.js";
+import { BLOCK_COUNTERS, EntrySize, type TableName } from "../compiler/layout.js";
 import type { PrefixTrie } from "../compiler/prefix-table.js";
 
 /** A generation and the object that runs it. */
@@ -41,8 +41,8 @@ export function loadClassifier(
     const set = (name: string, value: GlobalValue) => object.rodata.set(prefix + name, value);
     setTables(object, generation, prefix);
     const counts = counterCounts(generation);
-    object.map("tx_counters").setMaxEntries(counts.tx);
-    object.map("rx_counters").setMaxEntries(counts.rx);
+    object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / BLOCK_COUNTERS));
+    object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / BLOCK_COUNTERS));
     set("shared_longest", generation.sharedLongest);
     set("uses_icmp", generation.usesIcmp ? 1 : 0);
     set("l3_offset", options.l3Offset ?? 0);

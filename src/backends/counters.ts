@@ -1,6 +1,6 @@
 import type { BpfMap } from "libbpf-ts";
 import type { Generation } from "../compiler/compile.js";
-import { RxReason, TxReason } from "../compiler/layout.js";
+import { BLOCK_COUNTERS, RxReason, TxReason } from "../compiler/layout.js";
 
 export interface Traffic {
   readonly packets: number;
@@ -66,23 +66,29 @@ export function addCounters(a: Counters, b: Counters): Counters {
   };
 }
 
-/** struct counter is two u64; a per-CPU value has one for each possible CPU. */
+/** An entry has a struct counter_block for each possible CPU, and a struct counter is two u64. */
 function sumPerCpu(map: BpfMap): Traffic[] {
-  const { maxEntries } = map.shape;
-  const sums: Traffic[] = new Array(maxEntries).fill(NO_TRAFFIC);
-  for (const { keys, values, count } of map.lookupBatches()) {
+  const { maxEntries, valueSize } = map.shape;
+  const sums: Traffic[] = new Array(maxEntries * BLOCK_COUNTERS).fill(NO_TRAFFIC);
+  const slice = valueSize / 8;
+  for (const { keys, values, count } of map.lookupBatches(256)) {
     const index = new Uint32Array(keys.buffer, keys.byteOffset, count);
     const words = new BigUint64Array(values.buffer, values.byteOffset, values.byteLength / 8);
     const stride = words.length / count;
-    for (let i = 0; i < count; i++) {
-      let packets = 0n;
-      let bytes = 0n;
-      for (let w = i * stride; w < (i + 1) * stride; w += 2) {
-        packets += words[w] as bigint;
-        bytes += words[w + 1] as bigint;
+    for (let i = 0; i < count; i++)
+      for (let c = 0; c < BLOCK_COUNTERS; c++) {
+        let packets = 0n;
+        let bytes = 0n;
+        for (let w = i * stride + 2 * c; w < (i + 1) * stride; w += slice) {
+          packets += words[w] as bigint;
+          bytes += words[w + 1] as bigint;
+        }
+        if (packets > 0n)
+          sums[(index[i] as number) * BLOCK_COUNTERS + c] = {
+            packets: Number(packets),
+            bytes: Number(bytes),
+          };
       }
-      sums[index[i] as number] = { packets: Number(packets), bytes: Number(bytes) };
-    }
   }
   return sums;
 }

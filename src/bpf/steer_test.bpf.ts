@@ -18,6 +18,12 @@ export interface Counter {
 }
 export const Counter = bpf.codec<Counter>({ kind: "struct", name: "counter", size: 16, fields: [{ name: "packets", offset: 0, type: bpf.u64 }, { name: "bytes", offset: 8, type: bpf.u64 }] });
 
+/** struct counter_block: 1024 bytes. */
+export interface CounterBlock {
+  counter: Counter[];
+}
+export const CounterBlock = bpf.codec<CounterBlock>({ kind: "struct", name: "counter_block", size: 1024, fields: [{ name: "counter", offset: 0, type: bpf.array(Counter.type, 64) }] });
+
 /** struct prefix_trie: 40 bytes. */
 export interface PrefixTrie {
   root: number;
@@ -64,6 +70,12 @@ export interface Connection {
   rx_mark_mask: number;
 }
 export const Connection = bpf.codec<Connection>({ kind: "struct", name: "connection", size: 16, fields: [{ name: "if_id", offset: 0, type: bpf.u32 }, { name: "link", offset: 4, type: bpf.s32 }, { name: "rx_mark", offset: 8, type: bpf.u32 }, { name: "rx_mark_mask", offset: 12, type: bpf.u32 }] });
+
+/** enum counter_block_size */
+export const CounterBlockSize = {
+  BLOCK_COUNTERS: 64,
+} as const;
+export type CounterBlockSize = (typeof CounterBlockSize)[keyof typeof CounterBlockSize];
 
 /** enum extra */
 export const Extra = {
@@ -304,11 +316,11 @@ export interface SteerTestObjectTypes {
     prefixes6: bpf.TypedMap<number, Uint8Array>;
     rules4: bpf.TypedMap<number, Uint8Array>;
     rules6: bpf.TypedMap<number, Uint8Array>;
-    rx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    rx_counters: bpf.TypedPerCpuMap<number, CounterBlock>;
     shared: bpf.TypedMap<number, Uint8Array>;
     slots: bpf.TypedMap<number, Uint8Array>;
     targets: bpf.TypedMap<number, Uint8Array>;
-    tx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    tx_counters: bpf.TypedPerCpuMap<number, CounterBlock>;
     values: bpf.TypedMap<number, Uint8Array>;
   };
   rodata: {
@@ -335,6 +347,7 @@ export interface SteerTestObjectTypes {
     keep_action: bigint;
     keep_connection: bigint;
     keep_counter: bigint;
+    keep_counter_block_size: bigint;
     keep_extra: bigint;
     keep_flow: bigint;
     keep_flow4: bigint;
@@ -383,11 +396,11 @@ export const SteerTestObject = bpf.defineObject<SteerTestObjectTypes>({
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
       rules6: { kind: "map", key: bpf.u32, value: bpf.bytes(80) },
-      rx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      rx_counters: { kind: "perCpu", key: bpf.u32, value: CounterBlock.type },
       shared: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       slots: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
       targets: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
-      tx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      tx_counters: { kind: "perCpu", key: bpf.u32, value: CounterBlock.type },
       values: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
     },
     rodata: {
@@ -414,6 +427,7 @@ export const SteerTestObject = bpf.defineObject<SteerTestObjectTypes>({
       keep_action: bpf.pointer,
       keep_connection: bpf.pointer,
       keep_counter: bpf.pointer,
+      keep_counter_block_size: bpf.pointer,
       keep_extra: bpf.pointer,
       keep_flow: bpf.pointer,
       keep_flow4: bpf.pointer,

@@ -18,6 +18,12 @@ export interface Counter {
 }
 export const Counter = bpf.codec<Counter>({ kind: "struct", name: "counter", size: 16, fields: [{ name: "packets", offset: 0, type: bpf.u64 }, { name: "bytes", offset: 8, type: bpf.u64 }] });
 
+/** struct counter_block: 1024 bytes. */
+export interface CounterBlock {
+  counter: Counter[];
+}
+export const CounterBlock = bpf.codec<CounterBlock>({ kind: "struct", name: "counter_block", size: 1024, fields: [{ name: "counter", offset: 0, type: bpf.array(Counter.type, 64) }] });
+
 /** struct prefix_trie: 40 bytes. */
 export interface PrefixTrie {
   root: number;
@@ -55,11 +61,11 @@ export interface SteerTunObjectTypes {
     prefixes6: bpf.TypedMap<number, Uint8Array>;
     rules4: bpf.TypedMap<number, Uint8Array>;
     rules6: bpf.TypedMap<number, Uint8Array>;
-    rx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    rx_counters: bpf.TypedPerCpuMap<number, CounterBlock>;
     shared: bpf.TypedMap<number, Uint8Array>;
     slots: bpf.TypedMap<number, Uint8Array>;
     targets: bpf.TypedMap<number, Uint8Array>;
-    tx_counters: bpf.TypedPerCpuMap<number, Counter>;
+    tx_counters: bpf.TypedPerCpuMap<number, CounterBlock>;
     values: bpf.TypedMap<number, Uint8Array>;
   };
   rodata: {
@@ -103,11 +109,11 @@ export const SteerTunObject = bpf.defineObject<SteerTunObjectTypes>({
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
       rules6: { kind: "map", key: bpf.u32, value: bpf.bytes(80) },
-      rx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      rx_counters: { kind: "perCpu", key: bpf.u32, value: CounterBlock.type },
       shared: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       slots: { kind: "map", key: bpf.u32, value: bpf.bytes(8) },
       targets: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
-      tx_counters: { kind: "perCpu", key: bpf.u32, value: Counter.type },
+      tx_counters: { kind: "perCpu", key: bpf.u32, value: CounterBlock.type },
       values: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
     },
     rodata: {

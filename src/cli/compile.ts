@@ -3,8 +3,23 @@ import { Command } from "commander";
 import { encodeBundle } from "../compiler/bundle/index.js";
 import { compile } from "../compiler/compile.js";
 import { ANY_DEVICE } from "./check.js";
+import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
+
+/** The whole file or none of it. */
+function write(output: string, bundle: Uint8Array): void {
+  try {
+    writeFileSync(`${output}.new`, bundle);
+    renameSync(`${output}.new`, output);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CliError(
+      `${output} cannot be written (${code}); name a file in a folder that is there and yours`,
+      ExitCode.failed,
+    );
+  }
+}
 
 export function compileCommand(): Command {
   return new Command("compile")
@@ -18,8 +33,7 @@ export function compileCommand(): Command {
       // What does not fit the tables must not be found out on the gateway.
       const { tables } = compile(policy, ANY_DEVICE);
       const bundle = encodeBundle(policy);
-      writeFileSync(`${output}.new`, bundle);
-      renameSync(`${output}.new`, output);
+      write(output, bundle);
       const tableBytes = Object.values(tables).reduce((sum, { length }) => sum + length, 0);
       print(json, { file, bundle: output, bytes: bundle.length, tableBytes }, () =>
         [`${output}: ${bundle.length} bytes`, `  compiles to ${tableBytes} bytes of tables`].join("\n"),

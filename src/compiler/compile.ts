@@ -1,5 +1,4 @@
-import { isDeepStrictEqual } from "node:util";
-import type { Connection, Family, FlowSubnets, Policy, Rule } from "../config/policy.js";
+import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { buildFlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
@@ -7,6 +6,7 @@ import { INDEX_NONE, OWNER_SHARED, RX_REASONS, type TableName, TX_REASONS, Verdi
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
+import { actionsAlike, matchesAlike } from "./same-rules.js";
 import { Table } from "./table.js";
 import { buildTargets } from "./targets.js";
 
@@ -54,7 +54,7 @@ export class CompileError extends Error {
 /**
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
  *
- * @param before what was compiled last: where its rules match the same, their trees are taken over as they are
+ * @param before what was compiled last: where its rules match or do the same, their tables are taken over as they are
  * @throws CompileError
  */
 export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
@@ -64,6 +64,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
   const kept = before && matchesAlike(policy.rules, before.policy.rules) ? before.generation : null;
+  const acting = before && actionsAlike(policy, before.policy) ? before.generation : null;
   const forests = kept ?? buildForests(policy, devices, tables);
 
   const shared = new SharedLists(tables.shared);
@@ -87,7 +88,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   const { exact4, exact6 } = policy.flows;
   const flowBuckets4 = buildFlowTable(exact4, 4, tables.flows4);
   const flowBuckets6 = buildFlowTable(exact6, 6, tables.flows6);
-  const actions = buildTargets(policy, devices, tables.targets, tables.groups);
+  const actions = acting?.actions ?? buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
   policy.connections.forEach(({ ifId, link, rxMark }, index) => {
     const mark = rxMark ? [(rxMark.value & rxMark.mask) >>> 0, rxMark.mask] : [0, 0];
@@ -98,7 +99,8 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     tables: Object.fromEntries(
       TABLES.map((name) => [
         name,
-        kept && RULE_TABLES.has(name) ? kept.tables[name] : tables[name].finish(!name.startsWith("flows")),
+        (RULE_TABLES.has(name) ? kept : ACTION_TABLES.has(name) ? acting : null)?.tables[name] ??
+          tables[name].finish(!name.startsWith("flows")),
       ]),
     ) as Generation["tables"],
     ruleTrees4: forests.ruleTrees4,
@@ -134,16 +136,7 @@ function buildForests(policy: Policy, devices: Devices, tables: Tables) {
 }
 
 const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
-
-/** Whether two lists of rules match the same packets in the same order, whatever they do with them. */
-function matchesAlike(rules: readonly Rule[], others: readonly Rule[]): boolean {
-  if (rules.length !== others.length) return false;
-  return rules.every(({ match }, index) => {
-    const other = (others[index] as Rule).match;
-    // Numbers of devices may have changed meanwhile.
-    return match.iif.length === 0 && (match === other || isDeepStrictEqual(match, other));
-  });
-}
+const ACTION_TABLES: ReadonlySet<TableName> = new Set(["targets", "groups"]);
 
 const TABLES: readonly TableName[] = [
   "slots",

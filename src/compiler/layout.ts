@@ -93,4 +93,6 @@ export type TableName = keyof typeof EntrySize;
 export const TxReason = { default: 0, malformed: 1 } as const;
 export const RxReason = { unknownIfId: 0, malformed: 1 } as const;
 export const TX_REASONS = 2;
+/** Counters in one entry of their maps. */
+export const BLOCK_COUNTERS = 64;
 export const RX_REASONS = 2;

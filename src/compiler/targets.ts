@@ -1,8 +1,10 @@
 import type { GroupMember, Policy, Rule } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { BUCKETS, groupBuckets } from "./flow-hash.js";
-import { DSCP_KEEP, TARGET_GROUP, UsedAction, Verdict } from "./layout.js";
+import { DSCP_KEEP, EntrySize, TARGET_GROUP, UsedAction, Verdict } from "./layout.js";
 import type { Table } from "./table.js";
+
+const TARGET_WORDS = EntrySize.targets / 4;
 
 /** Fills the tables of what rules do. @returns bits of UsedAction */
 export function buildTargets(policy: Policy, devices: Devices, targets: Table, groups: Table): number {
@@ -43,8 +45,14 @@ export function buildTargets(policy: Policy, devices: Devices, targets: Table, g
     const { mark, dscp } = set;
     if (mark !== null) used |= UsedAction.mark;
     if (dscp !== null) used |= UsedAction.dscp;
-    const marked = mark ? [(mark.value & mark.mask) >>> 0, mark.mask] : [0, 0];
-    targets.set(index, verdict, which, link, ...marked, dscp ?? DSCP_KEEP);
+    const { words } = targets;
+    const at = index * TARGET_WORDS;
+    words[at] = verdict;
+    words[at + 1] = which;
+    words[at + 2] = link;
+    words[at + 3] = mark ? (mark.value & mark.mask) >>> 0 : 0;
+    words[at + 4] = mark?.mask ?? 0;
+    words[at + 5] = dscp ?? DSCP_KEEP;
   });
   return used;
 }

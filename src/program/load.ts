@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { LinkError, link } from "bpf-linker";
 import { type BpfObject, VerifierError } from "libbpf-ts";
-import { type Loaded, loadClassifier } from "../backends/classifier.js";
+import { type ClassifierOptions, loadClassifier } from "../backends/classifier.js";
 import type { Generation } from "../compiler/compile.js";
 import type { BuiltProgram, Policy, ProgramConfig } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
@@ -23,16 +23,15 @@ export function loadSteering(
   carrier: Carrier,
   generation: Generation,
   { program }: Policy,
-  before?: Loaded,
+  options: Pick<ClassifierOptions, "before" | "liveFlows"> = {},
 ): BpfObject {
-  const sharing = before ? { before } : {};
-  if (!program) return loadClassifier(bpfObjectPath(`steer_${carrier}`), generation, sharing);
+  if (!program) return loadClassifier(bpfObjectPath(`steer_${carrier}`), generation, options);
   const { built } = program;
   if (!built) throw new Error(`${program.file} has not been built`);
   const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-program-"));
   try {
     const object = loadClassifier(linkWith(program, built, carrier, folder), generation, {
-      ...sharing,
+      ...options,
       prefix: steeringPrefix(program),
       prepare: ({ rodata }) => {
         rodata.set("program_alone", generation.connections.length === 0 ? 1 : 0);

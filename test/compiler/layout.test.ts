@@ -3,6 +3,7 @@ import test from "ava";
 import { Btf } from "libbpf-ts";
 import { BUCKET_BITS } from "../../src/compiler/flow-hash.js";
 import {
+  BLOCK_COUNTERS,
   DSCP_KEEP,
   DSCP_SHIFT,
   EntrySize,
@@ -123,6 +124,7 @@ const constants: [enumName: string, values: Record<string, number>][] = [
   ],
   ["flow", { FLOW_SLOTS: Flow.slots, FLOW_PROTO: Flow.proto, FLOW_PORTS: Flow.ports }],
   ["live", { LIVE_NO_FLOW }],
+  ["counter_block_size", { BLOCK_COUNTERS }],
   ["tx_reason", { TX_DEFAULT: TxReason.default, TX_MALFORMED: TxReason.malformed, TX_REASONS }],
   ["rx_reason", { RX_UNKNOWN_IF_ID: RxReason.unknownIfId, RX_MALFORMED: RxReason.malformed, RX_REASONS }],
   [

@@ -2,7 +2,7 @@ import test from "ava";
 import fc from "fast-check";
 import { decodeBundle, encodeBundle } from "../../src/compiler/bundle/index.js";
 import { formatChange, planChanges } from "../../src/compiler/plan.js";
-import { NO_FLOWS, type Policy, parsePolicy } from "../../src/config/index.js";
+import { loadPolicy, NO_FLOWS, type Policy, parsePolicy } from "../../src/config/index.js";
 import { folderWith } from "../support/folder.js";
 import { Random } from "../support/random.js";
 import { randomPolicy } from "../support/random-policy.js";
@@ -33,6 +33,13 @@ test("what is loaded already changes nothing, also by way of a bundle", (t) => {
     { numRuns: 40 },
   );
 });
+
+for (const name of ["hub-and-sites", "rule-language"])
+  test(`a bundle of examples/${name} changes nothing where the YAML is loaded`, (t) => {
+    const { policy } = loadPolicy(`examples/${name}/steer.yaml`);
+    if (policy === null) return t.fail();
+    t.deepEqual(planChanges(policy, decodeBundle(encodeBundle(policy))), []);
+  });
 
 test("taking one rule out, putting one in front or turning one around is one change", (t) => {
   fc.assert(
@@ -65,6 +72,9 @@ rules:
 default: drop
 `;
 
+const ESP =
+  "{local: 192.0.2.1, remote: 192.0.2.2, suite: aes128-gcm, out: {spi: 0x1001, key: env:OUT}, in: {spi: 0x1002, key: env:IN}}";
+
 const cases: readonly (readonly [title: string, edit: (text: string) => string, changes: string[]])[] = [
   ["comments and places", (text) => `# hello\n\n${text}`, []],
   ["the order of connections", (text) => text.replace(/( {2}a: .*\n)( {2}b: .*\n)/, "$2$1"), []],
@@ -82,6 +92,11 @@ const cases: readonly (readonly [title: string, edit: (text: string) => string, 
     [
       "~ connection b\n    if_id: 2 -> 3\n    link: wan0 -> none\n    rx: nothing -> mark 0x1/0xffffffff\n    subnets: none -> 10.2.0.0/16",
     ],
+  ],
+  [
+    "a connection's keys",
+    (text) => text.replace("link: wan0", `link: wan0, esp: ${ESP}`),
+    ["~ connection b\n    esp differs"],
   ],
   ["a connection more", (text) => text.replace("rules:", "  c: {if_id: 9}\nrules:"), ["+ connection c"]],
   [

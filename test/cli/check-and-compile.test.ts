@@ -1,0 +1,72 @@
+import { existsSync, readdirSync } from "node:fs";
+import path from "node:path";
+import test from "ava";
+import { xfrmSteer } from "../support/cli.js";
+import { folderWith } from "../support/folder.js";
+
+const TYPO =
+  "version: 1\nconnections:\n  site-a: {if_id: 1, subnets: [10.1.2.3/16]}\nrules:\n  - {to: site-b}\n";
+
+test("check --fix-it shows each line as it should be, and writes nothing", async (t) => {
+  const folder = folderWith(t, { "steer.yaml": TYPO });
+  const file = path.join(folder, "steer.yaml");
+  const { code, stdout } = await xfrmSteer("check", "--fix-it", file);
+  t.is(code, 2);
+  t.deepEqual(
+    stdout.split("\n").filter((line) => /^ {2}[-+] /.test(line)),
+    [
+      "  -   site-a: {if_id: 1, subnets: [10.1.2.3/16]}",
+      "  +   site-a: {if_id: 1, subnets: [10.1.0.0/16]}",
+      "  -   - {to: site-b}",
+      "  +   - {to: site-a}",
+    ],
+  );
+  t.deepEqual(readdirSync(folder), ["steer.yaml"]);
+  t.notRegex((await xfrmSteer("check", file)).stdout, /^ {2}[-+] /m);
+});
+
+test("check warns of what is legal and hardly meant, and ends with 0", async (t) => {
+  const folder = folderWith(t, { "steer.yaml": "version: 1\nconnections:\n  spare: {if_id: 9}\n" });
+  const { code, stdout } = await xfrmSteer("check", path.join(folder, "steer.yaml"));
+  t.is(code, 0);
+  t.regex(stdout, /steer\.yaml:3:3: warning: if_id 9 of spare is never used/);
+});
+
+test("compile writes a bundle that check and explain take, without the files it came from", async (t) => {
+  const folder = folderWith(t, {
+    "steer.yaml": "version: 1\nconnections: {a: {if_id: 1}}\nflows: flows.csv\n",
+    "flows.csv": "dst,connection\n10.7.0.0/16,a\n",
+    "elsewhere/keep": "",
+  });
+  const bundle = path.join(folder, "elsewhere", "steer.bundle");
+  const compiled = await xfrmSteer("compile", path.join(folder, "steer.yaml"), "-o", bundle, "--json");
+  t.is(compiled.code, 0, compiled.stderr);
+  t.true(JSON.parse(compiled.stdout).bytes > 0);
+  const checked = await xfrmSteer("check", bundle);
+  t.is(checked.stdout, `${bundle}: ok, 1 connections, 0 rules, 1 flows\n`);
+  const { stdout } = await xfrmSteer("explain", bundle, "icmp 10.0.0.1 > 10.7.0.1");
+  t.regex(stdout, /goes to connection a \(if_id 1\): .*10\.7\.0\.0\/16 is the longest subnet/);
+});
+
+test("compile of a policy with an error writes nothing and ends with 2", async (t) => {
+  const folder = folderWith(t, { "steer.yaml": TYPO });
+  const bundle = path.join(folder, "steer.bundle");
+  const { code, stderr } = await xfrmSteer("compile", path.join(folder, "steer.yaml"), "-o", bundle);
+  t.is(code, 2);
+  t.regex(stderr, /steer\.yaml:5:10: error: there is no connection "site-b"; did you mean site-a\?/);
+  t.false(existsSync(bundle));
+});
+
+test("compile says what is wrong where the bundle cannot be written", async (t) => {
+  const { code, stderr } = await xfrmSteer(
+    "compile",
+    "examples/minimal/steer.yaml",
+    "-o",
+    "/nowhere/steer.bundle",
+  );
+  t.is(code, 1);
+  t.is(
+    stderr,
+    "xfrm-steer: /nowhere/steer.bundle cannot be written (ENOENT); name a file in a folder that is there and yours\n",
+  );
+});
