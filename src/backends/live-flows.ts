@@ -1,87 +1,185 @@
 import type { BpfObject } from "libbpf-ts";
 import { LIVE_NO_FLOW } from "../compiler/layout.js";
-import type { Family } from "../config/policy.js";
-import { PORT_PROTOCOLS } from "../config/protocols.js";
+import { formatAddress } from "../config/address.js";
+import type { ExactFlows, Family, Flows, Policy } from "../config/policy.js";
+import { PORT_PROTOCOLS, protocolName } from "../config/protocols.js";
+import { RowIndex } from "../config/row-index.js";
+import { BackendError } from "./errors.js";
 
-/** A 5-tuple. Words as in `Prefix`; ports are 0 where the protocol has none. */
-export interface FlowTuple {
-  readonly family: Family;
-  readonly src: readonly number[];
-  readonly dst: readonly number[];
-  readonly proto: number;
-  readonly sport: number;
-  readonly dport: number;
-}
+/** As many as a running program takes; the map is not allocated beforehand. */
+export const LIVE_FLOWS_MAX = 2 ** 20;
 
-export interface LiveFlow extends FlowTuple {
-  /** Index of the connection in the running generation; null: the generation's own flow is taken out. */
-  readonly connection: number | null;
-}
-
-/** struct live_flow in bpf/tables.h, as 32-bit words. */
+/** 32-bit words of struct live_flow in bpf/tables.h: src 4, dst 4, ports, family << 8 | protocol. */
 const KEY_WORDS = 10;
-const DST = 4;
-const PORTS = 8;
-const PROTO = 9;
 
-/**
- * Exact flows of a running generation that come and go without a new one. They decide before the generation's own. The
- * object must have been loaded with `liveFlows`; the map is the generation's, so whoever swaps adds them again.
- */
+/** A flow that was added to, or taken out of, the running generation. */
+export interface LiveFlow {
+  readonly src: string;
+  readonly dst: string;
+  readonly proto: string;
+  readonly sport: number | null;
+  readonly dport: number | null;
+  /** Null: one of the policy's own flows, which is gone. */
+  readonly connection: string | null;
+}
+
+/** The exact flows of a running program that come and go without a new generation. */
 export class LiveFlows {
   readonly #object: BpfObject;
+  readonly #policy: Policy;
 
-  constructor(object: BpfObject) {
+  /** @param object loaded with `liveFlows: LIVE_FLOWS_MAX` from the policy's generation */
+  constructor(object: BpfObject, policy: Policy) {
     this.#object = object;
+    this.#policy = policy;
   }
 
-  /** Adds flows, or changes them, in one batch. @throws BpfError E2BIG where more are added than `liveFlows` allows */
-  set(flows: readonly LiveFlow[]): void {
-    if (flows.length === 0) return;
-    const values = Uint32Array.from(flows, ({ connection }) => connection ?? LIVE_NO_FLOW);
-    // Before the flows: a packet in between finds an empty map, not flows that it does not look for.
-    this.#object.map("live_flows_used").update(0, Uint32Array.of(1));
-    this.#object.map("live_flows").updateBatch(keysOf(flows), values);
+  /**
+   * Adds flows, or leads those that are there to another connection: all of them or, where there are too many, none.
+   *
+   * @returns how many
+   * @throws BackendError where they do not fit
+   */
+  add(flows: Flows): number {
+    const keys = keysOf(flows);
+    const connections = Uint32Array.from([...flows.exact4.connection, ...flows.exact6.connection]);
+    const there = this.#count();
+    if (there + connections.length > LIVE_FLOWS_MAX)
+      throw new BackendError(
+        `${there} live flows and ${connections.length} more; at most ${LIVE_FLOWS_MAX} fit: write them into a flows file and apply`,
+      );
+    this.#put(keys, connections);
+    return connections.length;
   }
 
-  /** @returns whether it was there */
-  delete(flow: FlowTuple): boolean {
-    return this.#object.map("live_flows").delete(keysOf([flow]));
-  }
-
-  *list(): Generator<LiveFlow> {
-    for (const { keys, values, count } of this.#object.map("live_flows").lookupBatches()) {
-      const words = new Uint32Array(keys.buffer, keys.byteOffset, count * KEY_WORDS);
-      const owners = new Uint32Array(values.buffer, values.byteOffset, count);
-      for (let i = 0; i < count; i++)
-        yield flowOf(words.subarray(i * KEY_WORDS, (i + 1) * KEY_WORDS), owners[i] as number);
+  /** Takes flows out, also those of the policy (until the next apply). @returns how many were there */
+  delete(flows: Flows): number {
+    const map = this.#object.map("live_flows");
+    const keys = keysOf(flows);
+    const own = { 4: indexOf(this.#policy.flows.exact4, 1), 6: indexOf(this.#policy.flows.exact6, 4) };
+    const gone = Uint32Array.of(LIVE_NO_FLOW);
+    let found = 0;
+    for (let at = 0; at < keys.length; at += KEY_WORDS) {
+      const key = keys.subarray(at, at + KEY_WORDS);
+      const size = familyOf(key) === 4 ? 1 : 4;
+      const row = own[familyOf(key)].find([
+        key.subarray(0, size),
+        key.subarray(4, 4 + size),
+        [(key[9] as number) & 0xff],
+        [key[8] as number],
+      ]);
+      const before = map.lookup(key) as Uint8Array | undefined;
+      if (row >= 0) {
+        if (before === undefined || ownerIn(before) !== LIVE_NO_FLOW) found++;
+        this.#put(key, gone);
+      } else if (map.delete(key)) found++;
     }
+    return found;
+  }
+
+  list(): LiveFlow[] {
+    return [...this.#entries()].map(([key, owner]) => ({
+      ...describe(key),
+      connection: owner === LIVE_NO_FLOW ? null : (this.#policy.connections[owner]?.name ?? null),
+    }));
+  }
+
+  /** Takes over the flows of the generation before, as far as the connections that they lead to are still there. */
+  carryOver(before: LiveFlows): void {
+    const indexes = new Map(this.#policy.connections.map(({ name }, index) => [name, index]));
+    const keys: number[] = [];
+    const owners: number[] = [];
+    for (const [key, owner] of before.#entries()) {
+      // What was taken out of a policy comes back with the next one.
+      const index = indexes.get(before.#policy.connections[owner]?.name ?? "");
+      if (index === undefined) continue;
+      keys.push(...key);
+      owners.push(index);
+    }
+    this.#put(Uint32Array.from(keys), Uint32Array.from(owners));
+  }
+
+  #put(keys: Uint32Array, owners: Uint32Array): void {
+    if (owners.length === 0) return;
+    this.#object.map("live_flows").updateBatch(keys, owners);
+    this.#object.map("live_flows_used").update(0, Uint32Array.of(1));
+  }
+
+  #count(): number {
+    let count = 0;
+    for (const batch of this.#object.map("live_flows").lookupBatches()) count += batch.count;
+    return count;
+  }
+
+  *#entries(): Generator<readonly [key: Uint32Array, owner: number]> {
+    for (const { keys, values, count } of this.#object.map("live_flows").lookupBatches())
+      for (let i = 0; i < count; i++) {
+        const key = Uint32Array.from({ length: KEY_WORDS }, (_, word) =>
+          keys.readUInt32LE(4 * (i * KEY_WORDS + word)),
+        );
+        yield [key, values.readUInt32LE(4 * i)];
+      }
   }
 }
 
-function keysOf(flows: readonly FlowTuple[]): Uint32Array {
-  const words = new Uint32Array(flows.length * KEY_WORDS);
-  flows.forEach(({ family, src, dst, proto, sport, dport }, i) => {
-    words.set(src, i * KEY_WORDS);
-    words.set(dst, i * KEY_WORDS + DST);
-    words[i * KEY_WORDS + PORTS] = PORT_PROTOCOLS.has(proto) ? ((sport << 16) | dport) >>> 0 : 0;
-    words[i * KEY_WORDS + PROTO] = (family << 8) | proto;
-  });
-  return words;
+function ownerIn(value: Uint8Array): number {
+  return new DataView(value.buffer, value.byteOffset).getUint32(0, true);
 }
 
-function flowOf(words: Uint32Array, owner: number): LiveFlow {
-  const packed = words[PROTO] as number;
-  const ports = words[PORTS] as number;
-  const family: Family = packed >>> 8 === 4 ? 4 : 6;
+function familyOf(key: Uint32Array): Family {
+  return (key[9] as number) >>> 8 === 4 ? 4 : 6;
+}
+
+function keysOf({ exact4, exact6 }: Flows): Uint32Array {
+  const rows4 = exact4.proto.length;
+  const keys = new Uint32Array(KEY_WORDS * (rows4 + exact6.proto.length));
+  fill(keys, 0, exact4, 4);
+  fill(keys, rows4, exact6, 6);
+  return keys;
+}
+
+function fill(
+  keys: Uint32Array,
+  first: number,
+  { src, dst, proto, ports }: ExactFlows,
+  family: Family,
+): void {
   const size = family === 4 ? 1 : 4;
+  for (let row = 0; row < proto.length; row++) {
+    const at = (first + row) * KEY_WORDS;
+    keys.set(src.subarray(row * size, (row + 1) * size), at);
+    keys.set(dst.subarray(row * size, (row + 1) * size), at + 4);
+    keys[at + 8] = ports[row] as number;
+    keys[at + 9] = (family << 8) | (proto[row] as number);
+  }
+}
+
+function indexOf({ src, dst, proto, ports }: ExactFlows, size: 1 | 4): RowIndex {
+  const index = new RowIndex(
+    [
+      { values: src, size },
+      { values: dst, size },
+      { values: proto, size: 1 },
+      { values: ports, size: 1 },
+    ],
+    proto.length,
+  );
+  for (let row = 0; row < proto.length; row++) index.add(row);
+  return index;
+}
+
+function describe(key: Uint32Array): Omit<LiveFlow, "connection"> {
+  const family = familyOf(key);
+  const address = (at: number) =>
+    formatAddress({ family, words: [...key.subarray(at, at + (family === 4 ? 1 : 4))] });
+  const proto = (key[9] as number) & 0xff;
+  const ports = key[8] as number;
+  const ported = PORT_PROTOCOLS.has(proto);
   return {
-    family,
-    src: [...words.subarray(0, size)],
-    dst: [...words.subarray(DST, DST + size)],
-    proto: packed & 0xff,
-    sport: ports >>> 16,
-    dport: ports & 0xffff,
-    connection: owner === LIVE_NO_FLOW ? null : owner,
+    src: address(0),
+    dst: address(4),
+    proto: protocolName(proto),
+    sport: ported ? ports >>> 16 : null,
+    dport: ported ? ports & 0xffff : null,
   };
 }

@@ -7,6 +7,7 @@ import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
 import { ExitCode, reportError } from "./exit.js";
 import { explainCommand } from "./explain.js";
+import { flowCommand } from "./flow.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
@@ -30,6 +31,7 @@ for (const command of [
   compileCommand(),
   planCommand(),
   explainCommand(),
+  flowCommand(),
   applyCommand(),
   statusCommand(),
   unloadCommand(),
@@ -42,7 +44,8 @@ for (const command of [
   program.addCommand(command.copyInheritedSettings(program));
 
 // Subcommands inherit this only when it is set on each.
-for (const command of [program, ...program.commands]) command.exitOverride();
+for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])])
+  command.exitOverride();
 
 try {
   await program.parseAsync();

@@ -13,7 +13,8 @@ export interface Step {
   readonly rule: string;
   /** In the policy's list. */
   readonly index: number;
-  /** Of the rule in its file, from 1. */
+  /** Where the rule is written; lines start at 1. */
+  readonly file: string;
   readonly line: number;
   readonly matched: boolean;
   /** For each field that did not match: what it wants and what the packet has. */
@@ -60,20 +61,23 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
 
 /** The explanation for a terminal, one line a rule. */
 export function formatExplanation({ flow, summary, steps }: Explanation): string {
-  const lines = steps.map(({ rule, line, matched, reasons }) => {
+  const severalFiles = new Set(steps.map(({ file }) => file)).size > 1;
+  const lines = steps.map(({ rule, file, line, matched, reasons }) => {
     const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
-    return `  rule ${rule} (line ${line}) ${outcome}`;
+    return `  rule ${rule} (${severalFiles ? `${file}:` : "line "}${line}) ${outcome}`;
   });
   return [...(flow === null ? [] : [flow]), ...lines, summary].join("\n");
 }
 
 function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
+  if (decision.by === "flow") return []; // it comes before the rules
   const count = decision.by === "rule" ? decision.rule + 1 : policy.rules.length;
   return policy.rules.slice(0, count).map(({ name, match, location }, index) => {
     const failing = MATCH_FIELDS.filter((field) => !fieldMatches(field, match, packet));
     return {
       rule: name,
       index,
+      file: location.file,
       line: location.line,
       matched: failing.length === 0,
       reasons: failing.map(

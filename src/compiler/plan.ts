@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { formatPrefix } from "../config/address.js";
 import type { Connection, Policy, Rule } from "../config/policy.js";
 import { formatTarget } from "../config/target.js";
@@ -105,13 +106,13 @@ function connectionDetails(a: Connection, b: Connection): string[] {
       ["rx", mark(a), mark(b)],
       ["subnets", list(a.subnets.map(formatPrefix)), list(b.subnets.map(formatPrefix))],
     ]),
-    ...(plain(a.esp) === plain(b.esp) ? [] : ["esp differs"]),
+    ...(isDeepStrictEqual(withoutPlaces(a.esp), withoutPlaces(b.esp)) ? [] : ["esp differs"]),
   ];
 }
 
-/** As JSON, without the places in files. */
-function plain(value: unknown): string {
-  return JSON.stringify(value, (key, each) => (key === "location" ? undefined : each));
+/** Plain data without the places in files. */
+function withoutPlaces(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value, (key, each) => (key === "location" ? undefined : each)));
 }
 
 function ruleDetails(a: Rule, b: Rule): string[] {

@@ -7,8 +7,13 @@ const QUOTE = 0x22;
 const SPACE = 0x20;
 const TAB = 0x09;
 
-/** Reads a CSV header: names of fields in any order. @throws FlowRowError */
-export function readHeader(line: string): FlowField[] {
+/**
+ * Reads a CSV header: names of fields in any order.
+ *
+ * @param needed fields that it must have
+ * @throws FlowRowError
+ */
+export function readHeader(line: string, needed: readonly FlowField[]): FlowField[] {
   const names = line.split(",").map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
   const fields: FlowField[] = [];
   for (const name of names) {
@@ -22,10 +27,10 @@ export function readHeader(line: string): FlowField[] {
       throw new FlowRowError(`the header names ${field} twice`, "name each field once", null);
     fields.push(field);
   }
-  for (const needed of ["dst", "connection"] as const)
-    if (!fields.includes(needed))
+  for (const field of needed)
+    if (!fields.includes(field))
       throw new FlowRowError(
-        `the header has no ${needed}`,
+        `the header has no ${field}`,
         "start the file with the line src,dst,proto,sport,dport,connection or dst,connection",
         null,
       );

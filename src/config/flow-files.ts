@@ -5,7 +5,7 @@ import { readCsvLine, readHeader } from "./flow-csv.js";
 import { readNdjsonLine } from "./flow-ndjson.js";
 import { checkRepeats } from "./flow-repeats.js";
 import { type FlowField, FlowRow, FlowRowError } from "./flow-row.js";
-import { forEachLine, type LineVisitor, LONGEST_LINE } from "./lines.js";
+import { forEachLine, forEachLineIn, type LineVisitor, LONGEST_LINE } from "./lines.js";
 import type { Connection, Flows, Location } from "./policy.js";
 import { describeReadError } from "./read-error.js";
 
@@ -37,8 +37,8 @@ export function readFlowFiles(
     return collector.take([]);
   }
   for (const [index, { file, location }] of files.entries()) {
-    const reader = readerOf(file, collector.row);
-    if (reader === null) {
+    const format = FORMATS[path.extname(file).toLowerCase()];
+    if (format === undefined) {
       report.error(
         location,
         `${path.basename(file)} is neither CSV nor NDJSON by its name`,
@@ -46,31 +46,49 @@ export function readFlowFiles(
       );
       continue;
     }
-    readFile(file, index, location, reader, collector, report);
+    readFile({ file, index, location }, (visit) => forEachLine(file, visit), format, collector, report);
   }
   const flows = collector.take(files.map(({ file }) => file));
   checkRepeats(flows, connections, report);
   return flows;
 }
 
-/** Reads one line; true where it was a row. */
-export type RowReader = (bytes: Buffer, start: number, end: number) => boolean;
-
-/** A reader of rows for the format that a file's name tells; null where it tells none. */
-export function readerOf(file: string, row: FlowRow): RowReader | null {
-  switch (path.extname(file).toLowerCase()) {
-    case ".csv":
-      return csvReader(row);
-    case ".ndjson":
-    case ".jsonl":
-      return ndjsonReader(row);
-    default:
-      return null;
-  }
+/**
+ * Reads rows from memory, NDJSON where they start with a brace, else CSV.
+ *
+ * @param name what diagnostics call it
+ * @param needsConnection false where rows only name flows
+ */
+export function readFlowText(
+  bytes: Buffer,
+  name: string,
+  connections: readonly Connection[],
+  report: Report,
+  needsConnection: boolean,
+): Flows {
+  const collector = new Collector(connections, needsConnection);
+  const source = { file: name, index: 0, location: { file: name, line: 1, column: 1 } };
+  const format = bytes.toString("latin1", 0, 256).trimStart().startsWith("{") ? "ndjson" : "csv";
+  readFile(source, (visit) => forEachLineIn(bytes, visit), format, collector, report);
+  const flows = collector.take([name]);
+  checkRepeats(flows, [], report);
+  return flows;
 }
 
-/** The first line that is not blank or a comment is the header. */
-export function csvReader(row: FlowRow): RowReader {
+type Format = "csv" | "ndjson";
+
+const FORMATS: Readonly<Record<string, Format>> = { ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson" };
+
+/** Reads one line; true where it was a row. */
+type RowReader = (bytes: Buffer, start: number, end: number) => boolean;
+
+function readerOf(format: Format, { row, needsConnection }: Collector): RowReader {
+  if (format === "ndjson")
+    return (bytes, start, end) => {
+      readNdjsonLine(row, bytes, start, end);
+      return true;
+    };
+  // The first line that is not blank or a comment is the header.
   let fields: readonly FlowField[] | null = null;
   return (bytes, start, end) => {
     if (fields !== null) {
@@ -80,15 +98,9 @@ export function csvReader(row: FlowRow): RowReader {
     }
     fields = [];
     const text = bytes.toString("utf8", start, end);
-    fields = readHeader(text.charCodeAt(0) === BOM ? text.slice(1) : text);
+    const needed: FlowField[] = needsConnection ? ["dst", "connection"] : ["dst"];
+    fields = readHeader(text.charCodeAt(0) === BOM ? text.slice(1) : text, needed);
     return false;
-  };
-}
-
-export function ndjsonReader(row: FlowRow): RowReader {
-  return (bytes, start, end) => {
-    readNdjsonLine(row, bytes, start, end);
-    return true;
   };
 }
 
@@ -98,12 +110,15 @@ class Collector {
   readonly #subnets = { 4: new SubnetColumns(1), 6: new SubnetColumns(4) };
   readonly #exact = { 4: new ExactColumns(1), 6: new ExactColumns(4) };
 
-  constructor(connections: readonly Connection[]) {
+  readonly needsConnection: boolean;
+
+  constructor(connections: readonly Connection[], needsConnection = true) {
+    this.needsConnection = needsConnection;
     this.row = new FlowRow(new Map(connections.map(({ name }, index) => [name, index])));
   }
 
   push(file: number, line: number): void {
-    const columns = this.row.kind() === "subnet" ? this.#subnets : this.#exact;
+    const columns = this.row.kind(this.needsConnection) === "subnet" ? this.#subnets : this.#exact;
     columns[this.row.dst.family].push(this.row, file, line);
   }
 
@@ -119,13 +134,13 @@ class Collector {
 }
 
 function readFile(
-  file: string,
-  index: number,
-  location: Location,
-  read: RowReader,
+  { file, index, location }: FlowFile & { readonly index: number },
+  forEach: (visit: LineVisitor) => void,
+  format: Format,
   collector: Collector,
   report: Report,
 ): void {
+  const read = readerOf(format, collector);
   report.opens(file);
   let problems = 0;
   let rows = 0;
@@ -148,7 +163,7 @@ function readFile(
     }
   };
   try {
-    forEachLine(file, visit);
+    forEach(visit);
   } catch (error) {
     const [message, hint] = describeReadError(error, file);
     report.error(location, message, hint);

@@ -100,9 +100,10 @@ export class FlowRow {
    *
    * @throws FlowRowError where it is something else
    */
-  kind(): "subnet" | "exact" {
+  kind(needsConnection = true): "subnet" | "exact" {
     const { src, dst, proto, sport, dport } = this;
-    if (this.connection < 0) throw new FlowRowError("there is no connection", "name one", "connection");
+    if (needsConnection && this.connection < 0)
+      throw new FlowRowError("there is no connection", "name one", "connection");
     if (dst.length < 0) throw new FlowRowError("there is no dst", "write an address or a prefix", "dst");
     if (src.length < 0 && proto < 0 && sport < 0 && dport < 0) return "subnet";
     const ported = PORT_PROTOCOLS.has(proto);

@@ -21,8 +21,18 @@ export function forEachLine(file: string, visit: LineVisitor): void {
   }
 }
 
-/** As `forEachLine`, from a descriptor that is open already. */
-export function forEachLineOf(fd: number, visit: LineVisitor): void {
+/** As `forEachLine`, of bytes that are in memory. */
+export function forEachLineIn(bytes: Buffer, visit: LineVisitor): void {
+  let line = 1;
+  for (let start = 0; start < bytes.length; line++) {
+    const found = bytes.indexOf(0x0a, start);
+    const end = found < 0 ? bytes.length : found;
+    visit(bytes, start, end > start && bytes[end - 1] === 0x0d ? end - 1 : end, line);
+    start = end + 1;
+  }
+}
+
+function forEachLineOf(fd: number, visit: LineVisitor): void {
   const buffer = Buffer.allocUnsafe(CHUNK + LONGEST_LINE + 1);
   let line = 1;
   /** Bytes of an unfinished line at the front of the buffer. */
@@ -35,7 +45,7 @@ export function forEachLineOf(fd: number, visit: LineVisitor): void {
     line++;
   };
   for (;;) {
-    const count = read(fd, buffer, held);
+    const count = readSync(fd, buffer, held, CHUNK, null);
     if (count === 0) break;
     const filled = held + count;
     let start = 0;
@@ -54,16 +64,4 @@ export function forEachLineOf(fd: number, visit: LineVisitor): void {
     held = filled - start;
   }
   if (held > 0 || skipping) hand(0, held);
-}
-
-function read(fd: number, buffer: Buffer, offset: number): number {
-  for (;;) {
-    try {
-      return readSync(fd, buffer, offset, CHUNK, null);
-    } catch (error) {
-      // A terminal or pipe without data yet.
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
 }

@@ -21,7 +21,7 @@ for (const example of readdirSync(join(packageRoot, "examples")).filter((name) =
   test(`check finds nothing wrong with examples/${example}`, async (t) => {
     const { code, stdout } = await xfrmSteer("check", `examples/${example}/steer.yaml`);
     t.is(code, 0);
-    t.regex(stdout, /^examples\/.*steer\.yaml: ok, \d+ connections, \d+ rules\n$/);
+    t.regex(stdout, /^examples\/.*steer\.yaml: ok, \d+ connections, \d+ rules(, \d+ flows)?\n$/);
   });
 
 test("check prints file:line:column, what is wrong and what would be right, and ends with 2", async (t) => {

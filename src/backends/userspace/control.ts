@@ -3,6 +3,7 @@ import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
+import type { FlowAnswer, FlowRequest } from "./flows.js";
 
 /**
  * The control socket of a running userspace interface: one request a connection, one answer, each a line of JSON.
@@ -11,6 +12,7 @@ import type { Applied, Status } from "../backend.js";
 export interface Requests {
   apply: { request: { bundle: Bundle64; keys: ConnectionKeys[] }; answer: Applied };
   policy: { request: Record<never, never>; answer: { bundle: Bundle64 | null } };
+  flows: { request: FlowRequest; answer: FlowAnswer };
   status: { request: Record<never, never>; answer: Status };
   stop: { request: Record<never, never>; answer: Record<never, never> };
 }

@@ -27,6 +27,7 @@ export async function serve(interfaceName: string): Promise<Served> {
       const { policy } = demand();
       return { bundle: policy && Buffer.from(encodeBundle(policy)).toString("base64") };
     },
+    flows: async (request) => demand().flows(request),
     status: async () => demand().status(),
     stop: async () => {
       await demand().stop();

@@ -10,8 +10,11 @@ import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { loadClassifier } from "../classifier.js";
 import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
+import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
+import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
+import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
 
 /** One generation at work. */
 interface Running {
@@ -57,8 +60,12 @@ export class UserspaceService {
     const started = performance.now();
     const generation = compile(policy, hostDevices(), before ?? undefined);
     const compiled = performance.now();
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation, before ? { before } : {});
+    const object = loadClassifier(bpfObjectPath("steer_tun"), generation, {
+      liveFlows: LIVE_FLOWS_MAX,
+      ...(before ? { before } : {}),
+    });
     try {
+      if (before) new LiveFlows(object, policy).carryOver(new LiveFlows(before.object, before.policy));
       const loaded = performance.now();
       const link = wantedLinkState(policy);
       const connections = connectionConfigs(policy, keys);
@@ -120,6 +127,13 @@ export class UserspaceService {
   /** The running one. */
   get policy(): Policy | null {
     return this.#running?.policy ?? null;
+  }
+
+  /** Changes or lists the flows that come and go without a new generation. @throws BackendError */
+  flows(request: FlowRequest): FlowAnswer {
+    if (this.#running === null) throw new BackendError(`${this.#name} has no policy yet`);
+    const { object, policy } = this.#running;
+    return serveFlows(new LiveFlows(object, policy), policy, request);
   }
 
   status(): Status {
