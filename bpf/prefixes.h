@@ -33,7 +33,11 @@ static __always_inline __u32 child_value(const struct prefix_node *node, const _
 
 	if (!(upto >> 63))
 		return node->otherwise;
-	return value[(node->values + count_bits(upto) - 1) & mask.values];
+	__u32 rank = count_bits(upto) - 1;
+
+	if (rank < NODE_VALUES)
+		return node->first[rank];
+	return value[(node->values + rank - NODE_VALUES) & mask.values];
 }
 
 static __always_inline __u64 leading(__u32 bits)

@@ -41,7 +41,9 @@ export class Subject {
       rodata.set("subject", NUMBER[name]);
       rodata.set("family", family);
       rodata.set("n_keys", keys.count);
-      this.#object.map("keys").setValueSize(keys.words.byteLength);
+      const packed = pack(keys, policy);
+      rodata.set("dst_only", packed === keys.words ? 0 : 1);
+      this.#object.map("keys").setValueSize(packed.byteLength);
       const started = performance.now();
       const filler = FILLERS[name]?.(policy);
       const generation = name === "xfrm-steer" ? compile(policy, BENCH_DEVICES) : null;
@@ -51,7 +53,7 @@ export class Subject {
       this.#object.load();
       if (generation) fillTables(this.#object, generation);
       filler?.after(this.#object);
-      this.#object.map("keys").update(0, keys.words);
+      this.#object.map("keys").update(0, packed);
       this.bytes = generation
         ? Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0)
         : (filler?.bytes ?? 0);
@@ -62,8 +64,8 @@ export class Subject {
   }
 
   /** Puts other keys, as many, in place. */
-  setKeys(keys: Keys): void {
-    this.#object.map("keys").update(0, keys.words);
+  setKeys(keys: Keys, policy: Policy): void {
+    this.#object.map("keys").update(0, pack(keys, policy));
   }
 
   /** ns a key; `sum` depends on every answer. */
@@ -78,4 +80,14 @@ export class Subject {
   close(): void {
     this.#object.close();
   }
+}
+
+/** The destinations alone where nothing else is looked at. */
+function pack({ count, stride, words }: Keys, { rules, flows }: Policy): Uint32Array {
+  if (rules.length > 0 || flows.exact4.proto.length > 0) return words;
+  const size = stride === 8 ? 1 : 4;
+  const packed = new Uint32Array(count * size);
+  for (let i = 0; i < count; i++)
+    for (let w = 0; w < size; w++) packed[i * size + w] = words[i * stride + size + w] as number;
+  return packed;
 }

@@ -41,7 +41,8 @@ function sameMark(one: Masked | null, other: Masked | null): boolean {
 function sameMatch(one: Match, other: Match): boolean {
   if (one.iif.length > 0) return false; // numbers of devices may have changed meanwhile
   if (one === other) return true;
-  for (const field of MATCH_FIELDS) if (!sameList(one[field], other[field])) return false;
+  for (const field of MATCH_FIELDS)
+    if (one[field] !== other[field] && !sameList(one[field], other[field])) return false;
   return sameList(one.not, other.not);
 }
 
