@@ -130,7 +130,12 @@ const constants: [enumName: string, values: Record<string, number>][] = [
   ["rx_reason", { RX_UNKNOWN_IF_ID: RxReason.unknownIfId, RX_MALFORMED: RxReason.malformed, RX_REASONS }],
   [
     "xfrm_steer_verdict",
-    { XFRM_STEER_DROP: Verdict.drop, XFRM_STEER_STEER: Verdict.steer, XFRM_STEER_PASS: Verdict.pass },
+    {
+      XFRM_STEER_DROP: Verdict.drop,
+      XFRM_STEER_STEER: Verdict.steer,
+      XFRM_STEER_PASS: Verdict.pass,
+      XFRM_STEER_NEXT: 3, // of a user's program only: no table has it
+    },
   ],
 ];
 
