@@ -34,6 +34,9 @@ interface IperfReport {
   };
 }
 
+/** Longer than any measurement: a client whose server is gone would wait for ever. */
+const CLIENT_TIMEOUT_MS = 60_000;
+
 async function iperf({ left, right, address }: EspSubject, ...args: string[]): Promise<IperfReport> {
   const server = spawn("ip", ["netns", "exec", right, "iperf3", "-s", "-1", "--forceflush"], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -44,10 +47,13 @@ async function iperf({ left, right, address }: EspSubject, ...args: string[]): P
     for await (const line of lines) if (line.includes("listening")) break;
     server.stdout.resume();
     const client = ["netns", "exec", left, "iperf3", "-c", address, "--json", ...args];
-    const { stdout } = await run("ip", client, { maxBuffer: 2 ** 26 }).catch((error) => {
-      if (typeof error.stdout === "string" && error.stdout !== "") return { stdout: error.stdout as string };
-      throw error;
-    });
+    const { stdout } = await run("ip", client, { maxBuffer: 2 ** 26, timeout: CLIENT_TIMEOUT_MS }).catch(
+      (error) => {
+        if (typeof error.stdout === "string" && error.stdout !== "")
+          return { stdout: error.stdout as string };
+        throw error;
+      },
+    );
     const report = JSON.parse(stdout) as IperfReport;
     if (report.error) throw new Error(`iperf3 to ${address}: ${report.error}`);
     return report;

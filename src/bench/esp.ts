@@ -10,7 +10,7 @@ export interface EspBenchOptions {
   readonly subjects: readonly EspSubjectName[];
   /** How often each case is measured on each subject; the subjects take turns. */
   readonly runs: number;
-  /** How long each measurement lasts. */
+  /** How long each measurement lasts: 1 or more, whole (iperf3 takes 0 for no end). */
   readonly seconds: number;
   /** Told what is being measured, and which subject is left out for what reason. */
   readonly progress?: (what: string) => void;
@@ -21,6 +21,9 @@ export interface EspBenchOptions {
  * underneath. Needs root, iperf3 and ping. A subject that cannot be built here is left out.
  */
 export async function benchEsp(options: EspBenchOptions): Promise<BenchResult> {
+  if (!Number.isInteger(options.seconds) || options.seconds < 1) {
+    throw new RangeError(`${options.seconds} seconds a measurement: give a whole number, 1 or more`);
+  }
   const subjects: EspSubject[] = [];
   try {
     for (const name of options.subjects) {

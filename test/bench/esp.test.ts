@@ -1,0 +1,47 @@
+import { execFileSync } from "node:child_process";
+import test from "ava";
+import { benchEsp } from "../../src/bench/esp.js";
+import { whyNoNamespaces } from "../sys/namespace.js";
+
+const namespaces = (): string[] =>
+  execFileSync("ip", ["netns", "list"], { encoding: "utf8" })
+    .split("\n")
+    .filter((line) => line.startsWith("xs-bench-"));
+
+const reason = whyNoNamespaces();
+const rooted = reason === null ? test.serial : test.serial.skip;
+const suffix = reason === null ? "" : ` (${reason})`;
+
+rooted(`every subject is measured in turn, and its namespaces go with it${suffix}`, async (t) => {
+  const told: string[] = [];
+  const result = await benchEsp({
+    cases: ["tcp1", "rtt"],
+    subjects: ["xfrm-steer/openssl", "veth"],
+    runs: 2,
+    seconds: 1,
+    progress: (what) => told.push(what),
+  });
+  t.is(result.bench, "esp");
+  t.deepEqual(
+    result.cases.map(({ case: name, subject, unit, runs }) => [name, subject, unit, runs]),
+    [
+      ["tcp1", "xfrm-steer/openssl", "Gbit/s", 2],
+      ["tcp1", "veth", "Gbit/s", 2],
+      ["rtt", "xfrm-steer/openssl", "us", 2],
+      ["rtt", "veth", "us", 2],
+    ],
+  );
+  for (const { median, min, max } of result.cases) t.true(0 < min && min <= median && median <= max);
+  t.deepEqual(told.slice(0, 4), [
+    "tcp1 1/2 xfrm-steer/openssl",
+    "tcp1 1/2 veth",
+    "tcp1 2/2 xfrm-steer/openssl",
+    "tcp1 2/2 veth",
+  ]);
+  t.deepEqual(namespaces(), []);
+});
+
+test("a part of a second, which iperf3 would take for no end, is refused", async (t) => {
+  const options = { cases: [], subjects: [], runs: 1, seconds: 0.5 };
+  await t.throwsAsync(benchEsp(options), { instanceOf: RangeError, message: /0\.5 seconds/ });
+});
