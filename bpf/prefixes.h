@@ -33,11 +33,7 @@ static __always_inline __u32 child_value(const struct prefix_node *node, const _
 
 	if (!(upto >> 63))
 		return node->otherwise;
-	__u32 rank = count_bits(upto) - 1;
-
-	if (rank < NODE_VALUES)
-		return node->first[rank];
-	return value[(node->values + rank - NODE_VALUES) & mask.values];
+	return value[(node->values + count_bits(upto) - 1) & mask.values];
 }
 
 static __always_inline __u64 leading(__u32 bits)

@@ -98,9 +98,8 @@ enum extra { EXTRA_MARK_IIF = 1, EXTRA_MORE = 2 };
  */
 struct prefix_node {
 	__u64 children;	 /* bit i: child i has a value of its own */
-	__u32 values;	 /* position in the table of values of those that `first` has no place for */
+	__u32 values;	 /* position of the first in the table of values */
 	__u32 otherwise; /* value of the other children */
-	__u32 first[12]; /* so that one cache line answers, mostly */
 };
 
 /* From bit 0: node 24, bit offset of its window in the address 7 | list: start 26, length 4 | owner 24. */
@@ -110,7 +109,6 @@ enum prefix_value {
 	VALUE_OFFSET = 24,
 	VALUE_COUNT = 26,
 	NODE_BITS = 6,
-	NODE_VALUES = 12,
 };
 
 struct prefix4 {

@@ -49,14 +49,7 @@ export const Slot = {
 } as const;
 
 /** Bits of a prefix value; what is neither a node nor a list is an owner. */
-export const PrefixValue = {
-  node: 31,
-  list: 30,
-  offset: 24,
-  count: 26,
-  nodeBits: 6,
-  nodeValues: 12,
-} as const;
+export const PrefixValue = { node: 31, list: 30, offset: 24, count: 26, nodeBits: 6 } as const;
 
 /** Owner of a prefix: a connection's index, or `ownerShared` | the start of its list in the shared table. */
 export const OWNER_BITS = 24;
@@ -82,7 +75,7 @@ export const EntrySize = {
   rules6: 80,
   extra4: 32,
   extra6: 32,
-  nodes: 64,
+  nodes: 16,
   values: 4,
   prefixes4: 12,
   prefixes6: 24,

@@ -3,7 +3,7 @@
  * and counted bits find them (the idea of poptrie, Asai and Ohara 2015). Few prefixes end in a short list that is
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
-import { EntrySize, OWNER_NONE, PrefixValue } from "./layout.js";
+import { OWNER_NONE, PrefixValue } from "./layout.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
 import type { Table } from "./table.js";
 
@@ -34,10 +34,7 @@ const LIST = 3;
 /** Shared bits from which a comparison is cheaper than the nodes that it saves. */
 const SKIP = 6;
 const WIDEST_ROOT = 20;
-const { nodeBits: NODE_BITS, nodeValues: NODE_VALUES } = PrefixValue;
-/** 32-bit words of struct prefix_node, and of what comes before its `first`. */
-const NODE_WORDS = EntrySize.nodes / 4;
-const FIRST = 4;
+const { nodeBits: NODE_BITS } = PrefixValue;
 const FANOUT = 2 ** NODE_BITS;
 const NODES_MAX = 2 ** PrefixValue.offset;
 const ENTRIES_MAX = 2 ** PrefixValue.count;
@@ -116,7 +113,7 @@ class TrieBuilder {
       byLength[length[i] as number] = (byLength[length[i] as number] as number) + 1;
     const usual = byLength.indexOf(Math.max(...byLength));
     const exact = usual - NODE_BITS - shared;
-    if (exact > 0 && exact <= WIDEST_ROOT && 2 ** exact <= 4 * count) return exact;
+    if (exact > 0 && exact <= WIDEST_ROOT && 2 ** exact <= 8 * count) return exact;
     return Math.max(0, Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)) - 2));
   }
 
@@ -182,8 +179,8 @@ class TrieBuilder {
         count++;
       }
       const { values } = this.#tables;
-      base = values.reserve(Math.max(0, count - NODE_VALUES));
-      let rank = 0;
+      base = values.reserve(count);
+      let at = base;
       for (let i = 0; i < FANOUT; i++) {
         if (!(((i < 32 ? low : high) >>> (i & 31)) & 1)) continue;
         const value = this.#value(
@@ -193,16 +190,14 @@ class TrieBuilder {
           children.owner[i] as number,
           depth,
         );
-        if (rank < NODE_VALUES) this.#tables.nodes.words[NODE_WORDS * node + FIRST + rank] = value;
-        else values.words[base + rank - NODE_VALUES] = value;
-        rank++;
+        values.words[at++] = value;
       }
     }
     const out = this.#tables.nodes.words;
-    out[NODE_WORDS * node] = low;
-    out[NODE_WORDS * node + 1] = high;
-    out[NODE_WORDS * node + 2] = base;
-    out[NODE_WORDS * node + 3] = owner;
+    out[4 * node] = low;
+    out[4 * node + 1] = high;
+    out[4 * node + 2] = base;
+    out[4 * node + 3] = owner;
   }
 
   /** Which of prefixes [from, to) end within the window, and so own children, and which go on below each child. */

@@ -170,17 +170,11 @@ export function ownerOf(generation: Generation, trie: PrefixTrie, key: Key, at: 
   while (value >>> PrefixValue.list) {
     if (value >>> PrefixValue.node) {
       const offset = (value >>> PrefixValue.offset) & 127;
-      const node = words(nodes).subarray(16 * (value & OWNER_NONE));
+      const node = words(nodes).subarray(4 * (value & OWNER_NONE));
       const child = Number.parseInt(address.slice(offset, offset + PrefixValue.nodeBits), 2);
       const set = [...Array(64).keys()].filter((i) => ((node[i >> 5] as number) >>> (i & 31)) & 1);
       const rank = set.indexOf(child);
-      value = (
-        rank < 0
-          ? node[3]
-          : rank < PrefixValue.nodeValues
-            ? node[4 + rank]
-            : words(values)[(node[2] as number) + rank - PrefixValue.nodeValues]
-      ) as number;
+      value = (rank < 0 ? node[3] : words(values)[(node[2] as number) + rank]) as number;
       continue;
     }
     const start = value & (2 ** PrefixValue.count - 1);
