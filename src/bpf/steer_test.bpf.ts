@@ -196,14 +196,13 @@ export interface Prefix6 {
 }
 export const Prefix6 = bpf.codec<Prefix6>({ kind: "struct", name: "prefix6", size: 24, fields: [{ name: "addr", offset: 0, type: bpf.array(bpf.u64, 2) }, { name: "length", offset: 16, type: bpf.u32 }, { name: "value", offset: 20, type: bpf.u32 }] });
 
-/** struct prefix_node: 64 bytes. */
+/** struct prefix_node: 16 bytes. */
 export interface PrefixNode {
   children: bigint;
   values: number;
   otherwise: number;
-  first: Uint32Array;
 }
-export const PrefixNode = bpf.codec<PrefixNode>({ kind: "struct", name: "prefix_node", size: 64, fields: [{ name: "children", offset: 0, type: bpf.u64 }, { name: "values", offset: 8, type: bpf.u32 }, { name: "otherwise", offset: 12, type: bpf.u32 }, { name: "first", offset: 16, type: bpf.array(bpf.u32, 12) }] });
+export const PrefixNode = bpf.codec<PrefixNode>({ kind: "struct", name: "prefix_node", size: 16, fields: [{ name: "children", offset: 0, type: bpf.u64 }, { name: "values", offset: 8, type: bpf.u32 }, { name: "otherwise", offset: 12, type: bpf.u32 }] });
 
 /** enum prefix_value */
 export const PrefixValue = {
@@ -212,7 +211,6 @@ export const PrefixValue = {
   VALUE_OFFSET: 24,
   VALUE_COUNT: 26,
   NODE_BITS: 6,
-  NODE_VALUES: 12,
 } as const;
 export type PrefixValue = (typeof PrefixValue)[keyof typeof PrefixValue];
 
@@ -393,7 +391,7 @@ export const SteerTestObject = bpf.defineObject<SteerTestObjectTypes>({
       groups: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       live_flows: { kind: "map", key: LiveFlow.type, value: bpf.u32 },
       live_flows_used: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
-      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(64) },
+      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
       prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(12) },
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },

@@ -104,7 +104,7 @@ export const SteerTunObject = bpf.defineObject<SteerTunObjectTypes>({
       groups: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
       live_flows: { kind: "map", key: LiveFlow.type, value: bpf.u32 },
       live_flows_used: { kind: "map", key: bpf.u32, value: bpf.bytes(4) },
-      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(64) },
+      nodes: { kind: "map", key: bpf.u32, value: bpf.bytes(16) },
       prefixes4: { kind: "map", key: bpf.u32, value: bpf.bytes(12) },
       prefixes6: { kind: "map", key: bpf.u32, value: bpf.bytes(24) },
       rules4: { kind: "map", key: bpf.u32, value: bpf.bytes(32) },
