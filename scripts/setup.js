@@ -21,9 +21,16 @@ const packages = [
   { name: "iproute2", present: () => onPath(/^tc$/) },
   { name: "iputils-ping", present: () => onPath(/^ping$/) },
   { name: "tshark", present: () => onPath(/^tshark$/) },
+  ...(process.arch === "x64"
+    ? [{ name: "libipsec-mb1", present: () => hasLibrary("libIPSec_MB.so.1") }]
+    : []),
   ...(process.argv.includes("--for-demo")
     ? []
     : [
+        { name: "gcc", present: () => onPath(/^cc$/) },
+        { name: "libc6-dev", present: () => existsSync("/usr/include/stdio.h") },
+        { name: "llvm", present: () => onPath(/^llvm-link(-\d+)?$/) },
+        { name: "iperf3", present: () => onPath(/^iperf3$/) },
         { name: "qemu-system-x86", present: () => onPath(/^qemu-system-x86_64$/) },
         { name: "busybox-static", present: () => onPath(/^busybox$/) },
         { name: "kmod", present: () => onPath(/^modprobe$/) },
@@ -40,6 +47,10 @@ function onPath(pattern) {
       return false;
     }
   });
+}
+
+function hasLibrary(name) {
+  return ["/usr/lib", "/usr/lib/x86_64-linux-gnu"].some((folder) => existsSync(join(folder, name)));
 }
 
 function fail(message, status = 1) {

@@ -3,17 +3,21 @@ import { benchApply } from "../bench/apply.js";
 import { CASES, type Case, LARGEST } from "../bench/cases.js";
 import { benchClassify } from "../bench/classify.js";
 import type { BenchCase, BenchResult } from "../bench/measure.js";
+import { benchEspCommand } from "./bench-esp.js";
 import { benchKernelCommand } from "./bench-kernel.js";
+import { benchLibbpfCommand } from "./bench-libbpf.js";
 import { print, table } from "./output.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
 
 export function benchCommand(): Command {
   return new Command("bench")
-    .description("measure this machine: classify, apply, kernel")
+    .description("measure this machine, each against its peers in one run")
     .addCommand(classifyCommand())
     .addCommand(applyCommand())
-    .addCommand(benchKernelCommand());
+    .addCommand(benchKernelCommand())
+    .addCommand(benchEspCommand())
+    .addCommand(benchLibbpfCommand());
 }
 
 function applyCommand(): Command {

@@ -1,0 +1,51 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+import { benchEsp, ESP_CASES, ESP_SUBJECTS, type EspCaseName, type EspSubjectName } from "../bench/esp.js";
+import { demandRoot } from "./backend.js";
+import { print, table } from "./output.js";
+
+interface EspFlags {
+  case?: EspCaseName[];
+  subject?: EspSubjectName[];
+  runs: number;
+  seconds: number;
+  json?: boolean;
+}
+
+export function benchEspCommand(): Command {
+  return new Command("esp")
+    .description(
+      "the userspace ESP data path between two namespaces, beside the bare link; needs root and iperf3",
+    )
+    .addOption(new Option("--case <name...>", "what to measure; all if left out").choices(ESP_CASES))
+    .addOption(new Option("--subject <name...>", "whom to measure; all if left out").choices(ESP_SUBJECTS))
+    .option("--runs <n>", "runs of each subject, of which the median counts", count, 5)
+    .option("--seconds <n>", "length of each measurement", count, 3)
+    .option("--json", "one JSON document on stdout")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer bench esp --case tcp1")
+    .action(async (options: EspFlags) => {
+      demandRoot("bench esp");
+      const result = await benchEsp({
+        cases: options.case ?? ESP_CASES,
+        subjects: options.subject ?? ESP_SUBJECTS,
+        runs: options.runs,
+        seconds: options.seconds,
+        progress: (what) => console.error(what),
+      });
+      print(options.json, result, () =>
+        table(
+          ["case", "subject", "median", "min", "max", "unit"],
+          result.cases.map((each) => [
+            each.case,
+            each.subject,
+            ...[each.median, each.min, each.max].map((value) => Number(value.toPrecision(4))),
+            each.unit,
+          ]),
+        ),
+      );
+    });
+}
+
+function count(value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
+  return Number(value);
+}
