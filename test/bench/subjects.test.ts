@@ -1,0 +1,41 @@
+import test from "ava";
+import { benchPolicy, type Case, familyOf } from "../../src/bench/cases.js";
+import { matchingKeys } from "../../src/bench/keys.js";
+import { Subject, type SubjectName } from "../../src/bench/subjects.js";
+import { root } from "../support/root-test.js";
+
+const rooted = root ? test : test.skip;
+const KEYS = 4096;
+
+/** Sum of a subject's answers to the same keys. */
+function sumOf(name: SubjectName, of: Case, size: number): bigint {
+  const policy = benchPolicy(of, size, 7);
+  const subject = new Subject(name, policy, familyOf(of), matchingKeys(of, policy, KEYS, 7));
+  try {
+    return subject.run().sum;
+  } finally {
+    subject.close();
+  }
+}
+
+for (const [of, peers] of [
+  ["prefix4", ["lpm_trie", "hash"]],
+  ["prefix6", ["lpm_trie"]],
+  ["flows", ["hash"]],
+] as const)
+  rooted(
+    `bench ${of}: the classifier and ${peers.join(" and ")} give the same answers${root ? "" : " (needs root)"}`,
+    (t) => {
+      // Ours adds the verdict, 1 for every key, to the if_id that the peers give.
+      const ours = sumOf("xfrm-steer", of, 2000) - BigInt(KEYS);
+      for (const peer of peers) t.is(sumOf(peer, of, 2000), ours, peer);
+    },
+  );
+
+for (const of of ["acl", "fw", "ipc", "srcdst"] as const)
+  rooted(
+    `bench ${of}: tuple space search finds the rules that the linear search does${root ? "" : " (needs root)"}`,
+    (t) => {
+      t.is(sumOf("tss", of, 500), sumOf("linear", of, 500));
+    },
+  );
