@@ -1,7 +1,7 @@
 import type { BpfObject } from "libbpf-ts";
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { readCounters } from "../../src/backends/counters.js";
-import { compile, type Generation } from "../../src/compiler/compile.js";
+import { CompileError, compile, type Generation } from "../../src/compiler/compile.js";
 import { Verdict } from "../../src/compiler/layout.js";
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
 import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
@@ -98,14 +98,26 @@ function forEachPolicy(
 ) {
   const random = new Random(SEED);
   for (let i = 0; i * PACKETS_A_POLICY < PACKETS; i++) {
-    const policy = randomPolicy(random, random.pick([0, 3, 30, 300]), random.pick([1, 4, 40]));
-    const generation = compile(policy, DEVICES);
+    const { policy, generation } = compiled(
+      randomPolicy(random, random.pick([0, 3, 30, 300]), random.pick([1, 4, 40])),
+    );
     const object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
     try {
       visit(policy, generation, object, random);
     } finally {
       object.close();
     }
+  }
+}
+
+/** Leaves out rules whose lists and negations have more combinations than are compiled: these are refused by name. */
+function compiled(policy: Policy): { policy: Policy; generation: Generation } {
+  try {
+    return { policy, generation: compile(policy, DEVICES) };
+  } catch (error) {
+    if (!(error instanceof CompileError) || !error.message.includes("combinations")) throw error;
+    const refused = new Set(error.rules);
+    return compiled({ ...policy, rules: policy.rules.filter(({ name }) => !refused.has(name)) });
   }
 }
 

@@ -88,7 +88,7 @@ kernelTest("installed from tarballs in an empty folder, the README's example run
       cwd: folder,
       encoding: "utf8",
     });
-    t.regex(output, /^attached by \w+\n(\d+ bytes of protocol 0x\w+\n){3}$/);
+    t.regex(output, /^attached by \w+\n(\d+ bytes of protocol 0x\w+\n){3,}$/);
   });
   const generated = execFileSync(
     join(folder, "node_modules/.bin/libbpf-ts"),

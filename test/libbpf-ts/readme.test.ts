@@ -27,7 +27,7 @@ kernelTest("libbpf-ts: the README's example streams events from a veth", async (
     await Promise.race([once(child.stdout, "data"), ended]); // "attached by ..."
     ns.exec("sh", "-c", "ping -c 5 -i 0.01 -W 1 -b 10.9.0.255 2>&1 || true"); // nobody answers
     t.deepEqual(await ended, [0, null]);
-    t.regex(await output, /^attached by (tcx|clsact)\n(\d+ bytes of protocol 0x(800|806|86dd)\n){3}$/);
+    t.regex(await output, /^attached by (tcx|clsact)\n(\d+ bytes of protocol 0x(800|806|86dd)\n){3,}$/);
   });
 });
 
