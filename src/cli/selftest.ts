@@ -13,6 +13,7 @@ export function selftestCommand(): Command {
     )
     .argument("[file...]", "scenario files of your own (.ts, .js), run in place of the built-in ones")
     .option("--filter <pattern>", "only scenarios whose name contains this, or matches it where it has a *")
+    .option("--except <name...>", "not these scenarios")
     .option("--list", "print the names and run nothing")
     .option("--vm", `run in a VM with a Debian kernel (${DEFAULT_KERNEL} if --kernel does not say another)`)
     .option(
@@ -43,6 +44,7 @@ export function selftestCommand(): Command {
 
 interface SelftestFlags {
   filter?: string;
+  except?: string[];
   list?: boolean;
   vm?: boolean;
   kernel?: string;

@@ -19,6 +19,8 @@ export interface SelftestOptions {
   files?: readonly string[];
   /** Part of a scenario's name, or a pattern with "*". */
   filter?: string;
+  /** Names of scenarios that are not run. */
+  except?: readonly string[];
   /** Only prints the names. */
   list?: boolean;
   /** Prints a {@link Report} at the end instead of KTAP. */
@@ -47,7 +49,8 @@ export const DEFAULT_KERNEL = "6.12";
 export async function selftest(options: SelftestOptions): Promise<number> {
   const files = options.files ?? [];
   const all = files.length > 0 ? (await Promise.all(files.map(loadScenarioFile))).flat() : builtIn;
-  const selected = selectScenarios(all, options.filter);
+  const except = new Set(options.except);
+  const selected = selectScenarios(all, options.filter).filter(({ name }) => !except.has(name));
   if (options.list) {
     const names = selected.map(({ name }) => name);
     options.write(options.json ? `${JSON.stringify(names)}\n` : names.map((name) => `${name}\n`).join(""));
