@@ -110,13 +110,17 @@ function forEachPolicy(
   }
 }
 
-/** Leaves out rules whose lists and negations have more combinations than are compiled: these are refused by name. */
+/**
+ * Leaves out the rules that the compiler refuses by name: lists and negations with more combinations than are
+ * compiled, and rules that overlap too many others.
+ */
 function compiled(policy: Policy): { policy: Policy; generation: Generation } {
   try {
     return { policy, generation: compile(policy, DEVICES) };
   } catch (error) {
-    if (!(error instanceof CompileError) || !error.message.includes("combinations")) throw error;
+    if (!(error instanceof CompileError) || error.rules.length === 0) throw error;
     const refused = new Set(error.rules);
+    if (refused.size > policy.rules.length / 3) throw error;
     return compiled({ ...policy, rules: policy.rules.filter(({ name }) => !refused.has(name)) });
   }
 }
