@@ -5,15 +5,10 @@
  *   v0 192.0.2.1 ============ veth ============ 192.0.2.2 v0
  */
 import { randomBytes } from "node:crypto";
-import { attachTc } from "libbpf-ts";
-import { loadClassifier } from "../backends/classifier.js";
-import { compile } from "../compiler/compile.js";
+import { startGateway } from "../backends/userspace/gateway.js";
 import { parsePolicy } from "../config/index.js";
-import { type ConnectionConfig, innerMtu, startDatapath } from "../esp/index.js";
-import { ip, ipJson } from "../sys/ip.js";
-import { inNetns } from "../sys/netns.js";
-import { bpfObjectPath } from "../sys/paths.js";
-import { openTun } from "../sys/tun.js";
+import { type ConnectionConfig, innerMtu } from "../esp/index.js";
+import { ip } from "../sys/ip.js";
 import { startStrongswan } from "./esp-strongswan.js";
 import { EspTopology, INNER, OUTER, SIDES, type Side, VETH_MTU } from "./esp-topology.js";
 import { startWireguardGo } from "./esp-wireguard.js";
@@ -67,7 +62,18 @@ export async function startSubject(name: EspSubjectName): Promise<EspSubject> {
 
 async function startXfrmSteer(topology: EspTopology, crypto: "ipsec-mb" | "openssl"): Promise<void> {
   const keys = { left: randomBytes(20), right: randomBytes(20) };
-  for (const side of SIDES) await startGateway(topology, side, connection(side, keys), crypto);
+  for (const side of SIDES) {
+    const netns = topology.netns[side];
+    const gateway = await startGateway({
+      netns,
+      policy: steeringPolicy(),
+      connections: () => [connection(side, keys)],
+      mtu: innerMtu(VETH_MTU, 4),
+      crypto,
+    });
+    topology.undo(() => gateway.stop());
+    ip("-n", netns, "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
+  }
 }
 
 function connection(side: Side, keys: Readonly<Record<Side, Buffer>>): ConnectionConfig {
@@ -85,36 +91,6 @@ function connection(side: Side, keys: Readonly<Record<Side, Buffer>>): Connectio
     in: { spi: spi[peer], key: Buffer.from(keys[peer]) },
     replayWindow: 1024,
   };
-}
-
-/** The backend's path without its daemon, so that the crypto can be chosen. */
-async function startGateway(
-  topology: EspTopology,
-  side: Side,
-  config: ConnectionConfig,
-  crypto: "openssl" | "ipsec-mb",
-): Promise<void> {
-  const policy = steeringPolicy();
-  const starting = inNetns(topology.netns[side], () => {
-    const tun = openTun("ipsec0");
-    topology.undo(() => tun.close());
-    const [device] = ipJson<{ ifindex: number }>("link", "show", "dev", "ipsec0");
-    const ifindex = device?.ifindex ?? 0;
-    const object = loadClassifier(
-      bpfObjectPath("steer_tun"),
-      compile(policy, { ifindexOf: () => ifindex, ifindexesOfGroup: () => [] }),
-    );
-    topology.undo(() => object.close());
-    for (const direction of ["egress", "ingress"] as const) {
-      const link = attachTc({ ifindex, direction, program: object.program(`tun_${direction}`) });
-      topology.undo(() => link.close());
-    }
-    ip("link", "set", "ipsec0", "mtu", String(innerMtu(VETH_MTU, 4)), "up");
-    ip("address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
-    return startDatapath({ tunFd: tun.fd, connections: [config], crypto });
-  });
-  const datapath = await starting;
-  topology.undo(() => datapath.stop().catch(() => {}));
 }
 
 function steeringPolicy() {

@@ -34,7 +34,9 @@ rooted(`every subject is measured in turn, and its namespaces go with it${suffix
     ],
   );
   for (const { median, min, max } of result.cases) t.true(0 < min && min <= median && median <= max);
-  t.deepEqual(told.slice(0, 4), [
+  t.deepEqual(told.slice(0, 6), [
+    "tcp1 warm-up xfrm-steer/openssl",
+    "tcp1 warm-up veth",
     "tcp1 1/2 xfrm-steer/openssl",
     "tcp1 1/2 veth",
     "tcp1 2/2 xfrm-steer/openssl",
