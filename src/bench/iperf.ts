@@ -10,11 +10,6 @@ export interface IperfReport {
   readonly error?: string;
   readonly end: {
     readonly sum_received: { readonly bits_per_second: number; readonly bytes: number };
-    readonly sum?: {
-      readonly packets: number;
-      readonly lost_packets: number;
-      readonly seconds: number;
-    };
   };
 }
 
