@@ -112,7 +112,22 @@ async function startGateway(
         const link = attachTc({ ifindex, direction, program: object.program(`tun_${direction}`) });
         undo.push(() => link.close());
       }
-      ip("link", "set", "ipsec0", "mtu", String(innerMtu(VETH_MTU, 4)), "up");
+      ip(
+        "link",
+        "set",
+        "ipsec0",
+        "mtu",
+        String(
+          innerMtu(VETH_MTU, {
+            ...config,
+            mode: "tunnel",
+            encapsulation: "udp",
+            outerFamily: 4,
+            innerFamily: 4,
+          }),
+        ),
+        "up",
+      );
       ip("address", "add", `${inner(host)}/24`, "dev", "ipsec0");
       return startDatapath({ tunFd: tun.fd, connections: [config], crypto });
     });
