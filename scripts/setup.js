@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
- * TypeScript, BPF objects. Quick when nothing is missing.
+ * libbpf-ts and bpf-linker, with them the BPF objects and the modules of their types, then the rest. Quick when nothing is missing.
  *
  *   node scripts/setup.js [--for-demo | --build-only]
  */
@@ -109,5 +109,7 @@ if (!buildOnly) {
   installModules();
 }
 const built = existsSync(join(root, "dist", "src", "cli", "main.js"));
-step(built ? "" : "compiling TypeScript", process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+const tsc = "node_modules/typescript/bin/tsc";
+step(built ? "" : "compiling libbpf-ts and bpf-linker", process.execPath, [tsc, "-b", "src/bpf-linker"]);
 step(built ? "" : "compiling BPF", process.execPath, ["scripts/build-bpf.js"]);
+step(built ? "" : "compiling TypeScript", process.execPath, [tsc, "-b"]);

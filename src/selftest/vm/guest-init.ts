@@ -3,6 +3,9 @@ export const GUEST_OUT = "/out";
 /** The project's root in the guest. */
 export const GUEST_ROOT = "xfrm-steer";
 
+/** What init says first, on the console. */
+export const INIT_REACHED = "xfrm-steer: init";
+
 // ttyS1's raw stream: what the command printed, a NUL byte, then a newc archive of /out.
 const RUN = `
 export NO_COLOR=1
@@ -26,6 +29,7 @@ setsid cttyhack bash --norc
  */
 export function guestInit(mode: "run" | "shell"): string {
   return `#!/bin/busybox sh
+echo "${INIT_REACHED}"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux XFRM_STEER_OUT=${GUEST_OUT}
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
