@@ -20,7 +20,7 @@ export class VerifierError extends BpfError {
       code,
       errno,
       found: `the verifier refused it${place} (${code}): ${telling.lines.join(" | ")}${omitted}`,
-      hint: hintFor(log),
+      hint: hintFor(telling.lines.join("\n")),
       log,
     });
     this.log = log;
@@ -82,7 +82,10 @@ const HINTS: readonly [RegExp, string][] = [
     /map_value_or_null|invalid mem access '\w*_or_null'/,
     "check the lookup's result for NULL before using it",
   ],
-  [/invalid access to map value/, "mask or compare the offset, so that the verifier knows its bounds"],
+  [
+    /invalid access to map value|unbounded memory access/,
+    "mask or compare the offset, so that the verifier knows its bounds",
+  ],
   [
     /BPF program is too large|too many instructions|processed 1000001 insns/,
     "bound the loop lower, or split the program",
@@ -96,6 +99,6 @@ const HINTS: readonly [RegExp, string][] = [
   [/unknown func|invalid func/, "this kernel or program type has no such helper"],
 ];
 
-function hintFor(log: string): string | undefined {
-  return HINTS.find(([words]) => words.test(log))?.[1];
+function hintFor(telling: string): string | undefined {
+  return HINTS.find(([words]) => words.test(telling))?.[1];
 }
