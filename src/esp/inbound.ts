@@ -151,12 +151,15 @@ export class Inbound {
 
   /** Over the SPI, sequence number and IV, which have served, and what is in front of them. */
   #writeHeader(frame: number, ifId: number, link: number): void {
-    const { view, bytes } = this.#slab;
+    const { view } = this.#slab;
     const v6 = view.getUint8(frame + framing.FRAME_HEADER_SIZE) >>> 4 === 6;
     this.frame = frame;
     view.setUint16(frame + framing.PI_FLAGS, 0, true);
     view.setUint16(frame + framing.PI_PROTO, v6 ? framing.ETH_P_IPV6 : framing.ETH_P_IP);
-    bytes.fill(0, frame + framing.VNET_HDR, frame + framing.VNET_HDR + framing.VNET_HDR_SIZE);
+    // All fields of the struct virtio_net_hdr; fill() costs more than the rest of this.
+    view.setUint32(frame + framing.VNET_HDR, 0);
+    view.setUint32(frame + framing.VNET_HDR + 4, 0);
+    view.setUint16(frame + framing.VNET_HDR + 8, 0);
     view.setUint32(frame + framing.SHIM_IF_ID, ifId, true);
     view.setInt32(frame + framing.SHIM_LINK, link, true);
   }

@@ -37,14 +37,14 @@ export class ReceiveVector {
     });
   }
 
-  /** Receives what is there, without blocking. @returns how many messages, or the errno negated */
-  receive(fd: number): number {
-    const { view, base, count } = this.#vector;
+  /** Receives at most `most` messages, without blocking. @returns how many, or the errno negated */
+  receive(fd: number, most: number): number {
+    const { view, base } = this.#vector;
     // The kernel writes what it used of the room for control messages.
     for (let i = 0; i < this.#used; i++) {
       view.setUint32(i * msg.MMSGHDR_SIZE + msg.MSG_CONTROLLEN, msg.CONTROL_SIZE, true);
     }
-    const received = recvmmsg(fd, base, count, MSG_DONTWAIT, 0);
+    const received = recvmmsg(fd, base, most, MSG_DONTWAIT, 0);
     this.#used = Math.max(0, received);
     return received < 0 ? -errno() : received;
   }

@@ -47,7 +47,7 @@ function setUp(t: ExecutionContext, mtu: number) {
       const messages: number[][][] = [];
       while (messages.flat().length < count) {
         readable.wait(5000);
-        const found = received.receive(peer);
+        const found = received.receive(peer, places.length);
         if (found <= 0) break;
         for (let index = 0; index < found; index++) {
           received.look(index);

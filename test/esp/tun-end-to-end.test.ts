@@ -196,7 +196,7 @@ for (const [family, from, to] of [
     const got: Buffer[] = [];
     for (let bytes = 0; bytes < count * size; bytes += received.bytes) {
       readable.wait(5000);
-      t.is(received.receive(receiver), 1);
+      t.is(received.receive(receiver, 1), 1);
       received.look(0);
       t.is(received.size, size);
       got.push(Buffer.from(place.bytes.slice(0, received.bytes)));

@@ -42,6 +42,9 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 ln -s /proc/self/fd /dev/fd
+# As kmod's static nodes: the module is loaded by whoever opens it first.
+mkdir -p /dev/net
+mknod /dev/net/tun c 10 200
 /usr/sbin/ip link set lo up
 ${mode === "run" ? RUN : SHELL}
 poweroff -f
