@@ -68,7 +68,13 @@ async function startXfrmSteer(topology: EspTopology, crypto: "ipsec-mb" | "opens
       netns,
       policy: steeringPolicy(),
       connections: () => [connection(side, keys)],
-      mtu: innerMtu(VETH_MTU, 4),
+      mtu: innerMtu(VETH_MTU, {
+        suite: "aes128-gcm",
+        mode: "tunnel",
+        encapsulation: "udp",
+        outerFamily: 4,
+        innerFamily: 4,
+      }),
       crypto,
     });
     topology.undo(() => gateway.stop());

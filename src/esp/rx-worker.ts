@@ -8,10 +8,10 @@ import { ReceiveVector } from "../sys/udp-receive.js";
 import { chooseBackend } from "./aead.js";
 import { Coalescer } from "./coalescer.js";
 import { type InboundEntry, inboundTable } from "./database.js";
-import { HEADROOM, Inbound, type InboundState } from "./inbound.js";
+import { Inbound } from "./inbound.js";
 import type { InboundSpec, WorkerSetup } from "./messages.js";
 import { replaceStates } from "./replace-states.js";
-import { ReplayWindow } from "./replay.js";
+import { type InboundState, makeInbound } from "./sa.js";
 import { COUNTER, Counters, Traffic } from "./statistics.js";
 import { run } from "./worker-loop.js";
 
@@ -24,7 +24,7 @@ const MESSAGES = 64;
 const CALL_BYTES = 2 ** 17;
 /** Distance of the places that messages are received to: the largest UDP payload and what is in front of it. */
 const PLACE_SIZE = 2 ** 16 + 64;
-/** Leaves HEADROOM and places the ESP payload of the first datagram on a 16-byte boundary. */
+/** Leaves the HEADROOM of inbound.ts and places the ESP payload of the first datagram on a 16-byte boundary. */
 const PACKET = 64;
 const MAX_UDP_PAYLOAD = 65535;
 
@@ -35,7 +35,7 @@ const setup = workerData as WorkerSetup;
 const slab = new PacketSlab(MESSAGES * PLACE_SIZE + PACKET);
 const counters = new Counters(setup.counters);
 const backend = chooseBackend(setup.crypto);
-const inbound = new Inbound(slab, counters);
+const inbound = new Inbound(slab, counters, () => coalescer.flush());
 const places = Array.from({ length: MESSAGES }, (_, index) => index * PLACE_SIZE + PACKET);
 const received = new ReceiveVector(
   places.map((place) => slab.base + place),
@@ -56,15 +56,14 @@ let states = new Map<number, InboundState>();
 let bySocket = new Map<number, Entries>();
 
 function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundState {
-  const { ifId, spi, suite, keymat, local, remote, replayWindow } = spec;
-  const path = { ifId, spi, local, remote };
+  const { spi, keymat, ifId, replayWindow, limits } = spec;
+  const traffic = new Traffic(spec.traffic, limits);
   if (kept !== undefined) {
     const replay = kept.replay.size === replayWindow ? kept.replay : kept.replay.resized(replayWindow);
-    return { ...kept, ...path, replay };
+    return { ...kept, ifId, traffic, replay };
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
-  const opener = backend.opener(slab, suite, keymat);
-  return { ...path, opener, traffic: new Traffic(spec.traffic), replay: new ReplayWindow(replayWindow) };
+  return makeInbound(slab, backend, spec, keymat, traffic);
 }
 
 function serve(fd: number): void {
@@ -89,14 +88,14 @@ function serve(fd: number): void {
 /** Opens each datagram of a message. @returns the message's bytes */
 function openAll(index: number, entries: Entries): number {
   received.look(index);
-  const { bytes, size, link } = received;
+  const { bytes, size, link, tos } = received;
   const start = places[index] ?? PACKET;
   const end = start + bytes;
   let packet = start;
   // An empty datagram is one as well.
   do {
-    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link);
-    if (framed !== 0) coalescer.add(packet - HEADROOM, framed);
+    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link, tos);
+    if (framed !== 0) coalescer.add(inbound.frame, framed);
     packet += size;
   } while (packet < end);
   return bytes;

@@ -62,9 +62,9 @@ export class CompletionRing {
         place = inner.reserve(size);
         return place;
       },
-      commit: (state, link, size) => {
+      commit: (state, link, size, tos) => {
         if (this.#taken === 0) {
-          inner.commit(state, link, size);
+          inner.commit(state, link, size, tos);
           return;
         }
         this.#taken--;
@@ -73,7 +73,7 @@ export class CompletionRing {
           packet,
           complete: () => {
             slab.bytes.set(packet, inner.reserve(size));
-            inner.commit(state, link, size);
+            inner.commit(state, link, size, tos);
           },
         });
       },

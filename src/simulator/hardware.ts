@@ -71,7 +71,7 @@ function ringOf({ completion, faults, seed }: HardwareSpec): CompletionRing | nu
 function passing<S>(inner: EspSink<S>): EspSink<S> & { poll(): void } {
   return {
     reserve: (size) => inner.reserve(size),
-    commit: (state, link, size) => inner.commit(state, link, size),
+    commit: (state, link, size, tos) => inner.commit(state, link, size, tos),
     poll: () => {},
   };
 }
@@ -117,11 +117,11 @@ class SimulatedTx implements TxContext {
     return this.#dice.strikes("wrong-device");
   }
 
-  seal(aad: number, iv: number, source: number, length: number, target: number): boolean {
+  seal(packet: number, sequenceHigh: number, source: number, length: number): boolean {
     if (this.#ring !== null && !this.#ring.take()) return false;
     if (this.#insertsTrailer) this.#writeTrailer(source, length);
     this.#sa.count(length - TRAILER_SIZE - (this.#slab.bytes[source + length - TRAILER_SIZE] ?? 0));
-    const sealed = this.#sealer.seal(aad, iv, source, length, target);
+    const sealed = this.#sealer.seal(packet, sequenceHigh, source, length);
     if (!sealed) this.#ring?.giveBack();
     return sealed;
   }
@@ -178,12 +178,12 @@ class SimulatedRx implements RxContext {
     return this.#sa.alive && this.#port.up;
   }
 
-  receive(aad: number, iv: number, source: number, length: number, target: number): number {
+  receive(packet: number, sequenceHigh: number, text: number, length: number): number {
     // An SA that the port does not have, or that the NIC was told not to touch, comes up as it was received.
     if (!this.#sa.present || this.#port.features === 0) return 0;
-    const authentic = this.#opener.open(aad, iv, source, length, target);
+    const authentic = this.#opener.open(packet, sequenceHigh, length);
     if (!authentic) return XO_FLAGS.CRYPTO_DONE | CRYPTO_STATUS.TUNNEL_ESP_AUTH_FAILED;
-    this.#sa.count(length - TRAILER_SIZE - (this.#slab.bytes[target + length - TRAILER_SIZE] ?? 0));
+    this.#sa.count(length - TRAILER_SIZE - (this.#slab.bytes[text + length - TRAILER_SIZE] ?? 0));
     if (this.#dice.strikes("lookup-miss")) return 0;
     if (this.#dice.strikes("stale-secpath"))
       return XO_FLAGS.CRYPTO_DONE | XO_FLAGS.STALE_SECPATH | CRYPTO_STATUS.SUCCESS;
@@ -193,7 +193,7 @@ class SimulatedRx implements RxContext {
     return (
       XO_FLAGS.CRYPTO_DONE |
       CRYPTO_STATUS.SUCCESS |
-      (this.#removesTrailer ? this.#takeTrailer(target, length) : 0)
+      (this.#removesTrailer ? this.#takeTrailer(text, length) : 0)
     );
   }
 

@@ -40,7 +40,7 @@ function setUp(t: ExecutionContext, mtu: number) {
     commit(size: number, fill: number, to = route) {
       const at = queue.reserve(size);
       slab.bytes.fill(fill, at, at + size);
-      queue.commit(to, 0, size);
+      queue.commit(to, 0, size, 0);
     },
     /** Waits for `count` datagrams. @returns each message's datagrams as [size, first byte] */
     receive(count: number): number[][][] {

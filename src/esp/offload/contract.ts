@@ -153,8 +153,11 @@ export interface RxContext extends Pick<Opener, "close"> {
   /** After ESP_NO_TRAILER: the next header, and the size of what is left. */
   readonly nextHeader: number;
   readonly size: number;
-  /** As Opener.open. @returns XO_FLAGS and CRYPTO_STATUS ORed; 0 when the device left the packet to the stack */
-  receive(aad: number, iv: number, source: number, length: number, target: number): number;
+  /**
+   * As Opener.open, the ciphertext at `text`.
+   * @returns XO_FLAGS and CRYPTO_STATUS ORed; 0 when the device left the packet to the stack
+   */
+  receive(packet: number, sequenceHigh: number, text: number, length: number): number;
 }
 
 /** What a thread that sends or receives has of the devices. Specs come from the thread that configures them. */

@@ -43,12 +43,12 @@ export class InboundOffload {
     return this.#device.size;
   }
 
-  /** As Opener.open; replay is for the stack to check, afterwards. */
-  receive(aad: number, iv: number, source: number, length: number, target: number): Received {
+  /** As Opener.open, the ciphertext at `text`; replay is for the stack to check, afterwards. */
+  receive(packet: number, sequenceHigh: number, text: number, length: number): Received {
     const device = this.#device;
     // The stack deleted the SA with its device.
     if (!device.alive) return this.#drop(COUNTER.XfrmInNoStates);
-    const xo = device.receive(aad, iv, source, length, target);
+    const xo = device.receive(packet, sequenceHigh, text, length);
     if ((xo & XO_FLAGS.CRYPTO_DONE) === 0) {
       this.#counted.countSoftware();
       return RECEIVED.ENCRYPTED;
