@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { enterNetns } from "../sys/netns.js";
 import { applyCommand } from "./apply.js";
 import { benchCommand } from "./bench.js";
+import { captureCommand } from "./capture.js";
 import { checkCommand } from "./check.js";
 import { compileCommand } from "./compile.js";
 import { demoCommand } from "./demo.js";
@@ -38,6 +39,7 @@ for (const command of [
   followCommand(),
   loadCommand(),
   statusCommand(),
+  captureCommand(),
   unloadCommand(),
   runCommand(),
   demoCommand(),

@@ -146,9 +146,10 @@ export class Datapath {
       const set = sets[index];
       const socket = sockets[index];
       if (set === undefined || socket === undefined) return;
-      const { replayWindow, remotePort, link, padTo } = connection;
+      const { replayWindow, link, padTo, encapsulation } = connection;
+      const remotePort = encapsulation === "udp" ? connection.remotePort : 0;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.push({ ...stateSpec(connection, keys, set.in[each] as Sa), replayWindow });
+        rx.push({ ...stateSpec(connection, keys, set.in[each] as Sa), replayWindow, encapsulation });
       });
       tx.push({ ...stateSpec(connection, connection.out, set.out), padTo, remotePort, link, fd: socket.fd });
     });
