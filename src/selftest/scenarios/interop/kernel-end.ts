@@ -70,7 +70,7 @@ function policy(cell: Cell, sender: End): string {
   const { mode, index } = cell;
   const receiver = opposite(sender);
   // In transport mode ESP in UDP has the same addresses: it must not match, or it would be dropped for want of ESP.
-  const upper = `proto udp sport ${DATAGRAM_PORT} dport ${DATAGRAM_PORT}`;
+  const upper = `proto 17 sport ${DATAGRAM_PORT} dport ${DATAGRAM_PORT}`;
   const ends =
     mode === "transport" ? "" : `src ${outerAddress(cell, sender)} dst ${outerAddress(cell, receiver)}`;
   return [
