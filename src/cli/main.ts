@@ -13,6 +13,7 @@ import { loadCommand } from "./load.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
+import { policyCommand, saCommand } from "./sa.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
 import { statusCommand } from "./status.js";
 import { unloadCommand } from "./unload.js";
@@ -34,6 +35,8 @@ for (const command of [
   planCommand(),
   explainCommand(),
   flowCommand(),
+  saCommand(),
+  policyCommand(),
   applyCommand(),
   followCommand(),
   loadCommand(),

@@ -2,7 +2,7 @@ import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
-import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import { type ConnectionConfig, type Datapath, type Rekey, startDatapath } from "../../esp/index.js";
 import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
@@ -13,6 +13,7 @@ import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
+import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
 
 /** One generation at work. */
@@ -36,6 +37,7 @@ export class UserspaceService {
   #links: { egress: TcLink; ingress: TcLink } | null = null;
   #datapath: Datapath | null = null;
   #running: Running | null = null;
+  readonly #events = new EventLog();
   /** Counters of the generations before. */
   #carried: Counters | null = null;
   readonly #failed: (error: Error) => void;
@@ -106,7 +108,11 @@ export class UserspaceService {
     const attach = (direction: "egress" | "ingress") =>
       attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
-    this.#datapath = await startDatapath({ tunFd: this.#tun.fd, connections });
+    this.#datapath = await startDatapath({
+      tunFd: this.#tun.fd,
+      connections,
+      onExpire: (event) => this.#events.add(event),
+    });
     this.#datapath.ended.catch(this.#failed);
     setUpLink(this.#name, link);
   }
@@ -133,6 +139,31 @@ export class UserspaceService {
     if (this.#running === null) throw new BackendError(`${this.#name} has no policy yet`);
     const { object, policy } = this.#running;
     return serveFlows(new LiveFlows(object, policy), policy, request);
+  }
+
+  /** SAD, SPD and events. */
+  databases(): XfrmDatabases {
+    if (this.#datapath === null || this.#running === null)
+      throw new BackendError(`${this.#name} has no policy yet`);
+    const names = new Map(this.#running.policy.connections.map(({ ifId, name }) => [ifId, name]));
+    const named = <T extends { readonly ifId: number }>(each: T) => ({
+      connection: names.get(each.ifId) ?? "",
+      ...each,
+    });
+    return {
+      states: this.#datapath.states().map(named),
+      policies: this.#datapath.policies().map(named),
+      events: this.#events.events.map(named),
+    };
+  }
+
+  /** One step towards another key of a connection; the next apply brings back what the policy says. */
+  async rekey({ connection, step, spi, key }: RekeyRequest): Promise<void> {
+    const found = this.#running?.policy.connections.find(({ name }) => name === connection);
+    if (found === undefined || this.#datapath === null)
+      throw new BackendError(`${this.#name} has no connection ${connection}`);
+    const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key: keyBytes(key) } };
+    await this.#datapath.rekey(found.ifId, change);
   }
 
   status(): Status {
@@ -205,23 +236,24 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
   return policy.connections.flatMap(({ name, ifId, link, esp }) => {
     const key = byName.get(name);
     if (!esp || !key) return [];
-    const bytes = (hex: string) => {
-      // alloc, as Buffer.from() takes its memory from a pool; the data path wipes it.
-      const buffer = Buffer.alloc(hex.length / 2);
-      buffer.write(hex, "hex");
-      return buffer;
-    };
     return [
       {
         ...esp,
         ifId,
         link: link === null ? 0 : ifindexOf(link),
-        out: { spi: esp.out.spi, key: bytes(key.out) },
-        in: { spi: esp.in.spi, key: bytes(key.in) },
-        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: bytes(key.alsoIn[index] ?? "") })),
+        out: { spi: esp.out.spi, key: keyBytes(key.out) },
+        in: { spi: esp.in.spi, key: keyBytes(key.in) },
+        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
       },
     ];
   });
+}
+
+/** In a buffer of its own, as Buffer.from() takes its memory from a pool; the data path wipes it. */
+function keyBytes(hex: string): Buffer {
+  const buffer = Buffer.alloc(hex.length / 2);
+  buffer.write(hex, "hex");
+  return buffer;
 }
 
 function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {
