@@ -2,7 +2,13 @@ import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
-import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import {
+  type ConnectionConfig,
+  type Datapath,
+  type DatapathOptions,
+  type DatapathStatistics,
+  startDatapath,
+} from "../../esp/index.js";
 import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
@@ -14,6 +20,9 @@ import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } fro
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
+
+/** What is set for the data path by who makes it, and not by a policy. */
+export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
 
 /** One generation at work. */
 interface Running {
@@ -31,6 +40,7 @@ interface Running {
  */
 export class UserspaceService {
   readonly #name: string;
+  readonly #options: ServiceOptions;
   readonly #tun: Tun;
   readonly #ifindex: number;
   #links: { egress: TcLink; ingress: TcLink } | null = null;
@@ -43,14 +53,20 @@ export class UserspaceService {
   readonly failed: Promise<never>;
 
   /** Makes the device, down and without addresses. @throws TunError */
-  constructor(name: string) {
+  constructor(name: string, options: ServiceOptions = {}) {
     this.#name = name;
+    this.#options = options;
     this.#tun = openTun(name);
     this.#ifindex = ifindexOf(name);
     const failed = deferred<never>();
     this.failed = failed.promise;
     this.failed.catch(() => {});
     this.#failed = failed.reject;
+  }
+
+  /** Of the data path as it is; null before the first policy. */
+  get statistics(): DatapathStatistics | null {
+    return this.#datapath?.statistics() ?? null;
   }
 
   /** See Backend.apply. */
@@ -106,7 +122,7 @@ export class UserspaceService {
     const attach = (direction: "egress" | "ingress") =>
       attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
-    this.#datapath = await startDatapath({ tunFd: this.#tun.fd, connections });
+    this.#datapath = await startDatapath({ ...this.#options, tunFd: this.#tun.fd, connections });
     this.#datapath.ended.catch(this.#failed);
     setUpLink(this.#name, link);
   }
