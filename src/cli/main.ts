@@ -14,6 +14,7 @@ import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
+import { simulateCommand } from "./simulate.js";
 import { statusCommand } from "./status.js";
 import { unloadCommand } from "./unload.js";
 
@@ -43,6 +44,7 @@ for (const command of [
   demoCommand(),
   benchCommand(),
   selftestCommand(),
+  simulateCommand(),
   vmCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));
