@@ -10,6 +10,7 @@ import { explainCommand } from "./explain.js";
 import { flowCommand } from "./flow.js";
 import { followCommand } from "./follow.js";
 import { loadCommand } from "./load.js";
+import { offloadCommand } from "./offload.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
@@ -32,6 +33,7 @@ for (const command of [
   probeCommand(),
   checkCommand(),
   compileCommand(),
+  offloadCommand(),
   planCommand(),
   explainCommand(),
   flowCommand(),

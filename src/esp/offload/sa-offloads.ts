@@ -58,7 +58,8 @@ export class SaOffloads {
     const { offload, ifId } = connection;
     const known = this.#answers.get(sa.id);
     if (known !== undefined || offload === null) return known ?? NO_DEVICE;
-    const answer = this.#provider?.add(offload.device, offloadState(connection, direction, sa)) ?? NO_DEVICE;
+    const answer =
+      this.#provider?.add(offload.device, offloadState(connection, direction, sa.spi)) ?? NO_DEVICE;
     if (offload.required && answer.spec === null)
       throw new ConnectionError(
         ifId,
@@ -69,7 +70,22 @@ export class SaOffloads {
   }
 }
 
-function offloadState(connection: CheckedConnection, direction: OffloadDirection, { spi }: Sa): OffloadState {
+type Described = Pick<
+  CheckedConnection,
+  | "ifId"
+  | "mode"
+  | "suite"
+  | "encapsulation"
+  | "esn"
+  | "replayWindow"
+  | "padTo"
+  | "offload"
+  | "localAddress"
+  | "remoteAddress"
+>;
+
+/** An SA of a connection as a driver sees it. */
+export function offloadState(connection: Described, direction: OffloadDirection, spi: number): OffloadState {
   const { ifId, mode, suite, encapsulation, esn, replayWindow, padTo, offload } = connection;
   const ends = [connection.localAddress, connection.remoteAddress] as const;
   const [source, destination] = direction === "out" ? ends : [ends[1], ends[0]];

@@ -32,7 +32,8 @@ export class Peer {
   readonly #close: () => void;
   #answers: Buffer[] = [];
 
-  constructor(lines: readonly Line[]) {
+  /** @param sequence what the first packet of each connection comes after, as replay-seq of `ip xfrm state` */
+  constructor(lines: readonly Line[], sequence: number) {
     const slab = this.#slab;
     this.#inbound = new Inbound(slab, this.counters, () => {});
     this.#outbound = new Outbound<PeerState>(slab, this.counters, {
@@ -41,6 +42,7 @@ export class Peer {
     });
     const policies = lines.flatMap(policiesOf);
     const states = lines.map((line) => statesOf(slab, line));
+    if (sequence > 0) for (const state of states) state.in.replay.accept(0, sequence);
     this.#outbound.table = outboundTable(
       policies,
       states.map(({ out }) => out),

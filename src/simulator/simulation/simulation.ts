@@ -125,13 +125,13 @@ async function run(options: SimulationOptions, lines: readonly Line[]): Promise<
   const policy = prepared(options);
   const devices = [...new Set(lines.flatMap(({ esp }) => esp.offload?.device ?? []))];
   const offload = new SimulatedOffload({ profile, devices, kernel, faults, seed });
-  const peer = new Peer(lines);
+  const sequence = faults.includes("esn-wrap") ? 2 ** 32 - 1 - BEFORE_WRAP : 0;
+  const peer = new Peer(lines, sequence);
   const undo: (() => void | Promise<void>)[] = [() => peer.close()];
   try {
     const wire = new Wire(WIRE, peer);
     undo.push(() => wire.tun.close());
     setUpWire(lines);
-    const sequence = faults.includes("esn-wrap") ? 2 ** 32 - 1 - BEFORE_WRAP : 0;
     const service = new UserspaceService(policy.interface.name, { offload, sequence });
     undo.push(() => service.stop());
     await service.apply(
