@@ -1,6 +1,12 @@
 export type { ConnectionConfig, ConnectionPolicy, SaKeys } from "./connection.js";
 export { ConnectionError } from "./connection.js";
-export type { Datapath, DatapathOptions, DatapathStatistics, OffloadStatus, SaStatistics } from "./datapath.js";
+export type {
+  Datapath,
+  DatapathOptions,
+  DatapathStatistics,
+  OffloadStatus,
+  SaStatistics,
+} from "./datapath.js";
 export { startDatapath } from "./datapath.js";
 export { FRAME_HEADER_SIZE, SHIM_SIZE } from "./framing.js";
 export type { Lifetime, Limits } from "./lifetime.js";

@@ -1,11 +1,11 @@
 import { randomFillSync } from "node:crypto";
 import type { PacketSlab } from "../sys/packet-slab.js";
+import type { Sealer } from "./aead.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import * as esp from "./packet.js";
-import type { Sealer } from "./aead.js";
 import type { OutboundState } from "./sa.js";
 import { Segmenter } from "./segmentation.js";
 import { COUNTER, type Counters } from "./statistics.js";
