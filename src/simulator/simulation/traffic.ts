@@ -77,7 +77,11 @@ export class Traffic {
   serve(): number {
     let count = 0;
     for (const fd of this.fds) {
-      for (let messages = this.#receive.receive(fd); messages > 0; messages = this.#receive.receive(fd)) {
+      for (
+        let messages = this.#receive.receive(fd, MESSAGES);
+        messages > 0;
+        messages = this.#receive.receive(fd, MESSAGES)
+      ) {
         for (let index = 0; index < messages; index++) count += this.#count(index);
       }
     }
