@@ -6,12 +6,16 @@ import {
   ConnectionError,
   checkConnections,
   inboundKeys,
+  type SaKeys,
   wipeKeys,
 } from "./connection.js";
 import type { Policy } from "./database.js";
 import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
 import { type Stage, stageOf } from "./lifetime.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
+import { OffloadCounters } from "./offload/counters.js";
+import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
+import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
 import { type Rekey, rekeyed } from "./rekey.js";
 import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
@@ -33,6 +37,10 @@ export interface DatapathOptions {
   readonly crypto?: AeadBackend["name"] | "auto";
   /** Is told once of each limit that an SA reaches, within LIFETIME_CHECK_MS. */
   readonly onExpire?: (event: ExpireEvent) => void;
+  /** The devices that SAs may be offloaded to; none if left out. */
+  readonly offload?: OffloadProvider | null;
+  /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`; 0 if left out. */
+  readonly sequence?: number;
 }
 
 /** An SA has reached its soft or its hard limits (XFRM_MSG_EXPIRE). */
@@ -51,6 +59,18 @@ export interface SaStatistics {
   readonly packets: number;
   /** Of inner IP packets, without the encapsulation. */
   readonly bytes: number;
+  /** Of an SA whose connection asks for offload; else null. */
+  readonly offload: OffloadStatus | null;
+}
+
+export interface OffloadStatus {
+  readonly offloaded: boolean;
+  /** Why it is not. */
+  readonly reason: string;
+  /** Who encrypted or decrypted each packet, and what was dropped for what the device is or said. */
+  readonly hardwarePackets: number;
+  readonly softwarePackets: number;
+  readonly drops: number;
 }
 
 export interface DatapathStatistics {
@@ -62,11 +82,18 @@ export interface DatapathStatistics {
   readonly work: Readonly<Record<WorkCounter, number>>;
 }
 
-const read = ({ spi, traffic }: Sa): SaStatistics => ({
-  spi,
-  packets: traffic.packets,
-  bytes: traffic.bytes,
-});
+const read = ({ id, spi, traffic }: Sa, offloads: OffloadAnswers): SaStatistics => {
+  const { packets, bytes } = traffic;
+  const answer = offloads.get(id);
+  return { spi, packets, bytes, offload: answer === undefined ? null : offloadStatus(answer, packets) };
+};
+
+function offloadStatus({ spec, reason }: OffloadAnswer, packets: number): OffloadStatus {
+  if (spec === null)
+    return { offloaded: false, reason, hardwarePackets: 0, softwarePackets: packets, drops: 0 };
+  const { hardware, software, drops } = new OffloadCounters(spec.counters);
+  return { offloaded: true, reason, hardwarePackets: hardware, softwarePackets: software, drops };
+}
 
 function policiesOf(connection: CheckedConnection): Policy[] {
   const { ifId, mode, localAddress, remoteAddress, policies } = connection;
@@ -93,16 +120,25 @@ export class Datapath {
   readonly #lifetimes: NodeJS.Timeout;
   /** By if_id, their keys wiped. */
   #connections = new Map<number, CheckedConnection>();
+  readonly #offloads: SaOffloads;
   #sets = new Map<number, SaSet>();
   #inUse: readonly SocketSpec[] = [];
   #updating = false;
 
   /** @internal */
-  constructor(tunFd: number, crypto: AeadBackend["name"] | "auto", onExpire: (event: ExpireEvent) => void) {
+  constructor({
+    tunFd,
+    crypto = "auto",
+    onExpire = () => {},
+    offload = null,
+    sequence = 0,
+  }: Omit<DatapathOptions, "connections">) {
     this.#onExpire = onExpire;
     this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
-    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), tunFd, crypto);
-    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), tunFd, crypto);
+    const shared = { tunFd, crypto, offload: offload?.module ?? null, sequence };
+    this.#offloads = new SaOffloads(offload);
+    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), shared);
+    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), shared);
     this.ended = this.#untilEnded();
     this.ended.catch(() => {});
   }
@@ -202,9 +238,12 @@ export class Datapath {
   statistics(): DatapathStatistics {
     const sum = (name: XfrmStat | IoCounter | WorkCounter): number =>
       this.#tx.counters.get(name) + this.#rx.counters.get(name);
+    const { answers } = this.#offloads;
     return {
       connections: new Map(
-        [...this.#sets].map(([ifId, set]) => [ifId, { out: read(set.out), in: read(set.in[0]) }] as const),
+        [...this.#sets].map(
+          ([ifId, set]) => [ifId, { out: read(set.out, answers), in: read(set.in[0], answers) }] as const,
+        ),
       ),
       errors: Object.fromEntries(XFRM_STATS.map((name) => [name, sum(name)])) as Record<XfrmStat, number>,
       io: Object.fromEntries(IO_COUNTERS.map((name) => [name, sum(name)])) as Record<IoCounter, number>,
@@ -247,6 +286,11 @@ export class Datapath {
     sets: readonly SaSet[],
     sockets: readonly SocketSpec[],
   ): Promise<void> {
+    const offloads = this.#offloads.offer(connections, sets);
+    const spec = (keys: SaKeys, sa: Sa, connection: CheckedConnection) => ({
+      ...stateSpec(connection, keys, sa),
+      offload: offloads.get(sa.id)?.spec ?? null,
+    });
     const rx: InboundSpec[] = [];
     const tx: OutboundSpec[] = [];
     connections.forEach((connection, index) => {
@@ -255,17 +299,21 @@ export class Datapath {
       if (set === undefined || socket === undefined) return;
       const { replayWindow, remotePort, link, padTo } = connection;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.push({ ...stateSpec(connection, keys, set.in[each] as Sa), replayWindow });
+        rx.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow });
       });
-      tx.push({ ...stateSpec(connection, connection.out, set.out), padTo, remotePort, link, fd: socket.fd });
+      tx.push({ ...spec(connection.out, set.out, connection), padTo, remotePort, link, fd: socket.fd });
     });
     try {
       await this.#handOver(connections.flatMap(policiesOf), sockets, rx, tx);
+    } catch (error) {
+      this.#offloads.drop(offloads);
+      throw error;
     } finally {
       // What was handed over is detached, and wiped by the worker; this is for what was not.
       for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
     }
     for (const set of sets) for (const sa of [set.out, ...set.in]) sa.installed = true;
+    this.#offloads.keep(offloads);
   }
 
   async #handOver(
@@ -292,18 +340,14 @@ export class Datapath {
  * the calling thread's network namespace. The `key` buffers are overwritten with zeros in any case.
  * @throws ConnectionError when a connection is wrong, SystemError when a socket cannot be opened
  */
-export async function startDatapath({
-  tunFd,
-  connections,
-  crypto = "auto",
-  onExpire = () => {},
-}: DatapathOptions): Promise<Datapath> {
+export async function startDatapath({ connections, ...options }: DatapathOptions): Promise<Datapath> {
   let datapath: Datapath | null = null;
   try {
     // A blocking read could not be interrupted, see worker-loop.ts.
+    const { tunFd } = options;
     const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
     check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
-    datapath = new Datapath(tunFd, crypto, onExpire);
+    datapath = new Datapath(options);
     await datapath.update(connections);
     return datapath;
   } catch (error) {

@@ -5,6 +5,7 @@ export type {
   DatapathOptions,
   DatapathStatistics,
   ExpireEvent,
+  OffloadStatus,
   SaStatistics,
 } from "./datapath.js";
 export { startDatapath } from "./datapath.js";

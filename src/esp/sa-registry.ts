@@ -92,7 +92,11 @@ export class SaRegistry {
 }
 
 /** The part of a worker's table that both directions share. Copies the key of an SA that is new to the worker. */
-export function stateSpec(connection: CheckedConnection, { key }: SaKeys, sa: Sa): StateSpec {
+export function stateSpec(
+  connection: CheckedConnection,
+  { key }: SaKeys,
+  sa: Sa,
+): Omit<StateSpec, "offload"> {
   const { ifId, mode, suite, esn, inner, lifetime, localAddress, remoteAddress } = connection;
   return {
     id: sa.id,

@@ -2,7 +2,14 @@ import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
-import { type ConnectionConfig, type Datapath, type Rekey, startDatapath } from "../../esp/index.js";
+import {
+  type ConnectionConfig,
+  type Datapath,
+  type DatapathOptions,
+  type DatapathStatistics,
+  type Rekey,
+  startDatapath,
+} from "../../esp/index.js";
 import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
@@ -15,6 +22,9 @@ import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
+
+/** What is set for the data path by who makes it, and not by a policy. */
+export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
 
 /** One generation at work. */
 interface Running {
@@ -32,6 +42,7 @@ interface Running {
  */
 export class UserspaceService {
   readonly #name: string;
+  readonly #options: ServiceOptions;
   readonly #tun: Tun;
   readonly #ifindex: number;
   #links: { egress: TcLink; ingress: TcLink } | null = null;
@@ -45,14 +56,20 @@ export class UserspaceService {
   readonly failed: Promise<never>;
 
   /** Makes the device, down and without addresses. @throws TunError */
-  constructor(name: string) {
+  constructor(name: string, options: ServiceOptions = {}) {
     this.#name = name;
+    this.#options = options;
     this.#tun = openTun(name);
     this.#ifindex = ifindexOf(name);
     const failed = deferred<never>();
     this.failed = failed.promise;
     this.failed.catch(() => {});
     this.#failed = failed.reject;
+  }
+
+  /** Of the data path as it is; null before the first policy. */
+  get statistics(): DatapathStatistics | null {
+    return this.#datapath?.statistics() ?? null;
   }
 
   /** See Backend.apply. */
@@ -109,6 +126,7 @@ export class UserspaceService {
       attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
     this.#datapath = await startDatapath({
+      ...this.#options,
       tunFd: this.#tun.fd,
       connections,
       onExpire: (event) => this.#events.add(event),
