@@ -45,7 +45,7 @@ const moduleKfunc = scenario({
 const verifierLine = scenario({
   name: "libbpf-ts-verifier-error-names-the-c-line",
   topology: `
-    nothing is attached
+    no namespace: the program is refused before anything is attached
   `,
   async run(t) {
     using object = BpfObject.open(bpfObjectPath("steer_tun"));

@@ -18,6 +18,8 @@ import type { CellKeys } from "./kernel-end.js";
 
 /** Behind the kernel's window, whose size must not matter. */
 const REPLAY_WINDOW = 128;
+/** Routes of ESP packets that have the addresses of those inside. */
+const DIRECT_TABLE = 100;
 
 function connection(cell: Cell, keys: CellKeys, link: number): ConnectionConfig {
   const { index, suite, mode, encapsulation, esn } = cell;
@@ -71,6 +73,24 @@ export async function startOurEnd(
     `route add ${prefix("kernel", family)} dev ipsec0 metric 10`,
     `route add ${prefix("kernel", family)} via ${LINK.kernel[family]} dev v0 metric 100`,
   ]);
-  await namespace.ip(routes.join("\n"));
+  // For IPv6 the link is no more than a preference once the source address is given (net/ipv6/route.c,
+  // ip6_route_output_flags): rules say what must not be routed into the interface.
+  const direct = `route add ${prefix("kernel", 6)} via ${LINK.kernel[6]} dev v0 table ${DIRECT_TABLE}`;
+  await namespace.ip([...routes, direct].join("\n"));
+  for (const what of [
+    ["ipproto", "50"],
+    ["ipproto", "17", "dport", `${ESP_PORT}`],
+  ]) {
+    const { status, stderr } = await namespace.exec(
+      "ip",
+      "-6",
+      "rule",
+      "add",
+      ...what,
+      "lookup",
+      `${DIRECT_TABLE}`,
+    );
+    if (status !== 0) throw new Error(`ip -6 rule add ${what.join(" ")}: ${stderr}`);
+  }
   return gateway;
 }
