@@ -23,7 +23,8 @@ serialRootTest(
     const ended = once(capture, "exit");
     for await (const line of createInterface(capture.stderr)) if (line.startsWith("capturing ipsec0")) break;
     capture.stderr.resume();
-    t.is(await gateway.ping("10.1.0.1", "10.0.0.1", PINGS), PINGS);
+    // One by one: ESP packets that are under way together may leave as one GSO packet.
+    for (let i = 0; i < PINGS; i++) t.is(await gateway.ping("10.1.0.1", "10.0.0.1", 1), 1);
     t.deepEqual(await ended, [0, null]);
 
     const fields = [

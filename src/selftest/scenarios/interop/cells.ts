@@ -44,7 +44,8 @@ export const fillingSize = ({ suite, mode, encapsulation, inner, outer }: Cell):
 
 export type End = "ours" | "kernel";
 
-const NUMBER: Readonly<Record<End, number>> = { ours: 1, kernel: 2 };
+/** What an end's addresses have in common. */
+export const NUMBER: Readonly<Record<End, number>> = { ours: 1, kernel: 2 };
 
 /** Addresses of the link. */
 export const LINK: Readonly<Record<End, Readonly<Record<Family, string>>>> = {

@@ -3,7 +3,7 @@ import { keymatSize, type Mode } from "../../../esp/index.js";
 import type { Namespace } from "../../namespace.js";
 import { espInUdpSocket } from "../../netns-socket.js";
 import { type Scenario, type ScenarioContext, scenario } from "../../scenario.js";
-import { type Cell, cellName, cellSpi, cellsOf, type End, ESP_PORT, LINK, prefix } from "./cells.js";
+import { type Cell, cellName, cellSpi, cellsOf, type End, ESP_PORT, LINK, NUMBER, prefix } from "./cells.js";
 import { exchange, MARKER, payloadSizes } from "./exchange.js";
 import { type CellKeys, setUpKernelEnd } from "./kernel-end.js";
 import { startOurEnd } from "./our-end.js";
@@ -59,7 +59,9 @@ async function connect(t: ScenarioContext, ends: Readonly<Record<End, Namespace>
   const end = (name: End) => ({
     ns: ends[name],
     device: "v0",
-    addresses: [`${LINK[name][4]}/24`, `${LINK[name][6]}/64`],
+    // Without a link-local address there is no neighbour discovery for packets with addresses of a prefix, which are not
+    // the link's own (net/ipv6/ndisc.c, ndisc_send_ns).
+    addresses: [`${LINK[name][4]}/24`, `${LINK[name][6]}/64`, `fe80::${NUMBER[name]}/64`],
   });
   for (const name of ["ours", "kernel"] as const) {
     // Addresses of the prefixes are used without being configured one by one.

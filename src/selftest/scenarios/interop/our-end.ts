@@ -77,20 +77,10 @@ export async function startOurEnd(
   // ip6_route_output_flags): rules say what must not be routed into the interface.
   const direct = `route add ${prefix("kernel", 6)} via ${LINK.kernel[6]} dev v0 table ${DIRECT_TABLE}`;
   await namespace.ip([...routes, direct].join("\n"));
-  for (const what of [
-    ["ipproto", "50"],
-    ["ipproto", "17", "dport", `${ESP_PORT}`],
-  ]) {
-    const { status, stderr } = await namespace.exec(
-      "ip",
-      "-6",
-      "rule",
-      "add",
-      ...what,
-      "lookup",
-      `${DIRECT_TABLE}`,
-    );
-    if (status !== 0) throw new Error(`ip -6 rule add ${what.join(" ")}: ${stderr}`);
+  for (const what of ["ipproto 50", `ipproto 17 dport ${ESP_PORT}`]) {
+    const rule = `-6 rule add ${what} lookup ${DIRECT_TABLE}`;
+    const { status, stderr } = await namespace.exec("ip", ...rule.split(" "));
+    if (status !== 0) throw new Error(`ip ${rule}: ${stderr}`);
   }
   return gateway;
 }
