@@ -14,7 +14,7 @@ const PACKETS = 4 * PINGS;
 serialRootTest(
   "tshark reads a capture of both sides, with if_id, SPI and connection as comments",
   async (t) => {
-    t.timeout(60_000);
+    t.timeout(180_000);
     const gateway = await Gateway.build(t);
     await gateway.up();
     const file = gateway.write("capture.pcapng", "");
