@@ -51,6 +51,7 @@ for (const [rules, subnets] of [
       t.is(index, decision.by === "rule" ? decision.rule : Slot.INDEX_NONE, `seed ${seed}, packet ${i}`);
       const owner = ownerOf(
         generation,
+        packet.family === 4 ? "trie4" : "trie6",
         packet.family === 4 ? generation.subnets4 : generation.subnets6,
         key,
         KeyWord.KEY_DST,
