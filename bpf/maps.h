@@ -22,9 +22,9 @@ FLAT_TABLE(rules4, struct rule4);
 FLAT_TABLE(rules6, struct rule6);
 FLAT_TABLE(extra4, struct rule_extra);
 FLAT_TABLE(extra6, struct rule_extra);
-FLAT_TABLE(trie4, struct prefix_node);
-FLAT_TABLE(trie6, struct prefix_node);
-FLAT_TABLE(trie_ids, struct prefix_node);
+FLAT_TABLE(trie4, __u32); /* words */
+FLAT_TABLE(trie6, __u32);
+FLAT_TABLE(trie_ids, __u32);
 FLAT_TABLE(shared, __u32);
 FLAT_TABLE(flows4, struct flow4);
 FLAT_TABLE(flows6, struct flow6);

@@ -6,7 +6,7 @@ import { buildForest, CrowdedRows, type Forest } from "./forest.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
-import { actionsAlike, matchesAlike } from "./same-rules.js";
+import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
 import { memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
@@ -27,6 +27,8 @@ export interface Generation {
   readonly actions: number;
   readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
+  /** What the rules match, to tell whether those of the next policy match the same: see matchWords(). */
+  readonly matches: Uint32Array | null;
   /** By index: what counters are reported under. */
   readonly rules: readonly string[];
   readonly connections: readonly string[];
@@ -66,7 +68,8 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   if (policy.connections.length >= OWNER_SHARED)
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
-  const kept = before && matchesAlike(policy.rules, before.policy.rules) ? before.generation : null;
+  const matches = matchWords(policy.rules);
+  const kept = before && sameWords(matches, before.generation.matches) ? before.generation : null;
   const acting = before && actionsAlike(policy, before.policy) ? before.generation : null;
   const forests = kept ?? buildForests(policy, devices, tables);
 
@@ -121,6 +124,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     actions,
     usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: VERDICT[policy.default],
+    matches,
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
   };

@@ -12,8 +12,8 @@ export interface FlowTable {
 }
 
 /** Flows of a bucket on average, and slots that are taken: more of either and the last buckets find no pilot. */
-const BUCKET = 4;
-const LOAD = 0.85;
+const BUCKET = 3;
+const LOAD = 0.8;
 const PILOTS = 256;
 /** Seeds to try, of which the first nearly always does. */
 const SEEDS = 16;
