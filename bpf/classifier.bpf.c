@@ -66,10 +66,10 @@ static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 
 }
 
 /* By flows, rules and subnets, in this order. */
-static __always_inline void decide_by_key(struct __sk_buff *skb, struct decision *decision)
+static __always_inline void decide_by_key(struct __sk_buff *skb, __u32 l3, struct decision *decision)
 {
 	struct key key = {};
-	int family = parse_packet(skb, &key, l3_offset);
+	int family = parse_packet(skb, &key, l3);
 
 	if (family < 0) {
 		decide_by_owner(OWNER_MALFORMED, decision);
@@ -83,15 +83,15 @@ static __always_inline void decide_by_key(struct __sk_buff *skb, struct decision
 __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
 	struct decision decision = {};
-	__u32 bytes = skb->len - l3_offset;
+	__u32 l3 = l3_offset;
 
 	if (!info)
 		return XFRM_STEER_DROP;
 	if (only_subnets)
-		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION), &decision);
+		decide_by_owner(owner_of_address(skb, l3, DESTINATION), &decision);
 	else
-		decide_by_key(skb, &decision);
-	count(&tx_counters, decision.counter, bytes);
+		decide_by_key(skb, l3, &decision);
+	count(&tx_counters, decision.counter, skb->len - l3);
 	*info = decision.info;
 	return decision.verdict;
 }

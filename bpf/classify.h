@@ -27,12 +27,13 @@ static __always_inline __u32 destination_owner(const struct key *key, int family
 
 static __always_inline void steer_to(__u32 index, struct decision *decision)
 {
-	const struct connection *all = table(&connections);
+	const struct connection *connection = table(&connections);
 
-	if (!all)
+	if (!connection)
 		return;
-	decision->info.if_id = all[index & mask.connections].if_id;
-	decision->info.link = all[index & mask.connections].link;
+	connection += index & mask.connections;
+	decision->info.if_id = connection->if_id;
+	decision->info.link = connection->link;
 	decision->verdict = XFRM_STEER_STEER;
 }
 

@@ -7,16 +7,18 @@
 #include "maps.h"
 
 /*
- * A trie over prefixes, each of which begins with the `skip` leading bits of `start`; the next `width` bits pick the
- * value at which a walk begins, one of 2^width from word `root` on. With no width, `root` is that value itself. No window crosses the halves of an address.
+ * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
+ * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
+ * `root` is that value itself. No window crosses the halves of an address.
  */
 const volatile struct prefix_trie {
-	__u32 root, skip, width;
-	__u32 depth, list;	       /* bounds of the walk: values on the longest path, prefixes of the longest list */
-	__u32 lists, units;	       /* first unit of the lists, and all units of the table */
-	__u32 outside;		       /* owner where no prefix but that of all addresses holds the address */
-	__u32 is_long;		       /* lists are of struct prefix6_long */
-	__u64 start[2];
+	__u64 start[2], shared[2];
+	__u32 root, shift, picked;
+	__u32 by_low;	   /* the low half is the one that picks */
+	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
+	__u32 lists, units; /* first unit of the lists, and all units of the table */
+	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
+	__u32 is_long;	   /* lists are of struct prefix6_long */
 } subnets4 = {}, subnets6 = {}, if_ids = {};
 
 enum { UNIT = sizeof(struct prefix_node) };
@@ -119,33 +121,27 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 	return value;
 }
 
-static __always_inline __u64 leading(__u32 bits)
-{
-	return bits ? ~0ull << (64 - bits) : 0;
-}
-
-/* Whether the address begins with the bits that all prefixes share. */
-static __always_inline int is_inside(const volatile struct prefix_trie *trie, __u64 high, __u64 low)
-{
-	if (trie->skip <= 64)
-		return !((high ^ trie->start[0]) & leading(trie->skip));
-	return high == trie->start[0] && !((low ^ trie->start[1]) & leading(trie->skip - 64));
-}
-
 /* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
 static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, void *map, int family, __u64 high,
 					__u64 low)
 {
 	const void *entries = table(map);
-	__u64 half = trie->skip < 64 ? high : low;
-	__u32 value = trie->root;
+	__u32 value = trie->root, picked = trie->picked;
+	__u64 outside = (high ^ trie->start[0]) & trie->shared[0];
 
 	if (!entries)
 		return OWNER_NONE;
-	if (trie->skip && !is_inside(trie, high, low))
+	if (family == 6)
+		outside |= (low ^ trie->start[1]) & trie->shared[1];
+	if (outside)
 		return trie->outside;
-	if (trie->width)
-		value = value_at(trie, entries, value + ((half << (trie->skip & 63)) >> ((64 - trie->width) & 63)));
+	if (picked) {
+		__u64 half = family == 6 && trie->by_low ? low : high;
+		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;
+
+		barrier_var(word); /* keeps the bound that the mask gives */
+		value = ((const __u32 *)entries)[value + word];
+	}
 	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
 		if (value >> VALUE_NODE) {
 			__u32 window = (value >> VALUE_OFFSET) & 127;

@@ -137,7 +137,10 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, ...trie }: CompiledTrie): PrefixTrie {
-  const word = (high: number) => (BigInt(start[high] ?? 0) << 32n) | BigInt(start[high + 1] ?? 0);
-  return { ...trie, start: BigUint64Array.of(word(0), word(2)) };
+function prefixTrie({ start, shared, ...trie }: CompiledTrie): PrefixTrie {
+  return { ...trie, start: halves(start), shared: halves(shared) };
+}
+
+function halves([a = 0, b = 0, c = 0, d = 0]: readonly number[]): BigUint64Array {
+  return BigUint64Array.of((BigInt(a) << 32n) | BigInt(b), (BigInt(c) << 32n) | BigInt(d));
 }

@@ -29,7 +29,7 @@ export function benchKernelCommand(): Command {
       "numbers of interfaces, one a connection; those of --size up to 10,000 if left out",
       (value, before: number[] = []) => [...before, count(value)],
     )
-    .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 7)
+    .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 25)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench kernel --size 1 100 10000")
     .action(async ({ kernel, size = SIZES, interfaces, runs, json }: KernelFlags) => {

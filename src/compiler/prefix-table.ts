@@ -10,9 +10,11 @@ import { memberWords, Table, type TableName } from "./table.js";
 /** Members of struct prefix_trie in bpf/prefixes.h. */
 export interface PrefixTrie {
   readonly root: number;
-  /** Leading bits that all prefixes share with `start`, and the bits that pick the root's value; without, `root` is it. */
-  readonly skip: number;
-  readonly width: number;
+  /** The bits of one half of the address, shifted right, that pick the root's value; 0: `root` is it. */
+  readonly shift: number;
+  readonly picked: number;
+  /** 1 where the low half picks. */
+  readonly by_low: number;
   /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
@@ -23,8 +25,9 @@ export interface PrefixTrie {
   readonly outside: number;
   /** 1 where lists are of struct prefix6_long. */
   readonly is_long: number;
-  /** 4 words, most significant first. */
+  /** 4 words each, most significant first: bits that all prefixes begin with, and which bits those are. */
   readonly start: readonly number[];
+  readonly shared: readonly number[];
 }
 
 /** Prefixes that are rather compared than given a node. */
@@ -115,9 +118,10 @@ class TrieBuilder {
       root = this.#root(first, skip, width, outside);
     }
     return {
-      ...{ root, skip, width, depth: this.#depth, list: this.#list, outside },
+      ...{ root, ...rootWindow(skip, width, wordsEach), depth: this.#depth, list: this.#list, outside },
       ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
-      start: [0, 1, 2, 3].map((w) => (w < wordsEach ? (words[first * wordsEach + w] ?? 0) : 0)),
+      start: WORDS.map((w) => (w < wordsEach ? (words[first * wordsEach + w] ?? 0) : 0)),
+      shared: WORDS.map((w) => leading(skip - 32 * w)),
     };
   }
 
@@ -328,6 +332,20 @@ class TrieBuilder {
 
 /** The first `length` bits of prefix number `source`, and the value of addresses that begin with them. */
 type Entry = readonly [source: number, length: number, value: number];
+
+const WORDS = [0, 1, 2, 3];
+
+/** A word whose first `bits` bits are set: none where there are less than one, at most all. */
+function leading(bits: number): number {
+  return bits <= 0 ? 0 : bits >= 32 ? 0xffffffff : (-1 << (32 - bits)) >>> 0;
+}
+
+/** The `width` bits behind the first `skip`, of halves of which an IPv4 address is the top of the first. */
+function rootWindow(skip: number, width: number, wordsEach: number) {
+  const low = wordsEach === 4 && skip >= HALF;
+  const end = (skip + width - (low ? HALF : 0)) & (HALF - 1);
+  return { shift: (HALF - end) & (HALF - 1), picked: 2 ** width - 1, by_low: low ? 1 : 0 };
+}
 
 function nodeValue(node: number, offset: number): number {
   return (node | (offset << VALUE_OFFSET) | (1 << VALUE_NODE)) >>> 0;

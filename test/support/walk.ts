@@ -176,7 +176,10 @@ export function ownerOf(
   const size = name === "trie6" ? 4 : 1;
   const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
   const address = bits([...key.words.subarray(at, at + size)]);
-  if (!address.startsWith(bits(trie.start).slice(0, trie.skip))) return orNull(trie.outside);
+  const inside = trie.start.every(
+    (word, w) => (((w < size ? (key.words[at + w] as number) : 0) ^ word) & (trie.shared[w] as number)) === 0,
+  );
+  if (!inside) return orNull(trie.outside);
   const child = (node: number, offset: number) => {
     const [low = 0, high = 0, values = 0, otherwise = 0] = table.subarray(4 * node, 4 * node + 4);
     const window = Number.parseInt(address.slice(offset, offset + PrefixValue.NODE_BITS), 2);
@@ -184,9 +187,9 @@ export function ownerOf(
     const rank = set.indexOf(window);
     return (rank < 0 ? otherwise : table[values + rank]) as number;
   };
-  const end = trie.skip + trie.width;
-  const index = trie.root + (trie.width ? Number.parseInt(address.slice(trie.skip, end), 2) : 0);
-  let value = trie.width ? (table[index] as number) : trie.root;
+  const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
+  const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
+  let value = trie.picked ? (table[trie.root + index] as number) : trie.root;
   while (value >>> PrefixValue.VALUE_LIST) {
     if (value >>> PrefixValue.VALUE_NODE) {
       value = child(value & OWNER_NONE, (value >>> PrefixValue.VALUE_OFFSET) & 127);
