@@ -3,7 +3,9 @@
  * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
  * libbpf-ts and bpf-linker, with them the BPF objects and the modules of their types, then the rest. Quick when nothing is missing.
  *
- *   node scripts/setup.js [--for-demo | --build-only]
+ *   node scripts/setup.js [--for-demo | --for-bench | --build-only]
+ *
+ * --for-bench adds the peers that `bench esp` measures beside the data path: strongSwan and wireguard-go.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -36,6 +38,16 @@ const packages = [
         { name: "kmod", present: () => onPath(/^modprobe$/) },
         { name: "bpftool", present: () => onPath(/^bpftool$/) },
       ]),
+  ...(process.argv.includes("--for-bench")
+    ? [
+        { name: "strongswan-charon", present: () => existsSync("/usr/lib/ipsec/charon") },
+        { name: "strongswan-swanctl", present: () => onPath(/^swanctl$/) },
+        { name: "libstrongswan-standard-plugins", present: () => hasStrongswanPlugin("gcm") },
+        { name: "libcharon-extra-plugins", present: () => hasStrongswanPlugin("kernel-libipsec") },
+        { name: "wireguard-go", present: () => onPath(/^wireguard-go$/) },
+        { name: "wireguard-tools", present: () => onPath(/^wg$/) },
+      ]
+    : []),
 ];
 
 function onPath(pattern) {
@@ -51,6 +63,10 @@ function onPath(pattern) {
 
 function hasLibrary(name) {
   return ["/usr/lib", "/usr/lib/x86_64-linux-gnu"].some((folder) => existsSync(join(folder, name)));
+}
+
+function hasStrongswanPlugin(name) {
+  return existsSync(`/usr/lib/ipsec/plugins/libstrongswan-${name}.so`);
 }
 
 function fail(message, status = 1) {

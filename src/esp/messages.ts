@@ -1,7 +1,9 @@
 import type { MessagePort } from "node:worker_threads";
 import type { AeadBackend } from "./aead.js";
 import type { Policy } from "./database.js";
-import type { SuiteName } from "./suite.js";
+import type { OffloadType } from "./offload/contract.js";
+import type { SaParameters } from "./sa.js";
+import type { HardLimits } from "./statistics.js";
 
 /** What a worker is started with. Descriptors belong to the main thread, which closes them after the worker ended. */
 export interface WorkerSetup {
@@ -14,23 +16,38 @@ export interface WorkerSetup {
   readonly counters: SharedArrayBuffer;
   readonly crypto: AeadBackend["name"] | "auto";
   readonly mailbox: MessagePort;
+  readonly offload: OffloadModule | null;
+  /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`. */
+  readonly sequence: number;
+}
+
+/** Where a worker finds the devices that its SAs are offloaded to: a module that exports createHardware(spec). */
+export interface OffloadModule {
+  readonly module: string;
+  readonly spec: unknown;
+}
+
+/** An offloaded SA: what its device's createHardware() needs to know of it, and the memory of its OffloadCounters. */
+export interface OffloadSpec {
+  readonly type: OffloadType;
+  readonly context: unknown;
+  readonly counters: SharedArrayBuffer;
 }
 
 /** An SA on its way to a worker. One whose `id` the worker has already keeps its cipher, numbers and traffic. */
-export interface StateSpec {
+export interface StateSpec extends SaParameters {
   readonly id: number;
-  readonly ifId: number;
-  readonly spi: number;
-  readonly suite: SuiteName;
   /** Keying material, transferred and wiped by the worker; null for an SA that it has already. */
   readonly keymat: Uint8Array<ArrayBuffer> | null;
-  readonly local: string;
-  readonly remote: string;
   /** Memory of the SA's Traffic. */
   readonly traffic: SharedArrayBuffer;
+  readonly limits: HardLimits;
+  /** Null where no device has the SA. Looked at together with `keymat`. */
+  readonly offload: OffloadSpec | null;
 }
 
 export interface OutboundSpec extends StateSpec {
+  readonly padTo: number;
   readonly fd: number;
   readonly remotePort: number;
   /** ifindex, 0 for any. */
