@@ -1,4 +1,5 @@
 import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
+import { modulePath } from "../sys/paths.js";
 import type { AeadBackend } from "./aead.js";
 import { type CheckedConnection, type ConnectionConfig, checkConnections, wipeKeys } from "./connection.js";
 import type { Policy } from "./database.js";
@@ -60,8 +61,8 @@ export class Datapath {
 
   /** @internal */
   constructor(tunFd: number, crypto: AeadBackend["name"] | "auto") {
-    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), tunFd, crypto);
-    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), tunFd, crypto);
+    this.#tx = new WorkerHandle("esp-tx", modulePath("esp/tx-worker.js"), tunFd, crypto);
+    this.#rx = new WorkerHandle("esp-rx", modulePath("esp/rx-worker.js"), tunFd, crypto);
     this.ended = this.#untilEnded();
     this.ended.catch(() => {});
   }

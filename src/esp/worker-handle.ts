@@ -27,7 +27,7 @@ export class WorkerHandle<S extends StateSpec> {
   readonly #waiting: Waiting[] = [];
   #running = true;
 
-  constructor(name: string, module: URL, tunFd: number, crypto: AeadBackend["name"] | "auto") {
+  constructor(name: string, module: string, tunFd: number, crypto: AeadBackend["name"] | "auto") {
     const channel = new MessageChannel();
     const counters = Counters.allocate();
     this.#name = name;
