@@ -8,7 +8,14 @@ import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
 import { BackendError } from "../errors.js";
-import { configureDevice, ensureDevice, ensureKfuncs, releaseDevice } from "../kernel/device.js";
+import {
+  configureDevice,
+  ensureDevice,
+  ensureKfuncs,
+  type Found,
+  findDevice,
+  releaseDevice,
+} from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { noting, summarize } from "../kernel/summary.js";
 import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
@@ -41,9 +48,10 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST): Promi
   using object = loadSteering("xfrm", generation, policy);
   const loaded = performance.now();
 
-  const before = await dropStale(readInstalled(name, kept), kept);
+  const found = findDevice(name);
+  const before = await dropStale(readInstalled(name, kept, found), kept);
   const device = undoable((onFailure) =>
-    ensureDevice(name, before?.state.device ?? null, (made) => {
+    ensureDevice(name, before?.state.device ?? null, found, (made) => {
       onFailure(() => kept.remove());
       kept.write({ device: made, carried: null, generations: [] });
     }),
@@ -78,6 +86,7 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST): Promi
       ifindex: device.ifindex,
       pins,
       state,
+      found,
       running: before?.running ?? null,
       object,
       wanted,
@@ -105,14 +114,15 @@ function putToWork(work: {
   ifindex: number;
   pins: PinDir;
   state: State;
+  found: Found | null;
   running: GenerationRecord | null;
   object: BpfObject;
   wanted: LinkState;
 }): void {
-  const { name, ifindex, pins, state, running, object, wanted } = work;
+  const { name, ifindex, pins, state, found, running, object, wanted } = work;
   const ours = state.generations.flatMap(({ addresses }) => addresses);
   undoable((onFailure) => {
-    const settings = () => onFailure(configureDevice(name, state.device, ours, wanted));
+    const settings = () => onFailure(configureDevice(name, state.device, found, ours, wanted));
     const programs = () => {
       for (const direction of DIRECTIONS) {
         onFailure(() => restoreProgram(ifindex, pins, direction, running));

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { BpfMap } from "libbpf-ts";
 import { addCounters, type Counters, readCounters } from "../counters.js";
-import { externalIfindex } from "../kernel/device.js";
+import { type Found, findDevice } from "../kernel/device.js";
 import type { StateDir } from "../kernel/state-dir.js";
 import { programAt } from "./hooks.js";
 import { PinDir } from "./pins.js";
@@ -18,10 +18,14 @@ export interface Installed {
 }
 
 /** Compares what is kept with the kernel; changes nothing. */
-export function readInstalled(name: string, kept: StateDir<State>): Installed | null {
+export function readInstalled(
+  name: string,
+  kept: StateDir<State>,
+  found: Found | null = findDevice(name),
+): Installed | null {
   const state = kept.read();
   if (state === null) return null;
-  const now = externalIfindex(name);
+  const now = found?.external ? found.ifindex : null;
   const { ifindex } = state.device;
   if (now === null || (ifindex !== null && ifindex !== now))
     return { state, ifindex: null, pins: ifindex === null ? null : new PinDir(ifindex), running: null };

@@ -7,7 +7,7 @@ import type { Applied, Status } from "../backend.js";
 import { NO_TRAFFIC } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { dataPathDrops } from "../kernel/data-path.js";
-import { configureDevice, ensureDevice, externalIfindex, releaseDevice } from "../kernel/device.js";
+import { configureDevice, ensureDevice, type Found, findDevice, releaseDevice } from "../kernel/device.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus, noting, summarize } from "../kernel/summary.js";
 import { ifindexOf, wantedLinkState } from "../link-setup.js";
@@ -21,10 +21,10 @@ const stateDir = (name: string) => new StateDir<State>(name, "kernel-lwt");
 const linkNumber = (name: string) => findIfindex(name) ?? 0;
 
 /** What is kept of a device that is still there. What was kept of another one is removed. */
-function readState(name: string): State | null {
+function readState(name: string, found: Found | null = findDevice(name)): State | null {
   const state = stateDir(name).read();
   if (state === null) return null;
-  const now = externalIfindex(name);
+  const now = found?.external ? found.ifindex : null;
   if (now !== null && (state.device.ifindex === null || state.device.ifindex === now)) return state;
   stateDir(name).remove();
   return null;
@@ -41,12 +41,13 @@ export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
   const noted = noting(devices);
   const routes = planRoutes(policy, noted.devices);
   const planned = performance.now();
-  const before = readState(name);
+  const found = findDevice(name);
+  const before = readState(name, found);
   const wanted = wantedLinkState(policy);
   const number = (before?.running?.number ?? 0) + 1;
   undoable((onFailure) => {
     onFailure(() => (before ? kept.write(before) : kept.remove()));
-    const device = ensureDevice(name, before?.device ?? null, (made) =>
+    const device = ensureDevice(name, before?.device ?? null, found, (made) =>
       kept.write({ device: made, addresses: [], running: null }),
     );
     const ours = before?.addresses ?? [];
@@ -56,7 +57,7 @@ export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
       addresses: [...new Set([...ours, ...wanted.addresses])],
       running: before?.running ?? null,
     });
-    onFailure(configureDevice(name, device, ours, wanted));
+    onFailure(configureDevice(name, device, found, ours, wanted));
     const texts = routes.map((route) => routeText(name, route));
     const to = new Map(texts.map((text) => [text.split(" ")[0] as string, text]));
     const from = readRoutes(name, linkNumber);

@@ -1,11 +1,11 @@
 import { once } from "node:events";
+import { join } from "node:path";
+import { packageRoot } from "../../../sys/paths.js";
 import { type Scenario, scenario } from "../../scenario.js";
 import { buildHub, routeInto, TOPOLOGY } from "./steering.js";
 import { policyOf, type Subject } from "./subject.js";
 
-const FOLLOW = new URL("../../../cli/follow.js", import.meta.url).href;
-const PROGRAM = `import { followCommand } from ${JSON.stringify(FOLLOW)};
-await followCommand().parseAsync(["ipsec0"], { from: "user" });`;
+const CLI = join(packageRoot, "bin", "xfrm-steer.js");
 
 /** A `link` that is removed and made again has another ifindex; `xfrm-steer follow` applies it. */
 export function follow(subject: Subject): Scenario {
@@ -41,7 +41,7 @@ export function follow(subject: Subject): Scenario {
           await addVrf();
           t.expect("ESP packets by the link", await send(), 2);
         });
-        const following = ns.start(process.execPath, "--input-type=module", "-e", PROGRAM);
+        const following = ns.start(process.execPath, CLI, "follow", "ipsec0");
         let said = "";
         following.stderr?.on("data", (text: Buffer) => {
           said += text;

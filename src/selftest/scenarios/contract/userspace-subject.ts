@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { packageRoot } from "../../../sys/paths.js";
 import type { Branch, Subject } from "./subject.js";
 
-const CLI = fileURLToPath(new URL("../../../../../bin/xfrm-steer.js", import.meta.url));
+const CLI = join(packageRoot, "bin", "xfrm-steer.js");
 
 /** The `esp` of one end: its own outer address first. */
 function espOf(local: string, remote: string, out: [number, string], back: [number, string]): string {
