@@ -154,6 +154,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __
 		key->word[KEY_DST + i] = bpf_ntohl(ip->daddr.in6_u.u6_addr32[i]);
 	}
 
+	/* Unrolled: Linux 6.1 refuses a loop whose way back is not a jump, and the compiler may lay it out so. */
+#pragma unroll
 	for (int i = 0; i <= IPV6_EXTENSIONS_MAX && extension_size(proto, 0); i++) {
 		struct extension extension;
 

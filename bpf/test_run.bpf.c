@@ -5,9 +5,10 @@
 #include "tables.h"
 #include "xfrm_steer.h"
 
-/* BTF keeps only types that something uses; test/compiler/layout.test.ts reads these. */
+/* BTF keeps only types that something uses; src/bpf/tables.bpf.ts is generated from these. */
 #define KEEP(type, name) type *keep_##name SEC(".bss.types")
 KEEP(enum key_word, key_word);
+KEEP(enum field_bits, field_bits);
 KEEP(enum key_proto, key_proto);
 KEEP(enum lane, lane);
 KEEP(enum slot, slot);

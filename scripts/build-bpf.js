@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** Compiles and links the BPF objects into dist/bpf. Unchanged sources come from bpf-linker's cache. */
+/**
+ * Compiles and links the BPF objects into dist/bpf, and writes the TypeScript modules of their types into src/bpf.
+ * Unchanged sources come from bpf-linker's cache. Needs the packages built, and runs before the rest of TypeScript is.
+ */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +11,6 @@ import { Btf, generateModule } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, "dist", "bpf");
-/** TypeScript modules with the linked objects' types; they are checked in, so that TypeScript compiles before C. */
 const modules = join(root, "src", "bpf");
 mkdirSync(out, { recursive: true });
 mkdirSync(modules, { recursive: true });
@@ -46,12 +48,16 @@ for (const [source, defines] of [
     includes: [join(root, "bpf")],
     defines,
   });
-for (const [name, halves] of Object.entries(objects)) {
-  const object = link(
+for (const [name, halves] of Object.entries(objects))
+  link(
     halves.map((half) => parts.get(half)),
     join(out, name),
   );
-  const path = join(modules, name.replace(/\.o$/, ".ts"));
-  const module = generateModule(object);
+// The compiler needs the tables' layout only, and no libbpf.
+for (const [name, module] of [
+  ["classifier", generateModule(parts.get("classifier"))],
+  ["tables", generateModule(parts.get("test_run"), { typesOnly: true })],
+]) {
+  const path = join(modules, `${name}.bpf.ts`);
   if (!existsSync(path) || readFileSync(path, "utf8") !== module) writeFileSync(path, module);
 }

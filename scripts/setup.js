@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /**
  * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
- * TypeScript, BPF objects. Quick when nothing is missing.
+ * libbpf-ts and bpf-linker, with them the BPF objects and the modules of their types, then the rest. Quick when nothing is missing.
  *
- *   node scripts/setup.js [--for-demo | --build-only]
+ *   node scripts/setup.js [--for-demo | --for-bench | --build-only]
+ *
+ * --for-bench adds the peers that `bench esp` measures beside the data path: strongSwan and wireguard-go.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -36,6 +38,16 @@ const packages = [
         { name: "kmod", present: () => onPath(/^modprobe$/) },
         { name: "bpftool", present: () => onPath(/^bpftool$/) },
       ]),
+  ...(process.argv.includes("--for-bench")
+    ? [
+        { name: "strongswan-charon", present: () => existsSync("/usr/lib/ipsec/charon") },
+        { name: "strongswan-swanctl", present: () => onPath(/^swanctl$/) },
+        { name: "libstrongswan-standard-plugins", present: () => hasStrongswanPlugin("gcm") },
+        { name: "libcharon-extra-plugins", present: () => hasStrongswanPlugin("kernel-libipsec") },
+        { name: "wireguard-go", present: () => onPath(/^wireguard-go$/) },
+        { name: "wireguard-tools", present: () => onPath(/^wg$/) },
+      ]
+    : []),
 ];
 
 function onPath(pattern) {
@@ -51,6 +63,10 @@ function onPath(pattern) {
 
 function hasLibrary(name) {
   return ["/usr/lib", "/usr/lib/x86_64-linux-gnu"].some((folder) => existsSync(join(folder, name)));
+}
+
+function hasStrongswanPlugin(name) {
+  return existsSync(`/usr/lib/ipsec/plugins/libstrongswan-${name}.so`);
 }
 
 function fail(message, status = 1) {
@@ -109,5 +125,7 @@ if (!buildOnly) {
   installModules();
 }
 const built = existsSync(join(root, "dist", "src", "cli", "main.js"));
-step(built ? "" : "compiling TypeScript", process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+const tsc = "node_modules/typescript/bin/tsc";
+step(built ? "" : "compiling libbpf-ts and bpf-linker", process.execPath, [tsc, "-b", "src/bpf-linker"]);
 step(built ? "" : "compiling BPF", process.execPath, ["scripts/build-bpf.js"]);
+step(built ? "" : "compiling TypeScript", process.execPath, [tsc, "-b"]);

@@ -1,7 +1,9 @@
-import { BpfObject, type GlobalValue } from "libbpf-ts";
+import { BpfObject, codec, type TypeModel } from "libbpf-ts";
+import { ClassifierObject, type ClassifierObjectTypes, type PrefixTrie } from "../bpf/classifier.bpf.js";
+import { CounterBlockSize } from "../bpf/tables.bpf.js";
 import { counterCounts, type Generation } from "../compiler/compile.js";
-import { BLOCK_COUNTERS, EntrySize, type TableName } from "../compiler/layout.js";
-import type { PrefixTrie } from "../compiler/prefix-table.js";
+import type { PrefixTrie as CompiledTrie } from "../compiler/prefix-table.js";
+import { EntrySize, type TableName } from "../compiler/table.js";
 
 /** A generation and the object that runs it. */
 export interface Loaded {
@@ -38,11 +40,11 @@ export function loadClassifier(
   const object = BpfObject.open(path);
   try {
     const { prefix = "" } = options;
-    const set = (name: string, value: GlobalValue) => object.rodata.set(prefix + name, value);
+    const set = constantsOf(object, prefix);
     setTables(object, generation, prefix);
     const counts = counterCounts(generation);
-    object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / BLOCK_COUNTERS));
-    object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / BLOCK_COUNTERS));
+    object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / CounterBlockSize.BLOCK_COUNTERS));
+    object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / CounterBlockSize.BLOCK_COUNTERS));
     set("shared_longest", generation.sharedLongest);
     set("uses_icmp", generation.usesIcmp ? 1 : 0);
     set("l3_offset", options.l3Offset ?? 0);
@@ -61,16 +63,35 @@ export function loadClassifier(
   }
 }
 
+/** The classifier's load-time constants. */
+type Constants = ClassifierObjectTypes["rodata"];
+
+/** Sets constants of the classifier in any object that it is linked into, under the names that they have there. */
+function constantsOf({ rodata }: BpfObject, prefix: string) {
+  return <Name extends keyof Constants>(name: Name, value: Constants[Name]): void =>
+    rodata.set(prefix + name, codec(ClassifierObject.model.rodata[name] as TypeModel).encode(value));
+}
+
 /** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
-export function setTables({ maps, rodata }: BpfObject, generation: Generation, prefix = ""): void {
-  const set = (name: string, value: GlobalValue) => rodata.set(prefix + name, value);
-  for (const [name, bytes] of entries(generation)) maps.get(prefix + name)?.setValueSize(bytes.length);
+export function setTables(object: BpfObject, generation: Generation, prefix = ""): void {
+  const set = constantsOf(object, prefix);
+  for (const [name, bytes] of entries(generation)) object.maps.get(prefix + name)?.setValueSize(bytes.length);
   const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
-  set("mask", Uint32Array.from(MASKED, last));
-  for (const family of [4, 6] as const) {
-    const { root, count, depth, leaf, extra } = generation[`ruleTrees${family}`];
-    set(`rule_trees${family}`, Uint32Array.of(root, count, depth, leaf, extra));
-  }
+  set("mask", {
+    slots: last("slots"),
+    rules4: last("rules4"),
+    rules6: last("rules6"),
+    nodes: last("nodes"),
+    values: last("values"),
+    prefixes4: last("prefixes4"),
+    prefixes6: last("prefixes6"),
+    shared: last("shared"),
+    targets: last("targets"),
+    groups: last("groups"),
+    connections: last("connections"),
+  });
+  set("rule_trees4", generation.ruleTrees4);
+  set("rule_trees6", generation.ruleTrees6);
   set("subnets4", prefixTrie(generation.subnets4));
   set("subnets6", prefixTrie(generation.subnets6));
   set("if_ids", prefixTrie(generation.ifIds));
@@ -115,24 +136,8 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
   return Object.entries(generation.tables) as [TableName, Uint8Array][];
 }
 
-/** Members of `mask` in bpf/classifier.bpf.c, in order. */
-const MASKED: readonly TableName[] = [
-  "slots",
-  "rules4",
-  "rules6",
-  "nodes",
-  "values",
-  "prefixes4",
-  "prefixes6",
-  "shared",
-  "targets",
-  "groups",
-  "connections",
-];
-
-/** struct prefix_trie in bpf/prefixes.h. */
-function prefixTrie(trie: PrefixTrie): Uint32Array {
-  const { root, skip, width, depth, list, outside, start } = trie;
-  const [a = 0, b = 0, c = 0, d = 0] = start;
-  return Uint32Array.of(root, skip, width, depth, list, outside, b, a, d, c);
+/** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
+function prefixTrie({ start, ...trie }: CompiledTrie): PrefixTrie {
+  const word = (high: number) => (BigInt(start[high] ?? 0) << 32n) | BigInt(start[high + 1] ?? 0);
+  return { ...trie, start: BigUint64Array.of(word(0), word(2)) };
 }

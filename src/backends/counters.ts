@@ -1,6 +1,14 @@
 import type { BpfMap } from "libbpf-ts";
+import { Counter, CounterBlockSize, RxReason, TxReason } from "../bpf/tables.bpf.js";
 import type { Generation } from "../compiler/compile.js";
-import { BLOCK_COUNTERS, RxReason, TxReason } from "../compiler/layout.js";
+
+const { BLOCK_COUNTERS } = CounterBlockSize;
+/** 64-bit words of a counter. */
+const COUNTER = {
+  size: Counter.size / 8,
+  packets: Counter.offsets.packets / 8,
+  bytes: Counter.offsets.bytes / 8,
+};
 
 export interface Traffic {
   readonly packets: number;
@@ -42,9 +50,9 @@ export function readCounters(
     subnets: named(connections, sent, rules.length),
     received: named(connections, received, 0),
     badSource: named(connections, received, connections.length),
-    default: txReason(TxReason.default),
-    malformed: add(txReason(TxReason.malformed), rxReason(RxReason.malformed)),
-    unknownIfId: rxReason(RxReason.unknownIfId),
+    default: txReason(TxReason.TX_DEFAULT),
+    malformed: add(txReason(TxReason.TX_MALFORMED), rxReason(RxReason.RX_MALFORMED)),
+    unknownIfId: rxReason(RxReason.RX_UNKNOWN_IF_ID),
   };
 }
 
@@ -66,7 +74,7 @@ export function addCounters(a: Counters, b: Counters): Counters {
   };
 }
 
-/** An entry has a struct counter_block for each possible CPU, and a struct counter is two u64. */
+/** An entry has a struct counter_block for each possible CPU. */
 function sumPerCpu(map: BpfMap): Traffic[] {
   const { maxEntries, valueSize } = map.shape;
   const sums: Traffic[] = new Array(maxEntries * BLOCK_COUNTERS).fill(NO_TRAFFIC);
@@ -79,9 +87,9 @@ function sumPerCpu(map: BpfMap): Traffic[] {
       for (let c = 0; c < BLOCK_COUNTERS; c++) {
         let packets = 0n;
         let bytes = 0n;
-        for (let w = i * stride + 2 * c; w < (i + 1) * stride; w += slice) {
-          packets += words[w] as bigint;
-          bytes += words[w + 1] as bigint;
+        for (let w = i * stride + c * COUNTER.size; w < (i + 1) * stride; w += slice) {
+          packets += words[w + COUNTER.packets] as bigint;
+          bytes += words[w + COUNTER.bytes] as bigint;
         }
         if (packets > 0n)
           sums[(index[i] as number) * BLOCK_COUNTERS + c] = {

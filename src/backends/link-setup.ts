@@ -6,6 +6,14 @@ import { IpError, ip, ipBatch, ipJson } from "../sys/ip.js";
 import { BackendError } from "./errors.js";
 
 const ETHERNET_MTU = 1500;
+/** Where there is no connection to ask. */
+const DEFAULT_MTU = innerMtu(ETHERNET_MTU, {
+  suite: "aes128-gcm",
+  mode: "tunnel",
+  encapsulation: "udp",
+  outerFamily: 4,
+  innerFamily: 4,
+});
 
 /** What the policy's interface setting comes to on this machine. */
 export interface LinkState {
@@ -20,13 +28,16 @@ export function wantedLinkState(policy: Policy): LinkState {
 
 /** The largest inner packet that every connection's underlay takes without a fragment. */
 function autoMtu(policy: Policy): number {
-  const remotes = new Map(
-    policy.connections.flatMap(({ esp, link }) => (esp ? [[esp.remote, link] as const] : [])),
-  );
-  const mtus = [...remotes].map(([remote, link]) =>
-    innerMtu(underlayMtu(remote, link), remote.includes(":") ? 6 : 4),
-  );
-  return Math.min(...mtus, innerMtu(ETHERNET_MTU, 4));
+  const underlays = new Map<string, number>();
+  const mtus = policy.connections.flatMap(({ esp, link }) => {
+    if (esp === null) return [];
+    const underlay = underlays.get(`${esp.remote} ${link}`) ?? underlayMtu(esp.remote, link);
+    underlays.set(`${esp.remote} ${link}`, underlay);
+    const outerFamily = esp.remote.includes(":") ? 6 : 4;
+    const inner = esp.mode === "transport" ? esp.remote : esp.inner?.remote;
+    return innerMtu(underlay, { ...esp, outerFamily, innerFamily: inner?.includes(":") ? 6 : 4 });
+  });
+  return Math.min(...mtus, DEFAULT_MTU);
 }
 
 function underlayMtu(remote: string, link: string | null): number {

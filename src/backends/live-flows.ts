@@ -1,5 +1,6 @@
 import type { BpfObject } from "libbpf-ts";
-import { LIVE_NO_FLOW } from "../compiler/layout.js";
+import { Live, LiveFlow as LiveFlowKey } from "../bpf/tables.bpf.js";
+import { memberWords } from "../compiler/table.js";
 import { formatAddress } from "../config/address.js";
 import type { ExactFlows, Family, Flows, Policy } from "../config/policy.js";
 import { PORT_PROTOCOLS, protocolName } from "../config/protocols.js";
@@ -10,8 +11,8 @@ import { BackendError } from "./errors.js";
 /** As many as a running program takes; the map is not allocated beforehand. */
 export const LIVE_FLOWS_MAX = 2 ** 20;
 
-/** 32-bit words of struct live_flow in bpf/tables.h: src 4, dst 4, ports, family << 8 | protocol. */
-const KEY_WORDS = 10;
+const { LIVE_NO_FLOW } = Live;
+const KEY = memberWords(LiveFlowKey);
 
 /** A flow that was added to, or taken out of, the running generation. */
 export interface LiveFlow {
@@ -64,14 +65,14 @@ export class LiveFlows {
     const own = { 4: indexOf(this.#policy.flows.exact4, 1), 6: indexOf(this.#policy.flows.exact6, 4) };
     const gone = Uint32Array.of(LIVE_NO_FLOW);
     let found = 0;
-    for (let at = 0; at < keys.length; at += KEY_WORDS) {
-      const key = keys.subarray(at, at + KEY_WORDS);
+    for (let at = 0; at < keys.length; at += KEY.size) {
+      const key = keys.subarray(at, at + KEY.size);
       const size = familyOf(key) === 4 ? 1 : 4;
       const row = own[familyOf(key)].find([
-        key.subarray(0, size),
-        key.subarray(4, 4 + size),
-        [(key[9] as number) & 0xff],
-        [key[8] as number],
+        key.subarray(KEY.src, KEY.src + size),
+        key.subarray(KEY.dst, KEY.dst + size),
+        [(key[KEY.proto] as number) & 0xff],
+        [key[KEY.ports] as number],
       ]);
       const before = map.lookup(key) as Uint8Array | undefined;
       if (row >= 0) {
@@ -119,8 +120,8 @@ export class LiveFlows {
   *#entries(): Generator<readonly [key: Uint32Array, owner: number]> {
     for (const { keys, values, count } of this.#object.map(this.#maps.flows).lookupBatches())
       for (let i = 0; i < count; i++) {
-        const key = Uint32Array.from({ length: KEY_WORDS }, (_, word) =>
-          keys.readUInt32LE(4 * (i * KEY_WORDS + word)),
+        const key = Uint32Array.from({ length: KEY.size }, (_, word) =>
+          keys.readUInt32LE(4 * (i * KEY.size + word)),
         );
         yield [key, values.readUInt32LE(4 * i)];
       }
@@ -132,12 +133,12 @@ function ownerIn(value: Uint8Array): number {
 }
 
 function familyOf(key: Uint32Array): Family {
-  return (key[9] as number) >>> 8 === 4 ? 4 : 6;
+  return (key[KEY.proto] as number) >>> 8 === 4 ? 4 : 6;
 }
 
 function keysOf({ exact4, exact6 }: Flows): Uint32Array {
   const rows4 = exact4.proto.length;
-  const keys = new Uint32Array(KEY_WORDS * (rows4 + exact6.proto.length));
+  const keys = new Uint32Array(KEY.size * (rows4 + exact6.proto.length));
   fill(keys, 0, exact4, 4);
   fill(keys, rows4, exact6, 6);
   return keys;
@@ -151,11 +152,11 @@ function fill(
 ): void {
   const size = family === 4 ? 1 : 4;
   for (let row = 0; row < proto.length; row++) {
-    const at = (first + row) * KEY_WORDS;
-    keys.set(src.subarray(row * size, (row + 1) * size), at);
-    keys.set(dst.subarray(row * size, (row + 1) * size), at + 4);
-    keys[at + 8] = ports[row] as number;
-    keys[at + 9] = (family << 8) | (proto[row] as number);
+    const at = (first + row) * KEY.size;
+    keys.set(src.subarray(row * size, (row + 1) * size), at + KEY.src);
+    keys.set(dst.subarray(row * size, (row + 1) * size), at + KEY.dst);
+    keys[at + KEY.ports] = ports[row] as number;
+    keys[at + KEY.proto] = (family << 8) | (proto[row] as number);
   }
 }
 
@@ -177,12 +178,12 @@ function describe(key: Uint32Array): Omit<LiveFlow, "connection"> {
   const family = familyOf(key);
   const address = (at: number) =>
     formatAddress({ family, words: [...key.subarray(at, at + (family === 4 ? 1 : 4))] });
-  const proto = (key[9] as number) & 0xff;
-  const ports = key[8] as number;
+  const proto = (key[KEY.proto] as number) & 0xff;
+  const ports = key[KEY.ports] as number;
   const ported = PORT_PROTOCOLS.has(proto);
   return {
-    src: address(0),
-    dst: address(4),
+    src: address(KEY.src),
+    dst: address(KEY.dst),
     proto: protocolName(proto),
     sport: ported ? ports >>> 16 : null,
     dport: ported ? ports & 0xffff : null,

@@ -1,12 +1,12 @@
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { EspSubject } from "./esp-subjects.js";
+import { iperf } from "./iperf.js";
 
 const run = promisify(execFile);
 
-export const ESP_CASES = ["tcp1", "tcp8", "udp64", "udp1400", "rtt"] as const;
+export const ESP_CASES = ["tcp1", "tcp8", "udp64", "udp512", "udp1400", "rtt", "cpu"] as const;
 export type EspCaseName = (typeof ESP_CASES)[number];
 
 export interface Sample {
@@ -19,48 +19,6 @@ export interface EspCase {
   /** Bytes of payload, or flows: what the case's size is. */
   readonly size: number;
   measure(subject: EspSubject, seconds: number): Promise<Sample>;
-}
-
-/** As far as we read iperf3's report. */
-interface IperfReport {
-  readonly error?: string;
-  readonly end: {
-    readonly sum_received: { readonly bits_per_second: number };
-    readonly sum?: {
-      readonly packets: number;
-      readonly lost_packets: number;
-      readonly seconds: number;
-    };
-  };
-}
-
-/** Longer than any measurement: a client whose server is gone would wait for ever. */
-const CLIENT_TIMEOUT_MS = 60_000;
-
-async function iperf({ left, right, address }: EspSubject, ...args: string[]): Promise<IperfReport> {
-  const server = spawn("ip", ["netns", "exec", right, "iperf3", "-s", "-1", "--forceflush"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const ended = once(server, "exit");
-  try {
-    const lines = createInterface(server.stdout);
-    for await (const line of lines) if (line.includes("listening")) break;
-    server.stdout.resume();
-    const client = ["netns", "exec", left, "iperf3", "-c", address, "--json", ...args];
-    const { stdout } = await run("ip", client, { maxBuffer: 2 ** 26, timeout: CLIENT_TIMEOUT_MS }).catch(
-      (error) => {
-        if (typeof error.stdout === "string" && error.stdout !== "")
-          return { stdout: error.stdout as string };
-        throw error;
-      },
-    );
-    const report = JSON.parse(stdout) as IperfReport;
-    if (report.error) throw new Error(`iperf3 to ${address}: ${report.error}`);
-    return report;
-  } finally {
-    if (server.exitCode === null) server.kill();
-    await ended;
-  }
 }
 
 /** TCP goodput as the receiver has it. */
@@ -77,7 +35,7 @@ const tcp = (flows: number): EspCase => ({
 const LOSS_FREE = 0.001;
 const FIRST_RATE = 10_000;
 const LAST_RATE = 640_000;
-const BISECTIONS = 2;
+const BISECTIONS = 3;
 
 /** The highest rate that arrives whole, of datagrams sent one by one: doubled until some are lost, then bisected. */
 const udp = (size: number): EspCase => ({
@@ -125,10 +83,40 @@ const rtt: EspCase = {
   },
 };
 
+/** Slow enough for every subject. */
+const CPU_RATE = 300e6;
+/** USER_HZ of every architecture that Node 20 supports. */
+const TICKS_PER_SECOND = 100;
+
+/** Ticks that all CPUs together have worked: all but idle, iowait and steal (proc(5), /proc/stat). */
+function busyTicks(): number {
+  const [line = ""] = readFileSync("/proc/stat", "utf8").split("\n");
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = line.split(/\s+/).slice(1).map(Number);
+  return user + nice + system + irq + softirq;
+}
+
+/**
+ * CPU time of the whole machine for each gigabit of one TCP flow at a rate that every subject reaches: a data path works
+ * in its own process, in the kernel for it and in interrupts. The bare link shows what of it is the benchmark's own.
+ */
+const cpu: EspCase = {
+  unit: "s/Gbit",
+  size: CPU_RATE,
+  async measure(subject, seconds) {
+    const before = busyTicks();
+    const { end } = await iperf(subject, "-t", String(seconds), "-b", String(CPU_RATE));
+    const busy = (busyTicks() - before) / TICKS_PER_SECOND;
+    const { bits_per_second: rate, bytes } = end.sum_received;
+    return { value: busy / ((bytes * 8) / 1e9), extra: { gbit_per_second: rate / 1e9 } };
+  },
+};
+
 export const CASES: Readonly<Record<EspCaseName, EspCase>> = {
   tcp1: tcp(1),
   tcp8: tcp(8),
   udp64: udp(64),
+  udp512: udp(512),
   udp1400: udp(1400),
   rtt,
+  cpu,
 };

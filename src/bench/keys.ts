@@ -1,4 +1,4 @@
-import { Fragment, More } from "../compiler/layout.js";
+import { Fragment, More } from "../bpf/tables.bpf.js";
 import type { Match, Policy, Prefix } from "../config/policy.js";
 import { type Case, familyOf } from "./cases.js";
 import { SeededRandom } from "./random.js";
@@ -105,7 +105,8 @@ function common(
   words[at + 1] = proto;
   words[at + 2] = mark;
   words[at + 3] = iif;
-  words[at + 4] = 1000 | (More.icmpNone << More.icmpShift) | (Fragment.none << More.fragmentShift);
+  words[at + 4] =
+    1000 | (More.ICMP_NONE << More.ICMP_SHIFT) | (Fragment.FRAGMENT_NONE << More.FRAGMENT_SHIFT);
   words[at + 5] = proto === 6 || proto === 17 ? 1 : 0;
 }
 

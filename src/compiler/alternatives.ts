@@ -2,6 +2,7 @@
  * What a rule asks of each field, as alternatives of which one has to hold: each is a run of values or a value under a
  * mask, so that it becomes a column's entry. Negation is written out as what is left.
  */
+import { FieldBits, Fragment } from "../bpf/tables.bpf.js";
 import { contains } from "../config/address.js";
 import {
   DEVICE_GROUP,
@@ -14,7 +15,6 @@ import {
   type Range,
 } from "../config/policy.js";
 import { fieldMask } from "./dimension.js";
-import { DSCP_BITS, ECN_BITS, Fragment, ICMP_BITS, LENGTH_BITS, PROTO_BITS } from "./layout.js";
 
 /** Bounds of a range field, or value and wildcard bits of a masked one; of an address a pair for each word. */
 export type Alternative = readonly number[];
@@ -27,9 +27,12 @@ export interface Devices {
   ifindexesOfGroup(group: string): readonly number[];
 }
 
-const PORT_BITS = 16;
 /** Values that a packet can have where it has the field; the rest of the lane says that it lacks it. */
-const LARGEST: Partial<Record<MatchField, number>> = { proto: 255, icmpType: 255, fragment: Fragment.later };
+const LARGEST: Partial<Record<MatchField, number>> = {
+  proto: 255,
+  icmpType: 255,
+  fragment: Fragment.FRAGMENT_LATER,
+};
 
 /** @returns null where the rule asks nothing of the field */
 export function alternatives(
@@ -46,19 +49,23 @@ export function alternatives(
       return ofPrefixes(match[field], negated, family);
     case "sport":
     case "dport":
-      return ofRanges(match[field], negated, fieldMask(PORT_BITS));
+      return ofRanges(match[field], negated, fieldMask(RANGE_BITS[field]));
     case "icmpType":
       return ofRanges(match.icmpType, negated, LARGEST.icmpType as number);
     case "length":
-      return ofRanges(match.length, negated, fieldMask(LENGTH_BITS));
+      return ofRanges(match.length, negated, fieldMask(RANGE_BITS.length));
     case "proto":
       return ofRanges(single(match.proto), negated, LARGEST.proto as number);
     case "dscp":
-      return ofRanges(single(match.dscp), negated, fieldMask(DSCP_BITS));
+      return ofRanges(single(match.dscp), negated, fieldMask(RANGE_BITS.dscp));
     case "ecn":
-      return ofRanges(single(match.ecn), negated, fieldMask(ECN_BITS));
+      return ofRanges(single(match.ecn), negated, fieldMask(RANGE_BITS.ecn));
     case "fragment":
-      return ofRanges(single(match.fragment.map(fragmentNumber)), negated, LARGEST.fragment as number);
+      return ofRanges(
+        single(match.fragment.map((state) => FRAGMENT[state])),
+        negated,
+        LARGEST.fragment as number,
+      );
     case "mark":
       return (negated ? complementMasks(match.mark) : match.mark).map(({ value, mask }) => [
         (value & mask) >>> 0,
@@ -71,19 +78,21 @@ export function alternatives(
 
 /** Bits of each range field. */
 export const RANGE_BITS = {
-  sport: PORT_BITS,
-  dport: PORT_BITS,
-  proto: PROTO_BITS,
-  dscp: DSCP_BITS,
-  length: LENGTH_BITS,
-  icmpType: ICMP_BITS,
-  ecn: ECN_BITS,
-  fragment: 2,
+  sport: FieldBits.PORT_BITS,
+  dport: FieldBits.PORT_BITS,
+  proto: FieldBits.PROTO_BITS,
+  dscp: FieldBits.DSCP_BITS,
+  length: FieldBits.LENGTH_BITS,
+  icmpType: FieldBits.ICMP_BITS,
+  ecn: FieldBits.ECN_BITS,
+  fragment: FieldBits.FRAGMENT_BITS,
 } as const;
 
-function fragmentNumber(state: FragmentState): number {
-  return Fragment[state];
-}
+export const FRAGMENT: Readonly<Record<FragmentState, Fragment>> = {
+  none: Fragment.FRAGMENT_NONE,
+  first: Fragment.FRAGMENT_FIRST,
+  later: Fragment.FRAGMENT_LATER,
+};
 
 function single(values: readonly number[]): Range[] {
   return values.map((value) => ({ from: value, to: value }));

@@ -1,14 +1,14 @@
+import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { buildFlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
-import { INDEX_NONE, OWNER_SHARED, RX_REASONS, type TableName, TX_REASONS, Verdict } from "./layout.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { actionsAlike, matchesAlike } from "./same-rules.js";
-import { Table } from "./table.js";
-import { buildTargets } from "./targets.js";
+import { memberWords, Table, type TableName } from "./table.js";
+import { buildTargets, VERDICT } from "./targets.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
@@ -24,7 +24,7 @@ export interface Generation {
   /** Buckets of the tables of exact flows. */
   readonly flowBuckets4: number;
   readonly flowBuckets6: number;
-  /** Bits of UsedAction. */
+  /** Bits of enum action in bpf/tables.h. */
   readonly actions: number;
   readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
@@ -50,6 +50,10 @@ export class CompileError extends Error {
     this.rules = rules;
   }
 }
+
+const { INDEX_NONE } = Slot;
+const { OWNER_SHARED } = Owner;
+const CONNECTION = memberWords(ConnectionEntry);
 
 /**
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
@@ -90,9 +94,13 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   const flowBuckets6 = buildFlowTable(exact6, 6, tables.flows6);
   const actions = acting?.actions ?? buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
+  const { words } = tables.connections;
   policy.connections.forEach(({ ifId, link, rxMark }, index) => {
-    const mark = rxMark ? [(rxMark.value & rxMark.mask) >>> 0, rxMark.mask] : [0, 0];
-    tables.connections.set(index, ifId, link === null ? 0 : devices.ifindexOf(link), ...mark);
+    const at = index * CONNECTION.size;
+    words[at + CONNECTION.if_id] = ifId;
+    words[at + CONNECTION.link] = link === null ? 0 : devices.ifindexOf(link);
+    words[at + CONNECTION.rx_mark] = rxMark ? (rxMark.value & rxMark.mask) >>> 0 : 0;
+    words[at + CONNECTION.rx_mark_mask] = rxMark?.mask ?? 0;
   });
 
   return {
@@ -113,7 +121,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     flowBuckets6,
     actions,
     usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
-    defaultVerdict: Verdict[policy.default],
+    defaultVerdict: VERDICT[policy.default],
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
   };
@@ -221,5 +229,8 @@ function namingRules<T>(policy: Policy, rows: Rows, build: () => T): T {
 /** Number of transmit and receive counters of a generation. */
 export function counterCounts(generation: Generation): { tx: number; rx: number } {
   const connections = generation.connections.length;
-  return { tx: generation.rules.length + connections + TX_REASONS, rx: 2 * connections + RX_REASONS };
+  return {
+    tx: generation.rules.length + connections + TxReason.TX_REASONS,
+    rx: 2 * connections + RxReason.RX_REASONS,
+  };
 }

@@ -1,3 +1,4 @@
+import { TargetVerdict } from "../bpf/tables.bpf.js";
 import type { GroupMember } from "../config/policy.js";
 import type { PacketKey } from "./packet.js";
 
@@ -10,7 +11,7 @@ import type { PacketKey } from "./packet.js";
  * The hash is computed for every packet in BPF as here; the bucket tables are made here only.
  */
 
-export const BUCKET_BITS = 10;
+const { BUCKET_BITS } = TargetVerdict;
 export const BUCKETS = 2 ** BUCKET_BITS;
 
 /** Seed and multipliers: the golden ratio, and the first and last of MurmurHash3's fmix32. */

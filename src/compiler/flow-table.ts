@@ -1,13 +1,15 @@
+import { Flow, Flow4, Flow6, Owner } from "../bpf/tables.bpf.js";
 import type { ExactFlows, Family } from "../config/policy.js";
 import { finish, mix, SEED } from "./flow-hash.js";
-import { Flow, OWNER_NONE } from "./layout.js";
-import type { Table } from "./table.js";
+import { memberWords, type Table } from "./table.js";
 
 /** Slots of a flow table that stay empty, so that every flow finds a place in one of its two buckets. */
 const LOAD = 0.85;
 /** Flows moved for one insertion before the table is thought too full. */
 const MOVES = 500;
-const SLOT_WORDS = { 4: 4, 6: 10 } as const;
+const FLOW4 = memberWords(Flow4);
+const FLOW6 = memberWords(Flow6);
+const { FLOW_SLOTS, FLOW_PROTO } = Flow;
 
 /**
  * Fills a cuckoo hash table with the exact flows of one family (Pagh and Rodler 2001; buckets: Dietzfelbinger and
@@ -19,7 +21,7 @@ export function buildFlowTable(flows: ExactFlows, family: Family, table: Table):
   const count = flows.proto.length;
   if (count === 0) return 0;
   const builder = new FlowTable(flows, family);
-  let buckets = Math.ceil(count / LOAD / Flow.slots) + 1;
+  let buckets = Math.ceil(count / LOAD / FLOW_SLOTS) + 1;
   while (!builder.fill(buckets)) buckets = Math.ceil(buckets * 1.1);
   builder.write(table);
   return buckets;
@@ -53,7 +55,7 @@ class FlowTable {
 
   /** @returns false where some flow found no place */
   fill(buckets: number): boolean {
-    this.#slots = new Uint32Array(buckets * Flow.slots);
+    this.#slots = new Uint32Array(buckets * FLOW_SLOTS);
     let seed = 1;
     for (let i = 0; i < this.#count; i++) {
       let flow = i;
@@ -63,7 +65,7 @@ class FlowTable {
         if (moves === MOVES) return false;
         // Take the place of one of the four, which then goes to its other bucket.
         seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-        const at = bucket * Flow.slots + (seed >>> 30);
+        const at = bucket * FLOW_SLOTS + (seed >>> 30);
         const evicted = (this.#slots[at] as number) - 1;
         this.#slots[at] = flow + 1;
         flow = evicted;
@@ -74,7 +76,7 @@ class FlowTable {
   }
 
   #put(bucket: number, flow: number): boolean {
-    for (let at = bucket * Flow.slots; at < (bucket + 1) * Flow.slots; at++) {
+    for (let at = bucket * FLOW_SLOTS; at < (bucket + 1) * FLOW_SLOTS; at++) {
       if (this.#slots[at] !== 0) continue;
       this.#slots[at] = flow + 1;
       return true;
@@ -89,29 +91,30 @@ class FlowTable {
 
   /** struct flow4 or flow6, 64-bit words with the low half first. */
   write(table: Table): void {
-    const size = SLOT_WORDS[this.#family];
+    const { size, rest: restAt } = this.#family === 4 ? FLOW4 : FLOW6;
     const { src, dst, ports, proto, connection } = this.#flows;
     table.reserve(this.#slots.length);
     const out = table.words;
     for (let slot = 0; slot < this.#slots.length; slot++) {
       const flow = (this.#slots[slot] as number) - 1;
-      const rest = (slot + 1) * size - 2;
+      const at = slot * size;
+      const rest = at + restAt;
       if (flow < 0) {
         // Protocol 255 with ports: a packet of it has none, so that no key equals an empty slot.
-        out[rest] = ((255 << Flow.proto) | OWNER_NONE) >>> 0;
+        out[rest] = ((255 << FLOW_PROTO) | Owner.OWNER_NONE) >>> 0;
         out[rest + 1] = 0xffffffff;
         continue;
       }
       if (this.#family === 4) {
-        out[slot * size] = dst[flow] as number;
-        out[slot * size + 1] = src[flow] as number;
+        out[at + FLOW4.addr] = dst[flow] as number;
+        out[at + FLOW4.addr + 1] = src[flow] as number;
       } else {
         for (let w = 0; w < 4; w++) {
-          out[slot * size + (w ^ 1)] = src[4 * flow + w] as number;
-          out[slot * size + 4 + (w ^ 1)] = dst[4 * flow + w] as number;
+          out[at + FLOW6.src + (w ^ 1)] = src[4 * flow + w] as number;
+          out[at + FLOW6.dst + (w ^ 1)] = dst[4 * flow + w] as number;
         }
       }
-      out[rest] = (((proto[flow] as number) << Flow.proto) | (connection[flow] as number)) >>> 0;
+      out[rest] = (((proto[flow] as number) << FLOW_PROTO) | (connection[flow] as number)) >>> 0;
       out[rest + 1] = ports[flow] as number;
     }
   }

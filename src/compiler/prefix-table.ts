@@ -3,9 +3,9 @@
  * and counted bits find them (the idea of poptrie, Asai and Ohara 2015). Few prefixes end in a short list that is
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
-import { OWNER_NONE, PrefixValue } from "./layout.js";
+import { Owner, Prefix4, Prefix6, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
-import type { Table } from "./table.js";
+import { memberWords, type Table } from "./table.js";
 
 /** Members of struct prefix_trie in bpf/prefixes.h. */
 export interface PrefixTrie {
@@ -34,10 +34,14 @@ const LIST = 3;
 /** Shared bits from which a comparison is cheaper than the nodes that it saves. */
 const SKIP = 6;
 const WIDEST_ROOT = 20;
-const { nodeBits: NODE_BITS } = PrefixValue;
+const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT } = PrefixValue;
+const { OWNER_NONE } = Owner;
+const NODE = memberWords(PrefixNode);
+const PREFIX4 = memberWords(Prefix4);
+const PREFIX6 = memberWords(Prefix6);
 const FANOUT = 2 ** NODE_BITS;
-const NODES_MAX = 2 ** PrefixValue.offset;
-const ENTRIES_MAX = 2 ** PrefixValue.count;
+const NODES_MAX = 2 ** VALUE_OFFSET;
+const ENTRIES_MAX = 2 ** VALUE_COUNT;
 /** Bits of the BPF program's halves of an address, which a window must not cross. */
 const HALF = 64;
 
@@ -76,7 +80,7 @@ class TrieBuilder {
 
   build(): PrefixTrie {
     const { count, words, wordsEach } = this.#set;
-    let outside = OWNER_NONE;
+    let outside: number = OWNER_NONE;
     let first = 0;
     // The whole family's prefix is sorted first; it is what is left outside of all others.
     if (count > 0 && this.#set.length[0] === 0) {
@@ -194,10 +198,11 @@ class TrieBuilder {
       }
     }
     const out = this.#tables.nodes.words;
-    out[4 * node] = low;
-    out[4 * node + 1] = high;
-    out[4 * node + 2] = base;
-    out[4 * node + 3] = owner;
+    const at = node * NODE.size;
+    out[at + NODE.children] = low;
+    out[at + NODE.children + 1] = high;
+    out[at + NODE.values] = base;
+    out[at + NODE.otherwise] = owner;
   }
 
   /** Which of prefixes [from, to) end within the window, and so own children, and which go on below each child. */
@@ -246,29 +251,31 @@ class TrieBuilder {
 
   #listValue(at: number, count: number): number {
     this.#list = Math.max(this.#list, count);
-    return (at | (count << PrefixValue.count) | (1 << PrefixValue.list)) >>> 0;
+    return (at | (count << VALUE_COUNT) | (1 << VALUE_LIST)) >>> 0;
   }
 
   /** The first `length` bits of prefix `source` as an entry. */
-  #writePrefix(at: number, source: number, length: number, value: number): void {
+  #writePrefix(index: number, source: number, length: number, value: number): void {
     const { words, wordsEach } = this.#set;
     const out = this.#tables.prefixes.words;
     if (wordsEach === 1) {
       const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0;
-      out[3 * at] = ((words[source] as number) & mask) >>> 0;
-      out[3 * at + 1] = mask;
-      out[3 * at + 2] = value;
+      const at = index * PREFIX4.size;
+      out[at + PREFIX4.addr] = ((words[source] as number) & mask) >>> 0;
+      out[at + PREFIX4.mask] = mask;
+      out[at + PREFIX4.value] = value;
       return;
     }
+    const at = index * PREFIX6.size;
     // Two 64-bit words, low half first.
-    for (let w = 0; w < 4; w++) out[6 * at + (w ^ 1)] = words[4 * source + w] as number;
-    out[6 * at + 4] = length;
-    out[6 * at + 5] = value;
+    for (let w = 0; w < 4; w++) out[at + PREFIX6.addr + (w ^ 1)] = words[4 * source + w] as number;
+    out[at + PREFIX6.length] = length;
+    out[at + PREFIX6.value] = value;
   }
 }
 
 function nodeValue(node: number, offset: number): number {
-  return (node | (offset << PrefixValue.offset) | (1 << PrefixValue.node)) >>> 0;
+  return (node | (offset << VALUE_OFFSET) | (1 << VALUE_NODE)) >>> 0;
 }
 
 /** Where a window of `bits` bits that should begin at `offset` begins, so that it neither crosses a half nor ends behind the address. */

@@ -1,7 +1,7 @@
+import { Extra, KeyProto, KeyWord, More } from "../bpf/tables.bpf.js";
 import type { Family, Match, MatchField, Policy } from "../config/policy.js";
 import { type Alternative, alternatives, type Devices, RANGE_BITS } from "./alternatives.js";
 import { type Dimension, fieldMask } from "./dimension.js";
-import { DSCP_SHIFT, Extra, KeyWord, More } from "./layout.js";
 
 /**
  * The rules of one family as columns, in order of precedence. A rule is a row for each combination of the alternatives
@@ -15,7 +15,7 @@ export interface Rows {
   /** By row: the rule's index, and whether it matches only packets that have ports. */
   readonly rule: Uint32Array;
   readonly needsPorts: Uint8Array;
-  /** Which fields of rule_extra any row uses: bits of Extra. */
+  /** Which fields of rule_extra any row uses: bits of enum extra in bpf/tables.h. */
   readonly usesExtra: number;
 }
 
@@ -51,16 +51,16 @@ interface Place {
 }
 
 const PLACES: Readonly<Record<(typeof FIELDS)[number], Place>> = {
-  sport: { word: KeyWord.ports, shift: 16, bits: RANGE_BITS.sport, kind: "range" },
-  dport: { word: KeyWord.ports, shift: 0, bits: RANGE_BITS.dport, kind: "range" },
-  proto: { word: KeyWord.proto, shift: 0, bits: RANGE_BITS.proto, kind: "range" },
-  dscp: { word: KeyWord.proto, shift: DSCP_SHIFT, bits: RANGE_BITS.dscp, kind: "range" },
-  mark: { word: KeyWord.mark, shift: 0, bits: 32, kind: "mask" },
-  iif: { word: KeyWord.iif, shift: 0, bits: 32, kind: "mask" },
-  length: { word: KeyWord.more, shift: 0, bits: RANGE_BITS.length, kind: "range" },
-  icmpType: { word: KeyWord.more, shift: More.icmpShift, bits: RANGE_BITS.icmpType, kind: "range" },
-  ecn: { word: KeyWord.more, shift: More.ecnShift, bits: RANGE_BITS.ecn, kind: "range" },
-  fragment: { word: KeyWord.more, shift: More.fragmentShift, bits: RANGE_BITS.fragment, kind: "range" },
+  sport: { word: KeyWord.KEY_PORTS, shift: 16, bits: RANGE_BITS.sport, kind: "range" },
+  dport: { word: KeyWord.KEY_PORTS, shift: 0, bits: RANGE_BITS.dport, kind: "range" },
+  proto: { word: KeyWord.KEY_PROTO, shift: 0, bits: RANGE_BITS.proto, kind: "range" },
+  dscp: { word: KeyWord.KEY_PROTO, shift: KeyProto.DSCP_SHIFT, bits: RANGE_BITS.dscp, kind: "range" },
+  mark: { word: KeyWord.KEY_MARK, shift: 0, bits: 32, kind: "mask" },
+  iif: { word: KeyWord.KEY_IIF, shift: 0, bits: 32, kind: "mask" },
+  length: { word: KeyWord.KEY_MORE, shift: 0, bits: RANGE_BITS.length, kind: "range" },
+  icmpType: { word: KeyWord.KEY_MORE, shift: More.ICMP_SHIFT, bits: RANGE_BITS.icmpType, kind: "range" },
+  ecn: { word: KeyWord.KEY_MORE, shift: More.ECN_SHIFT, bits: RANGE_BITS.ecn, kind: "range" },
+  fragment: { word: KeyWord.KEY_MORE, shift: More.FRAGMENT_SHIFT, bits: RANGE_BITS.fragment, kind: "range" },
 };
 
 /** @throws TooManyRows */
@@ -95,8 +95,8 @@ class RowBuilder {
     const address = (first: number): Place[] =>
       Array.from({ length: words }, (_, w) => ({ word: first + w, shift: 0, bits: 32, kind: "mask" }));
     this.#places = [
-      ...address(KeyWord.src),
-      ...address(KeyWord.dst),
+      ...address(KeyWord.KEY_SRC),
+      ...address(KeyWord.KEY_DST),
       ...FIELDS.map((field) => PLACES[field]),
     ];
     this.#a = this.#places.map(() => new Uint32Array(this.#capacity));
@@ -118,9 +118,9 @@ class RowBuilder {
     if (rows > ROWS_A_RULE) throw new TooManyRows(rule, rows);
     if (rows === 0) return;
     const needsPorts = match.sport.length > 0 || match.dport.length > 0 ? 1 : 0;
-    if (match.mark.length > 0 || match.iif.length > 0) this.#usesExtra |= Extra.markIif;
+    if (match.mark.length > 0 || match.iif.length > 0) this.#usesExtra |= Extra.EXTRA_MARK_IIF;
     if ([match.length, match.icmpType, match.ecn, match.fragment].some((list) => list.length > 0))
-      this.#usesExtra |= Extra.more;
+      this.#usesExtra |= Extra.EXTRA_MORE;
     for (let i = 0; i < rows; i++) this.#row(rule, needsPorts, axes, i);
   }
 

@@ -1,13 +1,17 @@
+import { Lane, MoreLane, Rule4, Rule6, RuleExtra } from "../bpf/tables.bpf.js";
 import type { Dimension } from "./dimension.js";
-import { INDEX_HALF_BITS, Lane, MoreLane } from "./layout.js";
 import { FIELDS, type Rows } from "./rows.js";
-import type { Table } from "./table.js";
+import { memberWords, type Table } from "./table.js";
 import type { LeafWriter } from "./tree.js";
+
+const RULE4 = memberWords(Rule4);
+const RULE6 = memberWords(Rule6);
+const EXTRA = memberWords(RuleExtra);
 
 /** Writes rows as struct rule4 or rule6, and where rows use it struct rule_extra beside them (bpf/tables.h). */
 export function ruleWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
   const words = rows.family === 4 ? 1 : 4;
-  const ruleWords = rows.family === 4 ? 8 : 20;
+  const { size, lo, hi } = rows.family === 4 ? RULE4 : RULE6;
   const { dimensions } = rows;
   return {
     first: (row) => rows.rule[row] as number,
@@ -17,12 +21,13 @@ export function ruleWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
       if (rows.usesExtra) extra.reserve(rules.length - extra.length);
       for (let i = from; i < to; i++) {
         const row = list[i] as number;
-        const at = start + i - from;
-        writeAddresses(dimensions, words, row, rules.words, at * ruleWords);
-        const lanes = at * ruleWords + ruleWords - 4;
-        writeLanes(dimensions, 2 * words, LANES, row, rules.words, lanes);
-        writeIndex(rows, row, rules.words, lanes);
-        if (rows.usesExtra) writeExtra(dimensions, 2 * words, row, extra.words, at * 8);
+        const index = start + i - from;
+        const at = index * size;
+        if (words === 1) writeAddresses4(dimensions, row, rules.words, at);
+        else writeAddresses6(dimensions, row, rules.words, at);
+        writeLanes(dimensions, 2 * words, LANES, row, rules.words, at + lo, at + hi);
+        writeIndex(rows, row, rules.words, at + lo, at + hi);
+        if (rows.usesExtra) writeExtra(dimensions, 2 * words, row, extra.words, index * EXTRA.size);
       }
       return start;
     },
@@ -33,58 +38,64 @@ export function ruleWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
 const field = (name: (typeof FIELDS)[number]) => FIELDS.indexOf(name);
 type Lanes = readonly (readonly [column: number, lane: number])[];
 const LANES: Lanes = [
-  [field("sport"), Lane.sport],
-  [field("dport"), Lane.dport],
-  [field("proto"), Lane.proto],
-  [field("dscp"), Lane.dscp],
+  [field("sport"), Lane.LANE_SPORT],
+  [field("dport"), Lane.LANE_DPORT],
+  [field("proto"), Lane.LANE_PROTO],
+  [field("dscp"), Lane.LANE_DSCP],
 ];
 const MORE_LANES: Lanes = [
-  [field("length"), MoreLane.length],
-  [field("icmpType"), MoreLane.icmp],
-  [field("ecn"), MoreLane.ecn],
-  [field("fragment"), MoreLane.fragment],
+  [field("length"), MoreLane.LANE_LENGTH],
+  [field("icmpType"), MoreLane.LANE_ICMP],
+  [field("ecn"), MoreLane.LANE_ECN],
+  [field("fragment"), MoreLane.LANE_FRAGMENT],
 ];
 
-/** struct rule4: addr, addr_mask. struct rule6: src, src_mask, dst, dst_mask. 64-bit words, low half first. */
-function writeAddresses(
-  dimensions: readonly Dimension[],
-  words: number,
-  row: number,
-  out: Uint32Array,
-  at: number,
-): void {
-  for (let side = 0; side < 2; side++)
-    for (let w = 0; w < words; w++) {
-      const { a, b } = dimensions[side * words + w] as Dimension;
-      const to = words === 1 ? at + 1 - side : at + 8 * side + (w ^ 1);
-      out[to] = a[row] as number;
-      out[to + (words === 1 ? 2 : 4)] = ~(b[row] as number) >>> 0;
-    }
+/** Source and destination as the halves of one 64-bit word, the destination low. */
+function writeAddresses4(dimensions: readonly Dimension[], row: number, out: Uint32Array, at: number): void {
+  for (let side = 0; side < 2; side++) {
+    const { a, b } = dimensions[side] as Dimension;
+    out[at + RULE4.addr + 1 - side] = a[row] as number;
+    out[at + RULE4.addr_mask + 1 - side] = ~(b[row] as number) >>> 0;
+  }
 }
 
-/** Lower and upper bounds in the lanes of two 64-bit words, `lo` and `hi`. */
+/** Each address as two 64-bit words, the low half of each first. */
+function writeAddresses6(dimensions: readonly Dimension[], row: number, out: Uint32Array, at: number): void {
+  for (let w = 0; w < 4; w++) {
+    const src = dimensions[w] as Dimension;
+    const dst = dimensions[4 + w] as Dimension;
+    const to = at + (w ^ 1);
+    out[to + RULE6.src] = src.a[row] as number;
+    out[to + RULE6.src_mask] = ~(src.b[row] as number) >>> 0;
+    out[to + RULE6.dst] = dst.a[row] as number;
+    out[to + RULE6.dst_mask] = ~(dst.b[row] as number) >>> 0;
+  }
+}
+
+/** Lower and upper bounds in the lanes of the 64-bit words that begin with out[lo] and out[hi]. */
 function writeLanes(
   dimensions: readonly Dimension[],
   first: number,
   lanes: Lanes,
   row: number,
   out: Uint32Array,
-  at: number,
+  lo: number,
+  hi: number,
 ): void {
   for (const [column, lane] of lanes) {
     const { a, b } = dimensions[first + column] as Dimension;
-    orShifted(out, at, a[row] as number, lane);
-    orShifted(out, at + 2, b[row] as number, lane);
+    orShifted(out, lo, a[row] as number, lane);
+    orShifted(out, hi, b[row] as number, lane);
   }
 }
 
 /** The lane of ports, in which `hi` is 1 always, and the halves of the rule's index above the lanes. */
-function writeIndex(rows: Rows, row: number, out: Uint32Array, at: number): void {
+function writeIndex(rows: Rows, row: number, out: Uint32Array, lo: number, hi: number): void {
   const index = rows.rule[row] as number;
-  orShifted(out, at, rows.needsPorts[row] as number, Lane.ported);
-  orShifted(out, at + 2, 1, Lane.ported);
-  orShifted(out, at, index >>> INDEX_HALF_BITS, Lane.index);
-  orShifted(out, at + 2, index & (2 ** INDEX_HALF_BITS - 1), Lane.index);
+  orShifted(out, lo, rows.needsPorts[row] as number, Lane.LANE_PORTED);
+  orShifted(out, hi, 1, Lane.LANE_PORTED);
+  orShifted(out, lo, index >>> Lane.INDEX_HALF_BITS, Lane.LANE_INDEX);
+  orShifted(out, hi, index & (2 ** Lane.INDEX_HALF_BITS - 1), Lane.LANE_INDEX);
 }
 
 /** struct rule_extra: mark << 32 | ifindex as value and mask, then the bounds in more lanes. */
@@ -97,11 +108,11 @@ function writeExtra(
 ): void {
   const mark = dimensions[first + field("mark")] as Dimension;
   const iif = dimensions[first + field("iif")] as Dimension;
-  out[at] = iif.a[row] as number;
-  out[at + 1] = mark.a[row] as number;
-  out[at + 2] = ~(iif.b[row] as number) >>> 0;
-  out[at + 3] = ~(mark.b[row] as number) >>> 0;
-  writeLanes(dimensions, first, MORE_LANES, row, out, at + 4);
+  out[at + EXTRA.value] = iif.a[row] as number;
+  out[at + EXTRA.value + 1] = mark.a[row] as number;
+  out[at + EXTRA.mask] = ~(iif.b[row] as number) >>> 0;
+  out[at + EXTRA.mask + 1] = ~(mark.b[row] as number) >>> 0;
+  writeLanes(dimensions, first, MORE_LANES, row, out, at + EXTRA.lo, at + EXTRA.hi);
 }
 
 /** ORs value << shift into the 64-bit word that begins with out[at], low half first. */

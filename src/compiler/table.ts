@@ -1,4 +1,45 @@
-import { EntrySize, type TableName } from "./layout.js";
+import { type Codec, u32, u64 } from "libbpf-ts/types";
+import {
+  Connection,
+  Flow4,
+  Flow6,
+  Prefix4,
+  Prefix6,
+  PrefixNode,
+  Rule4,
+  Rule6,
+  RuleExtra,
+  Target,
+} from "../bpf/tables.bpf.js";
+
+/** Bytes of one entry of each table of bpf/maps.h. */
+export const EntrySize = {
+  slots: u64.size,
+  rules4: Rule4.size,
+  rules6: Rule6.size,
+  extra4: RuleExtra.size,
+  extra6: RuleExtra.size,
+  nodes: PrefixNode.size,
+  values: u32.size,
+  prefixes4: Prefix4.size,
+  prefixes6: Prefix6.size,
+  shared: u32.size,
+  flows4: Flow4.size,
+  flows6: Flow6.size,
+  targets: Target.size,
+  groups: u32.size,
+  connections: Connection.size,
+} as const;
+
+export type TableName = keyof typeof EntrySize;
+
+/** A struct's members by their first 32-bit word, and its size in such words. */
+export function memberWords<T extends object>(codec: Codec<T>): Record<(keyof T & string) | "size", number> {
+  const offsets = Object.entries(codec.offsets as Record<string, number>);
+  return Object.fromEntries(
+    [...offsets, ["size", codec.size]].map(([name, bytes]) => [name, Number(bytes) / 4]),
+  );
+}
 
 /** One flat table under construction: entries of a fixed size in a buffer that doubles as it fills. */
 export class Table {

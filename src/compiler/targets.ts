@@ -1,12 +1,19 @@
+import { Action, Target, TargetVerdict, XfrmSteerVerdict } from "../bpf/tables.bpf.js";
 import type { GroupMember, Policy, Rule } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { BUCKETS, groupBuckets } from "./flow-hash.js";
-import { DSCP_KEEP, EntrySize, TARGET_GROUP, UsedAction, Verdict } from "./layout.js";
-import type { Table } from "./table.js";
+import { memberWords, type Table } from "./table.js";
 
-const TARGET_WORDS = EntrySize.targets / 4;
+const TARGET = memberWords(Target);
 
-/** Fills the tables of what rules do. @returns bits of UsedAction */
+/** What the program returns for each end of a packet that is not a group's. */
+export const VERDICT = {
+  drop: XfrmSteerVerdict.XFRM_STEER_DROP,
+  connection: XfrmSteerVerdict.XFRM_STEER_STEER,
+  pass: XfrmSteerVerdict.XFRM_STEER_PASS,
+} as const;
+
+/** Fills the tables of what rules do. @returns bits of enum action in bpf/tables.h */
 export function buildTargets(policy: Policy, devices: Devices, targets: Table, groups: Table): number {
   const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
   const connection = (name: string) => byName.get(name) as number; // the policy was checked: it is there
@@ -26,33 +33,33 @@ export function buildTargets(policy: Policy, devices: Devices, targets: Table, g
   let used = 0;
   targets.reserve(policy.rules.length);
   policy.rules.forEach(({ to, set }: Rule, index) => {
-    let verdict: number = TARGET_GROUP;
+    let verdict: number = TargetVerdict.TARGET_GROUP;
     let which = 0;
     let link = 0;
     if (to.kind === "group") {
-      used |= UsedAction.group;
+      used |= Action.ACTION_GROUP;
       which = group(to.members);
     } else if (to.kind === "connection") {
-      verdict = Verdict.steer;
+      verdict = VERDICT.connection;
       which = connection(to.connection);
       if (to.link !== null) {
-        used |= UsedAction.link;
+        used |= Action.ACTION_LINK;
         link = devices.ifindexOf(to.link);
       }
     } else {
-      verdict = Verdict[to.kind];
+      verdict = VERDICT[to.kind];
     }
     const { mark, dscp } = set;
-    if (mark !== null) used |= UsedAction.mark;
-    if (dscp !== null) used |= UsedAction.dscp;
+    if (mark !== null) used |= Action.ACTION_MARK;
+    if (dscp !== null) used |= Action.ACTION_DSCP;
     const { words } = targets;
-    const at = index * TARGET_WORDS;
-    words[at] = verdict;
-    words[at + 1] = which;
-    words[at + 2] = link;
-    words[at + 3] = mark ? (mark.value & mark.mask) >>> 0 : 0;
-    words[at + 4] = mark?.mask ?? 0;
-    words[at + 5] = dscp ?? DSCP_KEEP;
+    const at = index * TARGET.size;
+    words[at + TARGET.verdict] = verdict;
+    words[at + TARGET.connection] = which;
+    words[at + TARGET.link] = link;
+    words[at + TARGET.mark] = mark ? (mark.value & mark.mask) >>> 0 : 0;
+    words[at + TARGET.mark_mask] = mark?.mask ?? 0;
+    words[at + TARGET.dscp] = dscp ?? TargetVerdict.DSCP_KEEP;
   });
   return used;
 }

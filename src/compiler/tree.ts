@@ -4,8 +4,8 @@
  * The idea is that of HyperSplit and bit-window trees (CutSplit, ByteCuts); the scores were found by measurement.
  */
 
+import { KeyWord, Slot } from "../bpf/tables.bpf.js";
 import { type Dimension, emptyRegion, fieldMask, type Region, regionBounds } from "./dimension.js";
-import { KeyWord, Slot } from "./layout.js";
 import { BitCounts, Spans } from "./spans.js";
 import type { Table } from "./table.js";
 
@@ -53,6 +53,15 @@ const COPIES = 1.95;
 const WINDOW_COPIES = 8;
 const SLOTS_PER_ROW = 4;
 const SAMPLE = 2048;
+
+/** First bits of a slot's upper fields, within its high word. */
+export const SlotHigh = {
+  word: Slot.SLOT_WORD - 32,
+  width: Slot.SLOT_WIDTH - 32,
+  count: Slot.SLOT_COUNT - 32,
+  first: Slot.SLOT_FIRST - 32,
+  leaf: Slot.SLOT_LEAF - 32,
+} as const;
 
 export class TreeBuilder {
   readonly #dimensions: readonly Dimension[];
@@ -143,10 +152,10 @@ export class TreeBuilder {
     fixed[field] = fixedBefore;
     value[field] = valueBefore;
     const high =
-      (dimension.word << Slot.wordHigh) |
-      (width << Slot.widthHigh) |
-      (this.#leaves.first(rows[from] as number) << Slot.firstHigh);
-    return [(base | ((shift + dimension.shift) << Slot.shift)) >>> 0, high >>> 0] as [number, number];
+      (dimension.word << SlotHigh.word) |
+      (width << SlotHigh.width) |
+      (this.#leaves.first(rows[from] as number) << SlotHigh.first);
+    return [(base | ((shift + dimension.shift) << Slot.SLOT_SHIFT)) >>> 0, high >>> 0] as [number, number];
   }
 
   /** Neighbouring children with the same rows share one subtree. */
@@ -189,7 +198,7 @@ export class TreeBuilder {
       } else {
         const [low, high] = regionBounds(dimension, fixed[f] as number, value[f] as number);
         if (a > low || b < high) return false;
-        if (dimension.word === KeyWord.ports && low > 0) ported = true;
+        if (dimension.word === KeyWord.KEY_PORTS && low > 0) ported = true;
       }
     }
     return ported || !this.#leaves.needsPorts?.(row);
@@ -213,9 +222,9 @@ export class TreeBuilder {
     if (alike) for (const leaf of alike) if (sameRows(leaf.rows, rows, from, n)) return leaf.slot;
     const start = this.#leaves.write(rows, from, to);
     const high =
-      (n << Slot.countHigh) |
-      (this.#leaves.first(rows[from] as number) << Slot.firstHigh) |
-      (1 << Slot.leafHigh);
+      (n << SlotHigh.count) |
+      (this.#leaves.first(rows[from] as number) << SlotHigh.first) |
+      (1 << SlotHigh.leaf);
     const leaf = { rows: rows.slice(from, to), slot: [start, high >>> 0] as [number, number] };
     if (alike) alike.push(leaf);
     else this.#known.set(hash, [leaf]);
@@ -373,4 +382,7 @@ interface Children {
 }
 
 /** A leaf without rows. */
-export const EMPTY: [number, number] = [0, ((1 << Slot.leafHigh) | (0x3fffff << Slot.firstHigh)) >>> 0];
+export const EMPTY: [number, number] = [
+  0,
+  ((1 << SlotHigh.leaf) | (Slot.INDEX_NONE << SlotHigh.first)) >>> 0,
+];

@@ -1,4 +1,6 @@
 import path from "node:path";
+import type { Limits } from "../esp/lifetime.js";
+import type { Mode } from "../esp/packet.js";
 import { type Address, formatAddress, parseAddress } from "./address.js";
 import { seenFrom, show } from "./diagnostics.js";
 import type { EspConfig, KeySource, Location, SaConfig } from "./policy.js";
@@ -45,18 +47,26 @@ export class EspReader {
     }
     const out = this.#sa(raw.out, [...at, "out"]);
     const inbound = this.#sa(raw.in, [...at, "in"]);
-    if (raw.in?.spi !== undefined && local !== null) {
-      this.#unique(
-        this.#inbound,
-        `${raw.in.spi} ${formatAddress(local)}`,
-        source.at([...at, "in", "spi"]),
-        `the SPI 0x${raw.in.spi.toString(16)} is already that of another inbound SA at ${formatAddress(local)}`,
-        "give each inbound SA of one local address its own SPI",
-      );
+    const alsoIn = (raw.also_in ?? []).map((sa, index) => this.#sa(sa, [...at, "also_in", index]));
+    if (local !== null) {
+      this.#uniqueSpi(raw.in, local, [...at, "in"]);
+      for (const [index, sa] of (raw.also_in ?? []).entries())
+        this.#uniqueSpi(sa, local, [...at, "also_in", index]);
     }
+    const mode = raw.mode ?? "tunnel";
+    const inner = this.#inner(raw, mode, at);
+    if (mode !== "tunnel" && (raw.pad_to ?? 0) > 0)
+      report.error(
+        source.at([...at, "pad_to"]),
+        `${mode} mode has no padding: only an inner IP header tells where the packet ends`,
+        "leave pad_to out (RFC 4303 section 2.7)",
+      );
     if (local === null || remote === null || out === null || inbound === null || raw.suite === undefined)
       return null;
     return {
+      mode,
+      inner,
+      encapsulation: raw.encapsulation ?? "udp",
       local: formatAddress(local),
       remote: formatAddress(remote),
       localPort: raw.local_port ?? NAT_T_PORT,
@@ -64,8 +74,54 @@ export class EspReader {
       suite: raw.suite,
       out,
       in: inbound,
+      alsoIn: alsoIn.filter((sa) => sa !== null),
+      esn: raw.esn ?? false,
       replayWindow: raw.replay_window ?? REPLAY_WINDOW,
+      padTo: raw.pad_to ?? 0,
+      lifetime: { ...limits("soft", raw), ...limits("hard", raw) },
     };
+  }
+
+  #inner(raw: RawEsp, mode: Mode, at: Path): EspConfig["inner"] {
+    const { source, report } = this.#context;
+    if (mode !== "beet") {
+      if (raw.inner !== undefined)
+        report.error(
+          source.at([...at, "inner"]),
+          `${mode} mode has no inner addresses of its own`,
+          "leave inner out, or write mode: beet",
+        );
+      return null;
+    }
+    if (raw.inner === undefined) {
+      report.error(
+        source.at([...at, "mode"]),
+        "BEET sends no inner addresses: both ends have to know them",
+        "write inner: {local: 10.0.0.1, remote: 10.1.0.1}",
+      );
+      return null;
+    }
+    const local = this.#address(raw.inner.local, [...at, "inner", "local"]);
+    const remote = this.#address(raw.inner.remote, [...at, "inner", "remote"]);
+    if (local === null || remote === null) return null;
+    if (local.family !== remote.family)
+      report.error(
+        source.at([...at, "inner", "remote"]),
+        `remote ${raw.inner.remote} is IPv${remote.family} and local ${raw.inner.local} is IPv${local.family}`,
+        "write two addresses of one family",
+      );
+    return { local: formatAddress(local), remote: formatAddress(remote) };
+  }
+
+  #uniqueSpi(sa: RawEsp["in"], local: Address, at: Path): void {
+    if (sa?.spi === undefined) return;
+    this.#unique(
+      this.#inbound,
+      `${sa.spi} ${formatAddress(local)}`,
+      this.#context.source.at([...at, "spi"]),
+      `the SPI 0x${sa.spi.toString(16)} is already that of another inbound SA at ${formatAddress(local)}`,
+      "give each inbound SA of one local address its own SPI",
+    );
   }
 
   #address(text: string | undefined, at: Path): Address | null {
@@ -118,4 +174,14 @@ export class EspReader {
     if (first === undefined) known.set(id, location);
     else this.#context.report.error(location, `${message} (${seenFrom(location, first)})`, hint);
   }
+}
+
+function limits(which: "soft" | "hard", { lifetime }: RawEsp): { soft?: Limits; hard?: Limits } {
+  const { packets, bytes, seconds } = lifetime?.[which] ?? {};
+  const given = {
+    ...(packets === undefined ? {} : { packets }),
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(seconds === undefined ? {} : { seconds }),
+  };
+  return Object.keys(given).length === 0 ? {} : { [which]: given };
 }

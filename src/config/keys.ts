@@ -1,9 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { keymatParts, keymatSize, type SuiteName } from "../esp/suite.js";
 import type { Diagnostic } from "./diagnostics.js";
-import type { KeySource, Policy, Suite } from "./policy.js";
+import type { EspConfig, KeySource, Policy, SaConfig } from "./policy.js";
 
-/** RFC 4106 section 8.1: the AES key, then 4 bytes of salt. */
-const KEY_BYTES: Readonly<Record<Suite, number>> = { "aes128-gcm": 20, "aes256-gcm": 36 };
 /** Enough for the longest key with a blank between all digits; what is longer is no key file. */
 const MAX_FILE_BYTES = 1024;
 
@@ -22,10 +21,10 @@ export class KeyError extends Error {
 
 /**
  * Opens a key source: hexadecimal digits, white space allowed. A file must be a regular one of mode 0600 or 0400 that
- * belongs to us or to root. Returns key and salt in a buffer of its own, which the caller should clear after use.
+ * belongs to us or to root. Returns the keying material in a buffer of its own, which the caller should clear after use.
  * @throws KeyError
  */
-export function readKey(source: KeySource, suite: Suite): Buffer {
+export function readKey(source: KeySource, suite: SuiteName): Buffer {
   const text =
     source.kind === "file"
       ? readKeyFile(source, source.path)
@@ -44,14 +43,21 @@ export function readKey(source: KeySource, suite: Suite): Buffer {
   }
 }
 
+/** The outbound SA of a connection, the inbound one, and those that are valid besides. */
+export const allSas = ({
+  out,
+  in: inbound,
+  alsoIn,
+}: EspConfig): readonly [SaConfig, SaConfig, ...SaConfig[]] => [out, inbound, ...alsoIn];
+
 /** Opens every key of a policy and reports what is wrong, also one key behind two sources. */
 export function checkKeys(policy: Policy): Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
   const known: { key: Buffer; source: KeySource }[] = [];
-  for (const { esp } of policy.connections) {
-    for (const sa of esp === null ? [] : [esp.out, esp.in]) {
+  for (const esp of policy.connections.flatMap((connection) => connection.esp ?? [])) {
+    for (const sa of allSas(esp)) {
       try {
-        const key = readKey(sa.key, (esp as NonNullable<typeof esp>).suite);
+        const key = readKey(sa.key, esp.suite);
         const same = known.find((other) => other.key.equals(key));
         known.push({ key, source: sa.key });
         if (same !== undefined) {
@@ -112,9 +118,9 @@ function readKeyFile(source: KeySource, path: string): Buffer {
   }
 }
 
-function decodeHex(source: KeySource, text: Buffer, suite: Suite): Buffer {
-  const bytes = KEY_BYTES[suite];
-  const right = `${suite} takes ${2 * bytes} hexadecimal digits: the key, then 4 bytes of salt (RFC 4106 section 8.1)`;
+function decodeHex(source: KeySource, text: Buffer, suite: SuiteName): Buffer {
+  const bytes = keymatSize(suite);
+  const right = `${suite} takes ${2 * bytes} hexadecimal digits: ${keymatParts(suite)}`;
   const digits = text.toString("latin1").replace(/\s+/g, "");
   if (!/^[0-9a-f]*$/i.test(digits))
     throw new KeyError(source, `${name(source)} holds something else than hexadecimal digits`, right);

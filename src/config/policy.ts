@@ -5,6 +5,10 @@
  * IPv6. Lists that are empty mean "any".
  */
 
+import type { Lifetime } from "../esp/lifetime.js";
+import type { Encapsulation, Mode } from "../esp/packet.js";
+import type { SuiteName } from "../esp/suite.js";
+
 export type Family = 4 | 6;
 
 /** An address prefix (CIDR). Bits behind `length` are zero. */
@@ -157,8 +161,6 @@ export type KeySource =
   | { readonly kind: "file"; readonly path: string; readonly location: Location }
   | { readonly kind: "env"; readonly name: string; readonly location: Location };
 
-export type Suite = "aes128-gcm" | "aes256-gcm";
-
 /** One direction of a manually keyed ESP connection. */
 export interface SaConfig {
   readonly spi: number;
@@ -167,17 +169,28 @@ export interface SaConfig {
 
 /** Manual keying for the userspace backend; the kernel backends leave SAs to the IKE daemon. */
 export interface EspConfig {
+  readonly mode: Mode;
+  /** BEET: addresses of the inner packets; else null. */
+  readonly inner: { readonly local: string; readonly remote: string } | null;
+  readonly encapsulation: Encapsulation;
   /** Outer addresses, as printed by the user (no prefix length). */
   readonly local: string;
   readonly remote: string;
   /** UDP ports of the encapsulation (RFC 3948). */
   readonly localPort: number;
   readonly remotePort: number;
-  readonly suite: Suite;
+  readonly suite: SuiteName;
   readonly out: SaConfig;
   readonly in: SaConfig;
+  /** Inbound SAs that are valid besides, while a rekey is under way. */
+  readonly alsoIn: readonly SaConfig[];
+  /** Extended sequence numbers. */
+  readonly esn: boolean;
   /** Anti-replay window in packets. */
   readonly replayWindow: number;
+  /** Bytes that inner packets are padded to, 0 for none. */
+  readonly padTo: number;
+  readonly lifetime: Lifetime;
 }
 
 export interface Connection {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { SUITE_NAMES } from "../esp/suite.js";
 import { NAME_PATTERN } from "./names.js";
 import { programSchema } from "./program.js";
 
@@ -59,17 +60,60 @@ const sa = z
 
 const port = integer(1, 65535).optional();
 
+const address = z.string("write an IP address such as 192.0.2.1");
+const count = (what: string) => integer(1, Number.MAX_SAFE_INTEGER).optional().describe(what);
+
+const limits = z
+  .strictObject(
+    {
+      packets: count("Packets"),
+      bytes: count("Bytes of inner packets"),
+      seconds: count("Seconds since it was added"),
+    },
+    "write a mapping such as {bytes: 100000000000, seconds: 3600}",
+  )
+  .optional();
+
 const esp = z
   .strictObject(
     {
+      mode: z
+        .enum(["tunnel", "transport", "beet"], "write tunnel, transport or beet")
+        .optional()
+        .describe("tunnel if left out"),
+      inner: z
+        .strictObject({ local: address, remote: address }, "write {local: 10.0.0.1, remote: 10.1.0.1}")
+        .optional()
+        .describe("BEET: addresses of the inner packets at this and at the other end"),
+      encapsulation: z
+        .enum(["udp", "none"], "write udp or none")
+        .optional()
+        .describe("udp (RFC 3948) if left out; none is IP protocol 50"),
       local: z.string("write the outer address of this end").describe("Outer address of this end"),
       remote: z.string("write the outer address of the other end").describe("Outer address of the other end"),
       local_port: port.describe("UDP port of this end (RFC 3948); 4500 if left out"),
       remote_port: port.describe("UDP port of the other end; 4500 if left out"),
-      suite: z.enum(["aes128-gcm", "aes256-gcm"], "write aes128-gcm or aes256-gcm"),
+      suite: z.enum(SUITE_NAMES, `write one of ${SUITE_NAMES.join(", ")}`),
       out: sa,
       in: sa,
+      also_in: z
+        .array(sa, "write a list of SAs")
+        .optional()
+        .describe("Inbound SAs that are valid besides, while a rekey is under way"),
+      esn: z
+        .boolean("write true or false")
+        .optional()
+        .describe("Extended sequence numbers (RFC 4304); false if left out"),
       replay_window: integer(32, 4096).optional().describe("Anti-replay window in packets; 1024 if left out"),
+      pad_to: integer(0, 65_000)
+        .optional()
+        .describe(
+          "Tunnel mode: bytes that each inner packet is padded to (RFC 4303 section 2.7); 0 if left out",
+        ),
+      lifetime: z
+        .strictObject({ soft: limits, hard: limits }, "write {soft: {seconds: 3000}, hard: {seconds: 3600}}")
+        .optional()
+        .describe("Of each SA: at a soft limit status asks for a new one, at a hard one it is refused"),
     },
     "write a mapping with local, remote, suite, out and in",
   )

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import koffi from "koffi";
 import { Slab } from "../sys/slab.js";
-import type { AeadBackend, Opener, Sealer } from "./aead.js";
-import { AAD_SIZE, ICV_SIZE } from "./packet.js";
-import { IV_SIZE, NONCE_SIZE, SALT_SIZE, SUITES, type SuiteName } from "./suite.js";
+import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
+import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
+import { keymatSize, NONCE_SIZE, SALT_SIZE, type SuiteName } from "./suite.js";
 
 /**
  * The implementations that the library holds, fastest first, with the CPU flags (/proc/cpuinfo) that each needs: those
@@ -69,10 +69,18 @@ function bindGcm(
   return { prepare: bind("pre", 2), encrypt: bind("enc", 10), decrypt: bind("dec", 10) };
 }
 
+const IV_SIZE = NONCE_SIZE - SALT_SIZE;
+const ICV_SIZE = 16;
+const PAYLOAD = ESP_IV + IV_SIZE;
+/** RFC 4106 section 5: SPI and sequence number, of 32 or 64 bits. */
+const AAD_SIZE = 8;
+const ESN_AAD_SIZE = 12;
+
 /** Offsets in an SA's own block, in front of its key data. */
 const CONTEXT = 0;
 const NONCE = CONTEXT_SIZE;
 const TAG = NONCE + 16;
+const AAD = TAG + ICV_SIZE;
 const KEY_DATA = 320;
 
 class MbAead implements Sealer, Opener {
@@ -83,11 +91,16 @@ class MbAead implements Sealer, Opener {
   readonly #context: number;
   readonly #nonce: number;
   readonly #tag: number;
+  readonly #esn: boolean;
+  readonly #aadSize: number;
 
-  constructor(calls: GcmCalls, slab: Slab, keySize: number, keymat: Uint8Array) {
+  constructor(calls: GcmCalls, slab: Slab, { suite, esn, keymat }: CipherSpec) {
     const { bytes, base } = this.#own;
+    const keySize = keymatSize(suite) - SALT_SIZE;
     this.#calls = calls;
     this.#slab = slab;
+    this.#esn = esn;
+    this.#aadSize = esn ? ESN_AAD_SIZE : AAD_SIZE;
     this.#context = base + CONTEXT;
     this.#nonce = base + NONCE;
     this.#tag = base + TAG;
@@ -99,10 +112,10 @@ class MbAead implements Sealer, Opener {
     key.bytes.fill(0);
   }
 
-  seal(aad: number, iv: number, source: number, length: number, target: number): boolean {
+  seal(packet: number, sequenceHigh: number, source: number, length: number): boolean {
     const base = this.#slab.base;
-    const to = base + target;
-    this.#setIv(iv);
+    const to = base + packet + PAYLOAD;
+    this.#setIv(packet + ESP_IV);
     this.#calls.encrypt(
       this.#keyData,
       this.#context,
@@ -110,8 +123,8 @@ class MbAead implements Sealer, Opener {
       base + source,
       length,
       this.#nonce,
-      base + aad,
-      AAD_SIZE,
+      this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet,
+      this.#aadSize,
       to + length,
       ICV_SIZE,
     );
@@ -119,25 +132,26 @@ class MbAead implements Sealer, Opener {
   }
 
   /** The library writes the text and the tag that it should have had; whether they agree is for us to say. */
-  open(aad: number, iv: number, source: number, length: number, target: number): boolean {
+  open(packet: number, sequenceHigh: number, length: number): boolean {
     const base = this.#slab.base;
-    this.#setIv(iv);
+    const text = packet + PAYLOAD;
+    this.#setIv(packet + ESP_IV);
     this.#calls.decrypt(
       this.#keyData,
       this.#context,
-      base + target,
-      base + source,
+      base + text,
+      base + text,
       length,
       this.#nonce,
-      base + aad,
-      AAD_SIZE,
+      this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet,
+      this.#aadSize,
       this.#tag,
       ICV_SIZE,
     );
     // All of the tag is compared, whatever its first bytes say: the time taken tells a forger nothing.
     const expected = this.#own.view;
     const received = this.#slab.view;
-    const at = source + length;
+    const at = text + length;
     let difference = 0;
     for (let i = 0; i < ICV_SIZE; i += 4)
       difference |= expected.getInt32(TAG + i) ^ received.getInt32(at + i);
@@ -152,18 +166,32 @@ class MbAead implements Sealer, Opener {
     const from = this.#slab.view;
     const to = this.#own.view;
     to.setUint32(NONCE + SALT_SIZE, from.getUint32(iv));
-    to.setUint32(NONCE + NONCE_SIZE - IV_SIZE / 2, from.getUint32(iv + IV_SIZE / 2));
+    to.setUint32(NONCE + SALT_SIZE + 4, from.getUint32(iv + 4));
+  }
+
+  #extendedAad(packet: number, sequenceHigh: number): number {
+    const from = this.#slab.view;
+    const to = this.#own.view;
+    to.setUint32(AAD, from.getUint32(packet));
+    to.setUint32(AAD + 4, sequenceHigh);
+    to.setUint32(AAD + 8, from.getUint32(packet + ESP_SEQUENCE));
+    return this.#own.base + AAD;
   }
 }
 
 /**
- * Intel's Multi-Buffer Crypto for IPsec, version 1 (Debian: libipsec-mb1).
+ * Intel's Multi-Buffer Crypto for IPsec, version 1 (Debian: libipsec-mb1), for AES-GCM. Its other ciphers want many jobs
+ * at a time to be faster than OpenSSL.
+ * @param others serves the other suites
  * @param implementation the fastest that this CPU can run, unless a test wants another
  * @returns null where the library or the CPU's instructions are missing
  */
-export function createIpsecMb(implementation = mbImplementations()[0]): AeadBackend | null {
+export function createIpsecMb(
+  others: AeadBackend,
+  implementation = mbImplementations()[0],
+): AeadBackend | null {
   if (implementation === undefined) return null;
-  let calls: Record<SuiteName, GcmCalls>;
+  let calls: Partial<Record<SuiteName, GcmCalls>>;
   try {
     const library = koffi.load("libIPSec_MB.so.1");
     calls = {
@@ -174,7 +202,15 @@ export function createIpsecMb(implementation = mbImplementations()[0]): AeadBack
     // Not installed, or a build without these symbols: the caller falls back.
     return null;
   }
-  const make = (slab: Slab, suite: SuiteName, keymat: Uint8Array) =>
-    new MbAead(calls[suite], slab, SUITES[suite].keySize, keymat);
-  return { name: "ipsec-mb", sealer: make, opener: make };
+  return {
+    name: "ipsec-mb",
+    sealer(slab, spec) {
+      const gcm = calls[spec.suite];
+      return gcm === undefined ? others.sealer(slab, spec) : new MbAead(gcm, slab, spec);
+    },
+    opener(slab, spec) {
+      const gcm = calls[spec.suite];
+      return gcm === undefined ? others.opener(slab, spec) : new MbAead(gcm, slab, spec);
+    },
+  };
 }

@@ -5,42 +5,54 @@ import { createOpenSsl } from "./aead-openssl.js";
 import type { SuiteName } from "./suite.js";
 
 /**
- * One direction of one SA's cipher, working at offsets in a Slab: the additional data are AAD_SIZE bytes at `aad`, the
- * explicit IV 8 bytes at `iv`, the text `length` bytes at `source`. `target` may be equal to `source`; else the two
- * must not overlap.
+ * One direction of one SA's cipher, working on ESP packets in a Slab. `packet` is the offset of a packet whose SPI,
+ * sequence number and IV are in place; `length` is that of its ciphertext. `sequenceHigh` are the high 32 bits of the
+ * sequence number, looked at only when the cipher was made for extended sequence numbers.
  */
 export interface Sealer {
-  /** Encrypts to `target` and writes the ICV behind it. @returns whether it worked */
-  seal(aad: number, iv: number, source: number, length: number, target: number): boolean;
+  /**
+   * Encrypts the `length` bytes at `source`, which the packet must not overlap, into the packet and writes the ICV behind.
+   * @returns whether it worked
+   */
+  seal(packet: number, sequenceHigh: number, source: number, length: number): boolean;
   /** Frees the key schedule. Not to be used afterwards. */
   close(): void;
 }
 
 export interface Opener {
   /**
-   * Decrypts to `target`, expecting the ICV behind the source. @returns whether the packet is authentic; when false,
-   * what stands at `target` is to be thrown away
+   * Decrypts in place. @returns whether the packet is authentic; when false, what stands there is to be thrown away
    */
-  open(aad: number, iv: number, source: number, length: number, target: number): boolean;
+  open(packet: number, sequenceHigh: number, length: number): boolean;
   close(): void;
+}
+
+/** What a cipher is made from. */
+export interface CipherSpec {
+  readonly suite: SuiteName;
+  /** Extended sequence numbers (RFC 4304): the ICV covers the high 32 bits too. */
+  readonly esn: boolean;
+  /** keymatSize(suite) bytes, copied: the caller may wipe them. */
+  readonly keymat: Uint8Array;
 }
 
 export interface AeadBackend {
   readonly name: "ipsec-mb" | "openssl" | "node";
-  /** @param keymat keymatSize(suite) bytes, copied: the caller may wipe them */
-  sealer(slab: Slab, suite: SuiteName, keymat: Uint8Array): Sealer;
-  opener(slab: Slab, suite: SuiteName, keymat: Uint8Array): Opener;
+  sealer(slab: Slab, spec: CipherSpec): Sealer;
+  opener(slab: Slab, spec: CipherSpec): Opener;
 }
 
 /**
- * @param name "auto" takes libipsec-mb where it is installed, else Node's own OpenSSL called directly, and node:crypto
- * (slower by far) where its symbols are not exported
+ * @param name "auto" takes libipsec-mb where it is installed (for AES-GCM; the other suites go to OpenSSL), else Node's
+ * own OpenSSL called directly, and node:crypto (slower by far) where its symbols are not exported
  * @throws Error when one was asked for by name and is not there
  */
 export function chooseBackend(name: AeadBackend["name"] | "auto"): AeadBackend {
   if (name === "node") return nodeCrypto;
+  const openssl = createOpenSsl();
   const chosen =
-    (name === "openssl" ? null : createIpsecMb()) ?? (name === "ipsec-mb" ? null : createOpenSsl());
+    (name === "openssl" ? null : createIpsecMb(openssl ?? nodeCrypto)) ??
+    (name === "ipsec-mb" ? null : openssl);
   if (chosen !== null) return chosen;
   if (name === "auto") return nodeCrypto;
   throw new Error(

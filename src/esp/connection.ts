@@ -1,18 +1,35 @@
 import { type Address, parseAddress } from "../sys/sockaddr.js";
-import { keymatSize, SUITES, type SuiteName } from "./suite.js";
+import type { Lifetime } from "./lifetime.js";
+import type { Encapsulation, Mode } from "./packet.js";
+import { ANY_SELECTOR, type Selector } from "./selector.js";
+import { keymatParts, keymatSize, SUITE_NAMES, SUITES, type SuiteName } from "./suite.js";
 
 export interface SaKeys {
   /** Security parameters index, host byte order, 256 to 2^32 - 1. */
   readonly spi: number;
-  /** Keying material: the key and behind it the 4-byte salt (RFC 4106 section 8.1): 20 or 36 bytes. */
+  /** Keying material, keymatSize(suite) bytes: the encryption key, and behind it the salt or the integrity key. */
   readonly key: Uint8Array;
 }
 
-/** One manually keyed connection: a policy and an SA in each direction, ESP in UDP, tunnel mode. */
+/** A policy of a connection; its template, where it allows, is the connection's mode and endpoints. */
+export interface ConnectionPolicy {
+  readonly direction: "in" | "out";
+  readonly selector: Selector;
+  readonly priority: number;
+  readonly action: "allow" | "block";
+}
+
+/** One manually keyed connection: policies, an outbound SA, and one or more inbound ones. */
 export interface ConnectionConfig {
   readonly ifId: number;
   /** ifindex that the outer route is bound to where a packet's metadata names none; 0 for any. */
   readonly link: number;
+  /** Tunnel if left out. */
+  readonly mode?: Mode;
+  /** BEET only: addresses of the inner packets at this and at the other end, of one family. */
+  readonly inner?: { readonly local: string; readonly remote: string } | null;
+  /** UDP if left out. */
+  readonly encapsulation?: Encapsulation;
   /** Outer addresses, both IPv4 or both IPv6. */
   readonly local: string;
   readonly localPort: number;
@@ -21,8 +38,18 @@ export interface ConnectionConfig {
   readonly suite: SuiteName;
   readonly out: SaKeys;
   readonly in: SaKeys;
+  /** Inbound SAs that are valid besides: while a rekey is under way, the one before or the one to come. */
+  readonly alsoIn?: readonly SaKeys[];
+  /** Extended sequence numbers (RFC 4304); false if left out. */
+  readonly esn?: boolean;
   /** Anti-replay window in packets, 32 to 4096. */
   readonly replayWindow: number;
+  /** Tunnel mode only: inner packets are padded to this many bytes (RFC 4303 section 2.7); 0 if left out. */
+  readonly padTo?: number;
+  /** Of each SA; none if left out. */
+  readonly lifetime?: Lifetime;
+  /** One for all packets in each direction if left out. */
+  readonly policies?: readonly ConnectionPolicy[];
 }
 
 /** A connection that the data path cannot serve. */
@@ -39,28 +66,42 @@ export class ConnectionError extends Error {
 /** Overwrites every key with zeros, in the caller's memory. */
 export function wipeKeys(connections: readonly ConnectionConfig[]): void {
   for (const connection of connections) {
-    connection.out.key.fill(0);
-    connection.in.key.fill(0);
+    for (const { key } of [connection.out, ...inboundKeys(connection)]) key.fill(0);
   }
 }
 
-/** A connection with its addresses parsed. */
-export interface CheckedConnection extends ConnectionConfig {
+export const inboundKeys = (connection: ConnectionConfig): readonly SaKeys[] => [
+  connection.in,
+  ...(connection.alsoIn ?? []),
+];
+
+/** A connection with its addresses parsed and what was left out filled in. */
+export interface CheckedConnection extends Required<ConnectionConfig> {
   readonly localAddress: Address;
   readonly remoteAddress: Address;
 }
+
+const ANY_POLICIES: readonly ConnectionPolicy[] = (["out", "in"] as const).map((direction) => ({
+  direction,
+  selector: ANY_SELECTOR,
+  priority: 0,
+  action: "allow",
+}));
 
 const MAX_U32 = 0xffffffff;
 /** RFC 4303 section 2.1: 0 never appears on the wire and 1 to 255 are reserved. */
 const MIN_SPI = 256;
 const MIN_REPLAY_WINDOW = 32;
 const MAX_REPLAY_WINDOW = 4096;
+/** Leaves room for the headers and the trailer in the largest IP packet. */
+const MAX_PAD_TO = 65_000;
 
 const within = (value: number, low: number, high: number): boolean =>
   Number.isInteger(value) && value >= low && value <= high;
 
 function checkOne(connection: ConnectionConfig): CheckedConnection {
   const { ifId, link, local, localPort, remote, remotePort, suite, replayWindow } = connection;
+  const { mode = "tunnel", encapsulation = "udp", esn = false, padTo = 0 } = connection;
   const demand = (holds: boolean, message: string): void => {
     if (!holds) throw new ConnectionError(ifId, message);
   };
@@ -71,38 +112,66 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
       throw new ConnectionError(ifId, (error as Error).message);
     }
   };
+  const pair = (from: string, to: string): [Address, Address] => {
+    const both: [Address, Address] = [address(from), address(to)];
+    demand(both[0].family === both[1].family, `${from} and ${to} are of different address families`);
+    return both;
+  };
   demand(within(ifId, 1, MAX_U32), "an if_id is 1 to 4294967295");
   demand(within(link, 0, 0x7fffffff), `link ${link} is not an ifindex`);
-  demand(
-    Object.hasOwn(SUITES, suite),
-    `suite "${suite}" is unknown; there is ${Object.keys(SUITES).join(", ")}`,
-  );
-  for (const [direction, { spi, key }] of [
-    ["out", connection.out] as const,
-    ["in", connection.in] as const,
-  ]) {
-    demand(
-      within(spi, MIN_SPI, MAX_U32),
-      `the ${direction} SPI ${spi} is not between ${MIN_SPI} and ${MAX_U32}`,
-    );
-    const size = keymatSize(suite);
-    demand(
-      key.length === size,
-      `the ${direction} key has ${key.length} bytes; ${suite} takes ${size}, the key and a 4-byte salt`,
-    );
-  }
+  demand(Object.hasOwn(SUITES, suite), `suite "${suite}" is unknown; there is ${SUITE_NAMES.join(", ")}`);
+  checkKeys(connection, demand);
+  demand(encapsulation === "udp", "bare ESP (encapsulation none) has no sockets yet; use udp");
   demand(within(localPort, 1, 65535), `local port ${localPort} is not between 1 and 65535`);
   demand(within(remotePort, 1, 65535), `remote port ${remotePort} is not between 1 and 65535`);
   demand(
     within(replayWindow, MIN_REPLAY_WINDOW, MAX_REPLAY_WINDOW),
     `a replay window of ${replayWindow} packets is not between ${MIN_REPLAY_WINDOW} and ${MAX_REPLAY_WINDOW}`,
   );
-  const checked = { ...connection, localAddress: address(local), remoteAddress: address(remote) };
+  demand(within(padTo, 0, MAX_PAD_TO), `packets cannot be padded to ${padTo} bytes; 0 to ${MAX_PAD_TO} can`);
   demand(
-    checked.localAddress.family === checked.remoteAddress.family,
-    `${local} and ${remote} are of different address families`,
+    padTo === 0 || mode === "tunnel",
+    `${mode} mode has no padding: only an inner IP header tells where the packet ends (RFC 4303 section 2.7)`,
   );
-  return checked;
+  const [localAddress, remoteAddress] = pair(local, remote);
+  demand(
+    (mode === "beet") === (connection.inner != null),
+    mode === "beet"
+      ? "BEET needs the inner packets' addresses"
+      : `${mode} mode has no inner addresses of its own`,
+  );
+  const inner = connection.inner ? pair(connection.inner.local, connection.inner.remote) : null;
+  return {
+    ...connection,
+    mode,
+    encapsulation,
+    esn,
+    padTo,
+    alsoIn: connection.alsoIn ?? [],
+    lifetime: connection.lifetime ?? {},
+    policies: connection.policies ?? ANY_POLICIES,
+    inner: inner === null ? null : { local: inner[0].text, remote: inner[1].text },
+    localAddress,
+    remoteAddress,
+  };
+}
+
+function checkKeys(connection: ConnectionConfig, demand: (holds: boolean, message: string) => void): void {
+  const { suite, out } = connection;
+  const size = keymatSize(suite);
+  for (const [direction, { spi, key }] of [
+    ["out", out] as const,
+    ...inboundKeys(connection).map((sa) => ["in", sa] as const),
+  ]) {
+    demand(
+      within(spi, MIN_SPI, MAX_U32),
+      `the ${direction} SPI ${spi} is not between ${MIN_SPI} and ${MAX_U32}`,
+    );
+    demand(
+      key.length === size,
+      `the ${direction} key has ${key.length} bytes; ${suite} takes ${size}, ${keymatParts(suite)}`,
+    );
+  }
 }
 
 /**
@@ -129,7 +198,7 @@ export function checkConnections(connections: readonly ConnectionConfig[]): Chec
     const { ifId } = checked;
     if (ifIds.has(ifId)) throw new ConnectionError(ifId, "another connection has the same if_id");
     ifIds.add(ifId);
-    claim(ifId, "in", checked.in.spi, checked.localAddress);
+    for (const { spi } of inboundKeys(connection)) claim(ifId, "in", spi, checked.localAddress);
     claim(ifId, "out", checked.out.spi, checked.remoteAddress);
     return checked;
   });

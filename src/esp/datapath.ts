@@ -1,10 +1,16 @@
 import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
 import { modulePath } from "../sys/paths.js";
 import type { AeadBackend } from "./aead.js";
-import { type CheckedConnection, type ConnectionConfig, checkConnections, wipeKeys } from "./connection.js";
+import {
+  type CheckedConnection,
+  type ConnectionConfig,
+  checkConnections,
+  inboundKeys,
+  wipeKeys,
+} from "./connection.js";
 import type { Policy } from "./database.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
-import { type SaPair, SaRegistry, stateSpec } from "./sa-registry.js";
+import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
 import {
   IO_COUNTERS,
@@ -40,11 +46,23 @@ export interface DatapathStatistics {
   readonly work: Readonly<Record<WorkCounter, number>>;
 }
 
-const read = ({ spi, traffic }: SaPair["out"]): SaStatistics => ({
+const read = ({ spi, traffic }: Sa): SaStatistics => ({
   spi,
   packets: traffic.packets,
   bytes: traffic.bytes,
 });
+
+function policiesOf(connection: CheckedConnection): Policy[] {
+  const { ifId, mode, localAddress, remoteAddress, policies } = connection;
+  const template = { mode, local: localAddress.text, remote: remoteAddress.text };
+  return policies.map(({ direction, selector, priority, action }) => ({
+    ifId,
+    direction,
+    selector,
+    priority,
+    template: action === "allow" ? template : null,
+  }));
+}
 
 /** The userspace ESP data path: one worker from TUN to socket, one from socket to TUN. Made by startDatapath. */
 export class Datapath {
@@ -55,7 +73,7 @@ export class Datapath {
   readonly #rx: WorkerHandle<InboundSpec>;
   readonly #sockets = new SocketPool();
   readonly #registry = new SaRegistry();
-  #pairs = new Map<number, SaPair>();
+  #sets = new Map<number, SaSet>();
   #inUse: readonly SocketSpec[] = [];
   #updating = false;
 
@@ -69,7 +87,7 @@ export class Datapath {
 
   /**
    * Puts other connections in force. Each packet sees either all of the old or all of the new ones of its direction. SAs
-   * with the same SPI, key, suite and addresses as before keep their sequence numbers, replay windows and statistics.
+   * with the same SPI, key, suite, mode and addresses as before keep their sequence numbers, replay windows and statistics.
    * New sockets are opened before this returns its promise, in the calling thread's network namespace.
    *
    * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails. After a failure
@@ -97,7 +115,7 @@ export class Datapath {
       this.#tx.counters.get(name) + this.#rx.counters.get(name);
     return {
       connections: new Map(
-        [...this.#pairs].map(([ifId, pair]) => [ifId, { out: read(pair.out), in: read(pair.in) }] as const),
+        [...this.#sets].map(([ifId, set]) => [ifId, { out: read(set.out), in: read(set.in[0]) }] as const),
       ),
       errors: Object.fromEntries(XFRM_STATS.map((name) => [name, sum(name)])) as Record<XfrmStat, number>,
       io: Object.fromEntries(IO_COUNTERS.map((name) => [name, sum(name)])) as Record<IoCounter, number>,
@@ -122,34 +140,28 @@ export class Datapath {
   }
 
   async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
-    const { pairs, commit } = this.#registry.resolve(connections);
-    const policies = connections.map(({ ifId, localAddress, remoteAddress }) => ({
-      ifId,
-      local: localAddress.text,
-      remote: remoteAddress.text,
-    }));
+    const { sets, commit } = this.#registry.resolve(connections);
     const rx: InboundSpec[] = [];
     const tx: OutboundSpec[] = [];
     connections.forEach((connection, index) => {
-      const pair = pairs[index];
+      const set = sets[index];
       const socket = sockets[index];
-      if (pair === undefined || socket === undefined) return;
-      const { replayWindow, remotePort, link } = connection;
-      rx.push({ ...stateSpec(connection, "in", pair.in), replayWindow });
-      tx.push({ ...stateSpec(connection, "out", pair.out), remotePort, link, fd: socket.fd });
+      if (set === undefined || socket === undefined) return;
+      const { replayWindow, remotePort, link, padTo } = connection;
+      inboundKeys(connection).forEach((keys, each) => {
+        rx.push({ ...stateSpec(connection, keys, set.in[each] as Sa), replayWindow });
+      });
+      tx.push({ ...stateSpec(connection, connection.out, set.out), padTo, remotePort, link, fd: socket.fd });
     });
     try {
-      await this.#handOver(policies, sockets, rx, tx);
+      await this.#handOver(connections.flatMap(policiesOf), sockets, rx, tx);
     } finally {
       // What was handed over is detached, and wiped by the worker; this is for what was not.
       for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
     }
-    for (const pair of pairs) {
-      pair.in.installed = true;
-      pair.out.installed = true;
-    }
+    for (const set of sets) for (const sa of [set.out, ...set.in]) sa.installed = true;
     commit();
-    this.#pairs = new Map(connections.map(({ ifId }, index) => [ifId, pairs[index] as SaPair]));
+    this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
   }
 
   async #handOver(

@@ -11,6 +11,8 @@ export const IPV4_HEADER_SIZE = 20;
 export const IPV4_DF = 0x4000;
 /** More fragments, and the fragment offset. */
 export const IPV4_IS_FRAGMENT = 0x3fff;
+/** The fragment offset alone. */
+export const IPV4_OFFSET = 0x1fff;
 /** Version 4 and a header of 20 bytes. */
 export const IPV4_PLAIN = 0x45;
 
@@ -19,6 +21,9 @@ export const IPV6_NEXT_HEADER = 6;
 export const IPV6_HOP_LIMIT = 7;
 export const IPV6_SOURCE = 8;
 export const IPV6_HEADER_SIZE = 40;
+
+/** Extension headers that stand before ESP: hop-by-hop options, routing, fragment (RFC 4303 section 3.1.1). */
+export const OUTSIDE_ESP: ReadonlySet<number> = new Set([0, 43, 44]);
 
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;

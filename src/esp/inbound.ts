@@ -1,45 +1,49 @@
-import type { Slab } from "../sys/slab.js";
-import type { Opener } from "./aead.js";
-import type { InboundEntry, State } from "./database.js";
+import type { PacketSlab } from "../sys/packet-slab.js";
+import type { InboundEntry, Verdict } from "./database.js";
+import { decapsulateEcn } from "./ecn.js";
 import * as framing from "./framing.js";
+import * as ip from "./headers.js";
 import * as esp from "./packet.js";
-import type { ReplayWindow } from "./replay.js";
-import { COUNTER, type Counters, type Traffic } from "./statistics.js";
-
-/** An inbound SA. Its cipher must work on the Slab that the packets are in. */
-export interface InboundState extends State {
-  readonly opener: Opener;
-  readonly traffic: Traffic;
-  readonly replay: ReplayWindow;
-}
-
-/** Bytes in front of a received ESP packet that the frame's header reaches back over. */
-export const HEADROOM = framing.FRAME_HEADER_SIZE - esp.ESP_PAYLOAD;
+import type { InboundState } from "./sa.js";
+import { COUNTER, type Counters } from "./statistics.js";
 
 /** RFC 3948 section 2.3. */
 const NAT_KEEPALIVE = 0xff;
 const NON_ESP_MARKER_SIZE = 4;
-const MIN_IPV4_SIZE = 20;
-const MIN_IPV6_SIZE = 40;
+
+/** Bytes that must lie in front of a received packet: the frame's header and an IPv6 header, less SPI and sequence number. */
+export const HEADROOM = framing.FRAME_HEADER_SIZE + ip.IPV6_HEADER_SIZE - esp.ESP_IV;
+/** What every ESP packet ends with, and is of no use once it is opened: trailer and ICV. */
+const SPENT_SIZE = esp.TRAILER_SIZE + 16;
 
 /**
- * Turns received UDP payloads into framed packets for the TUN device. Does no I/O. The order of the checks, and what
+ * Turns received ESP packets into framed packets for the TUN device. Does no I/O. The order of the checks, and what
  * each failure counts as, follow net/xfrm/xfrm_input.c.
  */
 export class Inbound {
-  readonly #slab: Slab;
+  /** Where the frame that `process` last returned starts. */
+  frame = 0;
+  readonly #slab: PacketSlab;
   readonly #counters: Counters;
+  readonly #flush: () => void;
 
-  constructor(slab: Slab, counters: Counters) {
+  /**
+   * @param flush is called before bytes further in front of a packet are written to than the end of the packet before,
+   * if they lie next to each other, leaves unused: frames that were not written yet may be there
+   */
+  constructor(slab: PacketSlab, counters: Counters, flush: () => void) {
     this.#slab = slab;
     this.#counters = counters;
+    this.#flush = flush;
   }
 
   /**
-   * Opens the UDP payload of `length` bytes at `packet` in place. On success the frame (framing.ts) starts HEADROOM
-   * bytes before `packet`. Nothing of a packet that fails any check is to be released.
+   * Opens the UDP payload, or ESP packet, of `length` bytes at `packet` in place. On success the frame (framing.ts)
+   * starts at `this.frame`, within HEADROOM bytes before `packet`. Nothing of a packet that fails any check is to be
+   * released.
    * @param states the SAs of the address that the packet was sent to, by SPI
    * @param link ifindex on which the packet came in, 0 when unknown
+   * @param tos type of service or traffic class that it came with
    * @returns size of the frame, or 0 when dropped
    */
   process(
@@ -47,6 +51,7 @@ export class Inbound {
     length: number,
     states: ReadonlyMap<number, InboundEntry<InboundState>>,
     link: number,
+    tos: number,
   ): number {
     const { view } = this.#slab;
     if (length === 1 && view.getUint8(packet) === NAT_KEEPALIVE) return this.#drop(COUNTER.keepalives);
@@ -57,40 +62,104 @@ export class Inbound {
 
     const entry = states.get(spi);
     if (entry === undefined) return this.#drop(COUNTER.XfrmInNoStates);
-    const { state, verdict } = entry;
+    const { state } = entry;
+    const { replay, traffic, headerSize } = state;
     const sequence = view.getUint32(packet + esp.ESP_SEQUENCE);
-    if (!state.replay.check(sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
+    const sequenceHigh = replay.high(sequence);
+    if (!replay.check(sequenceHigh, sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
+    if (traffic.exhausted) return this.#drop(COUNTER.XfrmInStateExpired);
 
-    const text = packet + esp.ESP_PAYLOAD;
-    const textSize = length - esp.ESP_PAYLOAD - esp.ICV_SIZE;
-    if (textSize <= esp.TRAILER_SIZE) return this.#drop(COUNTER.XfrmInStateProtoError);
-    this.#counters.add(COUNTER.openedBytes, textSize);
-    if (!state.opener.open(packet, packet + esp.ESP_IV, text, textSize, text)) {
+    const text = packet + headerSize;
+    const textSize = length - headerSize - state.icvSize;
+    if (textSize < esp.TRAILER_SIZE || textSize % state.blockSize !== 0)
       return this.#drop(COUNTER.XfrmInStateProtoError);
-    }
-    // net/ipv4/esp4.c, esp_remove_trailer: padding may not eat the whole payload.
-    const size = textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
-    if (size <= 0) return this.#drop(COUNTER.XfrmInStateProtoError);
+    this.#counters.add(COUNTER.openedBytes, textSize);
+    if (!state.opener.open(packet, sequenceHigh, textSize)) return this.#drop(COUNTER.XfrmInStateProtoError);
     const nextHeader = view.getUint8(text + textSize - 1);
+    const size = textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
+    if (size < 0) return this.#drop(COUNTER.XfrmInStateProtoError);
 
-    state.replay.accept(sequence);
+    replay.accept(sequenceHigh, sequence);
     if (nextHeader === esp.IPPROTO_NONE) return this.#drop(COUNTER.dummies);
-    state.traffic.add(size);
-    const protocol = innerProtocol(nextHeader, size, view.getUint8(text) >>> 4);
-    if (protocol === 0) return this.#drop(COUNTER.XfrmInStateModeError);
-    if (verdict !== "accept") {
-      return this.#drop(verdict === "no-policy" ? COUNTER.XfrmInNoPols : COUNTER.XfrmInTmplMismatch);
-    }
-    this.#writeHeader(packet - HEADROOM, protocol, state.ifId, link);
-    return framing.FRAME_HEADER_SIZE + size;
+    // net/ipv4/esp4.c, esp_remove_trailer: padding may not eat the whole payload.
+    if (size === 0) return this.#drop(COUNTER.XfrmInStateProtoError);
+    traffic.add(size);
+    return this.#deliver(entry, text, size, nextHeader, link, tos);
   }
 
-  /** Over the SPI, sequence number and IV, which have served. */
-  #writeHeader(frame: number, protocol: number, ifId: number, link: number): void {
-    const { view, bytes } = this.#slab;
+  /** What comes after the transformation. */
+  #deliver(
+    entry: InboundEntry<InboundState>,
+    text: number,
+    size: number,
+    nextHeader: number,
+    link: number,
+    tos: number,
+  ): number {
+    const { view } = this.#slab;
+    const { state } = entry;
+    let packet = text;
+    let packetSize = size;
+    if (state.addresses === null) {
+      packetSize = innerSize(view, text, size, nextHeader);
+      if (packetSize > 0 && !decapsulateEcn(view, text, tos)) return this.#drop(COUNTER.XfrmInHdrError);
+    } else {
+      packet = this.#rebuild(state, text, size, nextHeader, tos);
+      packetSize = packet < 0 ? 0 : text + size - packet;
+    }
+    if (packetSize === 0) return this.#drop(COUNTER.XfrmInStateModeError);
+    const verdict = this.#verdict(entry, packet, packet + packetSize);
+    if (verdict === null) return this.#drop(COUNTER.XfrmInNoPols);
+    if (verdict === "block") return this.#drop(COUNTER.XfrmInPolBlock);
+    if (verdict === "template-mismatch") return this.#drop(COUNTER.XfrmInTmplMismatch);
+    this.#writeHeader(packet - framing.FRAME_HEADER_SIZE, state.ifId, link);
+    return framing.FRAME_HEADER_SIZE + packetSize;
+  }
+
+  /**
+   * Writes the IP header that was not sent, in front of the payload of `size` bytes at `text`.
+   * @returns where the packet starts, -1 where the payload cannot be one
+   */
+  #rebuild(state: InboundState, text: number, size: number, nextHeader: number, tos: number): number {
+    const { view } = this.#slab;
+    const { addresses } = state;
+    if (addresses === null) return -1;
+    let payload = text;
+    let options = 0;
+    let protocol = nextHeader;
+    if (state.beet && nextHeader === esp.IPPROTO_BEETPH) {
+      // net/xfrm/xfrm_input.c, xfrm4_remove_beet_encap
+      options = size < 8 || addresses.v6 ? -1 : esp.beetOptionsSize(view, text);
+      if (options < 0) return -1;
+      protocol = view.getUint8(text);
+      payload = text + esp.beetHeaderSize(view, text);
+      if (payload + options > text + size) return -1;
+    }
+    const packet = payload - addresses.headerSize;
+    if (text - packet + framing.FRAME_HEADER_SIZE > state.headerSize + SPENT_SIZE) this.#flush();
+    addresses.write(this.#slab, packet, text + size - packet, options, protocol, tos);
+    return packet;
+  }
+
+  /** The first policy that is for the packet decides. @returns null where there is none */
+  #verdict({ checks }: InboundEntry<InboundState>, packet: number, end: number): Verdict | null {
+    for (const { test, verdict } of checks) {
+      if (test === null || test.matches(this.#slab.view, packet, end)) return verdict;
+    }
+    return null;
+  }
+
+  /** Over the SPI, sequence number and IV, which have served, and what is in front of them. */
+  #writeHeader(frame: number, ifId: number, link: number): void {
+    const { view } = this.#slab;
+    const v6 = view.getUint8(frame + framing.FRAME_HEADER_SIZE) >>> 4 === 6;
+    this.frame = frame;
     view.setUint16(frame + framing.PI_FLAGS, 0, true);
-    view.setUint16(frame + framing.PI_PROTO, protocol);
-    bytes.fill(0, frame + framing.VNET_HDR, frame + framing.VNET_HDR + framing.VNET_HDR_SIZE);
+    view.setUint16(frame + framing.PI_PROTO, v6 ? framing.ETH_P_IPV6 : framing.ETH_P_IP);
+    // All fields of the struct virtio_net_hdr; fill() costs more than the rest of this.
+    view.setUint32(frame + framing.VNET_HDR, 0);
+    view.setUint32(frame + framing.VNET_HDR + 4, 0);
+    view.setUint16(frame + framing.VNET_HDR + 8, 0);
     view.setUint32(frame + framing.SHIM_IF_ID, ifId, true);
     view.setInt32(frame + framing.SHIM_LINK, link, true);
   }
@@ -101,9 +170,17 @@ export class Inbound {
   }
 }
 
-/** @returns the EtherType of an inner packet, or 0 when tunnel mode cannot hold it: the TC program relies on this. */
-function innerProtocol(nextHeader: number, size: number, version: number): number {
-  if (nextHeader === esp.IPPROTO_IPIP) return size >= MIN_IPV4_SIZE && version === 4 ? framing.ETH_P_IP : 0;
-  if (nextHeader === esp.IPPROTO_IPV6) return size >= MIN_IPV6_SIZE && version === 6 ? framing.ETH_P_IPV6 : 0;
-  return 0;
+/**
+ * @returns size of the inner packet, which ends where its own header says: behind it there may be padding of the traffic
+ * flow confidentiality (RFC 4303 section 2.7); or 0 when tunnel mode cannot hold it: the TC program relies on this
+ */
+function innerSize(view: DataView, packet: number, size: number, nextHeader: number): number {
+  const version = view.getUint8(packet) >>> 4;
+  if (nextHeader === esp.IPPROTO_IPIP) {
+    if (version !== 4 || size < ip.IPV4_HEADER_SIZE) return 0;
+    const total = view.getUint16(packet + ip.IPV4_TOTAL_LENGTH);
+    return total < ip.IPV4_HEADER_SIZE || total > size ? size : total;
+  }
+  if (nextHeader !== esp.IPPROTO_IPV6 || version !== 6 || size < ip.IPV6_HEADER_SIZE) return 0;
+  return Math.min(size, ip.IPV6_HEADER_SIZE + view.getUint16(packet + ip.IPV6_PAYLOAD_LENGTH));
 }

@@ -1,7 +1,8 @@
 import type { MessagePort } from "node:worker_threads";
 import type { AeadBackend } from "./aead.js";
 import type { Policy } from "./database.js";
-import type { SuiteName } from "./suite.js";
+import type { SaParameters } from "./sa.js";
+import type { HardLimits } from "./statistics.js";
 
 /** What a worker is started with. Descriptors belong to the main thread, which closes them after the worker ended. */
 export interface WorkerSetup {
@@ -17,20 +18,17 @@ export interface WorkerSetup {
 }
 
 /** An SA on its way to a worker. One whose `id` the worker has already keeps its cipher, numbers and traffic. */
-export interface StateSpec {
+export interface StateSpec extends SaParameters {
   readonly id: number;
-  readonly ifId: number;
-  readonly spi: number;
-  readonly suite: SuiteName;
   /** Keying material, transferred and wiped by the worker; null for an SA that it has already. */
   readonly keymat: Uint8Array<ArrayBuffer> | null;
-  readonly local: string;
-  readonly remote: string;
   /** Memory of the SA's Traffic. */
   readonly traffic: SharedArrayBuffer;
+  readonly limits: HardLimits;
 }
 
 export interface OutboundSpec extends StateSpec {
+  readonly padTo: number;
   readonly fd: number;
   readonly remotePort: number;
   /** ifindex, 0 for any. */

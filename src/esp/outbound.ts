@@ -1,45 +1,42 @@
+import { randomFillSync } from "node:crypto";
 import type { PacketSlab } from "../sys/packet-slab.js";
-import type { Sealer } from "./aead.js";
-import type { State } from "./database.js";
+import type { OutboundEntry, OutboundTable } from "./database.js";
+import { trafficClass } from "./ecn.js";
 import * as framing from "./framing.js";
+import * as ip from "./headers.js";
 import * as esp from "./packet.js";
+import type { OutboundState } from "./sa.js";
 import { Segmenter } from "./segmentation.js";
-import { COUNTER, type Counters, type Traffic } from "./statistics.js";
+import { COUNTER, type Counters } from "./statistics.js";
 
-/** The last sequence number of an SA without extended sequence numbers (RFC 4303 section 3.3.3). */
+/** The last value of either half of a sequence number (RFC 4303 section 3.3.3). */
 const LAST_SEQUENCE = 0xffffffff;
-
-/** An outbound SA. Its cipher must work on the Slab that the packets are in. */
-export interface OutboundState extends State {
-  readonly sealer: Sealer;
-  readonly traffic: Traffic;
-  /** Number of the last packet sent, 0 before the first. */
-  sequence: number;
-  /**
-   * The explicit IV is this 64-bit number plus the sequence number. Random for each SA, so that manual keys which are
-   * used again after a restart do not meet the same nonce again (RFC 4106 section 3.1 asks only for uniqueness).
-   */
-  readonly ivHigh: number;
-  readonly ivLow: number;
-}
+const AEAD_IV_SIZE = 8;
 
 /** Where ESP packets go. */
 export interface EspSink<S> {
   /** Makes room for the next ESP packet. @returns where to seal it to, in the same Slab */
   reserve(size: number): number;
-  /** Takes the ESP packet of `size` bytes that was sealed to the place last reserved. */
-  commit(state: S, link: number, size: number): void;
+  /**
+   * Takes the ESP packet of `size` bytes that was sealed to the place last reserved.
+   * @param tos type of service or traffic class of the outer packet
+   */
+  commit(state: S, link: number, size: number, tos: number): void;
 }
 
 /** Turns packets read from the TUN device into ESP packets: a GSO packet into one for each segment. Does no I/O. */
 export class Outbound<S extends OutboundState> {
-  /** The if_id lookup; replace it to change every SA and policy between two packets. */
-  table: ReadonlyMap<number, S | null> = new Map();
+  /** Replace it to change every SA and policy between two packets. */
+  table: OutboundTable<S> = new Map();
 
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
   readonly #sink: EspSink<S>;
   readonly #segmenter: Segmenter;
+  readonly #ivs = new RandomBytes();
+  /** What of the packet in hand is encrypted: where it starts, and what it is. Set by #wrap. */
+  #payload = 0;
+  #nextHeader = 0;
 
   constructor(slab: PacketSlab, counters: Counters, sink: EspSink<S>) {
     this.#slab = slab;
@@ -49,32 +46,22 @@ export class Outbound<S extends OutboundState> {
   }
 
   /**
-   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into the sink. The frame is used up, and 8 bytes
-   * behind it must be there. What cannot be sealed is counted and dropped.
+   * Seals the framed packet of `length` bytes (framing.ts) at `frame` into the sink. The frame is used up, and
+   * MAX_TRAILER_SIZE bytes behind it, or as many as its SA pads to, must be there. What cannot be sealed is counted and
+   * dropped.
    */
   process(frame: number, length: number): void {
     const { view } = this.#slab;
-    const nextHeader = this.#check(frame, length);
-    if (nextHeader === 0) {
+    if (!this.#check(frame, length)) {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
-
-    const state = this.table.get(view.getUint32(frame + framing.SHIM_IF_ID, true));
-    if (state === undefined) {
-      this.#counters.count(COUNTER.txCarrierErrors);
-      return;
-    }
-    if (state === null) {
-      // The kernel counts this twice as well: in xfrm_lookup_with_ifid and on the xfrm device.
-      this.#counters.count(COUNTER.txCarrierErrors);
-      this.#counters.count(COUNTER.XfrmOutNoStates);
-      return;
-    }
+    const packet = frame + framing.FRAME_HEADER_SIZE;
+    const state = this.#find(view.getUint32(frame + framing.SHIM_IF_ID, true), packet, frame + length);
+    if (state === null) return;
     const link = view.getInt32(frame + framing.SHIM_LINK, true);
     if (view.getUint8(frame + framing.VNET_GSO_TYPE) === framing.VIRTIO_NET_HDR_GSO_NONE) {
-      const packet = frame + framing.FRAME_HEADER_SIZE;
-      this.#seal(state, link, nextHeader, packet, length - framing.FRAME_HEADER_SIZE);
+      this.#transform(state, link, packet, length - framing.FRAME_HEADER_SIZE, false);
       return;
     }
     const segmenter = this.#segmenter;
@@ -83,56 +70,188 @@ export class Outbound<S extends OutboundState> {
       return;
     }
     const before = segmenter.copied;
-    for (let packet = segmenter.next(); packet >= 0; packet = segmenter.next()) {
-      this.#seal(state, link, nextHeader, packet, segmenter.size);
+    for (let segment = segmenter.next(); segment >= 0; segment = segmenter.next()) {
+      this.#transform(state, link, segment, segmenter.size, !segmenter.done);
     }
     this.#counters.add(COUNTER.copiedBytes, segmenter.copied - before);
   }
 
-  #seal(state: S, link: number, nextHeader: number, packet: number, size: number): void {
+  /**
+   * Sends a packet that the other end throws away (RFC 4303 section 2.6), of `size` bytes of any content behind the
+   * address `packet`, which is used up as a frame is.
+   */
+  sendDummy(state: S, link: number, packet: number, size: number): void {
+    this.#slab.bytes.fill(0, packet, packet + size);
+    this.#payload = packet;
+    this.#nextHeader = esp.IPPROTO_NONE;
+    this.#seal(state, link, size, 0, 0);
+  }
+
+  /** SPD, then SAD. @returns null where the packet is not to be sent; that is counted then */
+  #find(ifId: number, packet: number, end: number): S | null {
+    const entry = this.#policy(this.table.get(ifId), packet, end);
+    if (entry === null) {
+      this.#counters.count(COUNTER.txCarrierErrors);
+      return null;
+    }
+    if (entry.blocks) {
+      this.#counters.count(COUNTER.XfrmOutPolBlock);
+      return null;
+    }
+    const { state } = entry;
+    if (state !== null && (state.addresses?.matches(this.#slab.view, packet, end - packet) ?? true))
+      return state;
+    // The kernel counts this twice as well: in xfrm_lookup_with_ifid and on the xfrm device.
+    this.#counters.count(COUNTER.txCarrierErrors);
+    this.#counters.count(COUNTER.XfrmOutNoStates);
+    return null;
+  }
+
+  #policy(
+    entries: readonly OutboundEntry<S>[] | undefined,
+    packet: number,
+    end: number,
+  ): OutboundEntry<S> | null {
+    if (entries === undefined) return null;
+    for (const entry of entries) {
+      if (entry.test === null || entry.test.matches(this.#slab.view, packet, end)) return entry;
+    }
+    return null;
+  }
+
+  /** @param behind whether the bytes behind the packet are still needed */
+  #transform(state: S, link: number, packet: number, size: number, behind: boolean): void {
     const { view, bytes } = this.#slab;
-    if (state.sequence === LAST_SEQUENCE) {
+    const tos = trafficClass(view, packet);
+    const v6 = view.getUint8(packet) >>> 4 === 6;
+    if (state.addresses === null) {
+      this.#payload = packet;
+      this.#nextHeader = v6 ? esp.IPPROTO_IPV6 : esp.IPPROTO_IPIP;
+    } else if (!(v6 ? this.#withoutHeader6(packet, size) : this.#withoutHeader4(packet, size, state.beet))) {
+      this.#counters.count(COUNTER.XfrmOutStateModeError);
+      return;
+    }
+    const end = packet + size;
+    const padded = state.padTo > size ? state.padTo - size : 0;
+    if (!behind) {
+      if (padded > 0) bytes.fill(0, end, end + padded);
+      this.#seal(state, link, end - this.#payload, padded, tos);
+      return;
+    }
+    // Padding and trailer go over the next segment's payload, which is put back afterwards.
+    if (padded > 0) {
+      const kept = bytes.slice(end, end + padded + esp.MAX_TRAILER_SIZE);
+      bytes.fill(0, end, end + padded);
+      this.#seal(state, link, end - this.#payload, padded, tos);
+      bytes.set(kept, end);
+      this.#counters.add(COUNTER.copiedBytes, kept.length);
+      return;
+    }
+    const a = view.getUint32(end);
+    const b = view.getUint32(end + 4);
+    const c = view.getUint32(end + 8);
+    const d = view.getUint32(end + 12);
+    const e = view.getUint8(end + 16);
+    this.#seal(state, link, end - this.#payload, 0, tos);
+    view.setUint32(end, a);
+    view.setUint32(end + 4, b);
+    view.setUint32(end + 8, c);
+    view.setUint32(end + 12, d);
+    view.setUint8(end + 16, e);
+  }
+
+  /** Seals `size` bytes at #payload, and `padded` bytes behind them that are in place. */
+  #seal(state: S, link: number, size: number, padded: number, tos: number): void {
+    const { view, bytes } = this.#slab;
+    const { traffic, headerSize } = state;
+    if (traffic.exhausted) {
+      this.#counters.count(COUNTER.XfrmOutStateExpired);
+      return;
+    }
+    if (state.sequence === LAST_SEQUENCE && !this.#carrySequence(state)) {
       this.#counters.count(COUNTER.XfrmOutStateSeqError);
       return;
     }
-    // The trailer goes over the first bytes of the next segment's payload, at most 5, which are put back afterwards.
-    const end = packet + size;
-    const next = view.getUint32(end);
-    const nextByte = view.getUint8(end + 4);
-    const text = size + esp.writeTrailer(bytes, end, size, nextHeader);
-    const total = esp.ESP_PAYLOAD + text + esp.ICV_SIZE;
+    const source = this.#payload;
+    const length = size + padded;
+    const padding = esp.paddingFor(length, state.alignment);
+    const text = length + esp.writeTrailer(bytes, source + length, padding, this.#nextHeader);
+    const total = headerSize + text + state.icvSize;
     const target = this.#sink.reserve(total);
     // The number is used up even if sealing fails: an IV must never meet two texts.
     state.sequence++;
-    const ivLow = state.ivLow + state.sequence;
     view.setUint32(target + esp.ESP_SPI, state.spi);
     view.setUint32(target + esp.ESP_SEQUENCE, state.sequence);
-    view.setUint32(target + esp.ESP_IV, state.ivHigh + (ivLow > 0xffffffff ? 1 : 0));
-    view.setUint32(target + esp.ESP_IV + 4, ivLow);
-    const sealed = state.sealer.seal(target, target + esp.ESP_IV, packet, text, target + esp.ESP_PAYLOAD);
-    view.setUint32(end, next);
-    view.setUint8(end + 4, nextByte);
-    if (!sealed) {
+    if (state.ivSize === AEAD_IV_SIZE) {
+      const ivLow = state.ivLow + state.sequence;
+      view.setUint32(target + esp.ESP_IV, state.ivHigh + state.sequenceHigh + (ivLow > 0xffffffff ? 1 : 0));
+      view.setUint32(target + esp.ESP_IV + 4, ivLow);
+    } else if (state.ivSize > 0) {
+      // That of CBC must not be predictable (RFC 3602 section 3).
+      this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
+    }
+    if (!state.sealer.seal(target, state.sequenceHigh, source, text)) {
       this.#counters.count(COUNTER.XfrmOutStateProtoError);
       return;
     }
-    state.traffic.add(size);
+    traffic.add(size);
     this.#counters.add(COUNTER.sealedBytes, text);
-    this.#sink.commit(state, link, total);
+    this.#sink.commit(state, link, total, tos);
   }
 
-  /** Completes the checksum where asked. @returns the next header, or 0 for a frame that we cannot take */
-  #check(frame: number, length: number): number {
+  /** @returns false after the SA's last number: it stops rather than begin again (RFC 4303 section 3.3.3) */
+  #carrySequence(state: S): boolean {
+    if (!state.esn || state.sequenceHigh === LAST_SEQUENCE) return false;
+    state.sequenceHigh++;
+    // The next one is 0, which only the number 0 itself may not be.
+    state.sequence = -1;
+    return true;
+  }
+
+  /**
+   * Leaves out the IPv4 header; BEET carries its options in a header of their own (draft-nikander-esp-beet-mode section
+   * 5.4; net/ipv4/../xfrm/xfrm_output.c, xfrm4_beet_encap_add), which is written over the end of the IPv4 header.
+   * @returns false for what cannot be rebuilt at the other end
+   */
+  #withoutHeader4(packet: number, size: number, beet: boolean): boolean {
     const { view } = this.#slab;
-    if (length <= framing.FRAME_HEADER_SIZE) return 0;
-    if ((view.getUint16(frame + framing.PI_FLAGS, true) & framing.TUN_PKT_STRIP) !== 0) return 0;
+    const header = (view.getUint8(packet) & 15) * 4;
+    const protocol = view.getUint8(packet + ip.IPV4_PROTOCOL);
+    const options = header - ip.IPV4_HEADER_SIZE;
+    if (options < 0 || header > size) return false;
+    if ((view.getUint16(packet + ip.IPV4_FRAGMENT) & ip.IPV4_IS_FRAGMENT) !== 0) return false;
+    this.#payload = packet + header;
+    this.#nextHeader = protocol;
+    if (options === 0) return true;
+    if (!beet) return false;
+    this.#payload = esp.writeBeetHeader(view, packet + ip.IPV4_HEADER_SIZE, options, protocol);
+    this.#nextHeader = esp.IPPROTO_BEETPH;
+    return true;
+  }
+
+  /** Leaves out the IPv6 header. Extension headers that come before ESP would have to go outside (RFC 4303 section 3.1.1). */
+  #withoutHeader6(packet: number, size: number): boolean {
+    const next = this.#slab.view.getUint8(packet + ip.IPV6_NEXT_HEADER);
+    if (size < ip.IPV6_HEADER_SIZE || ip.OUTSIDE_ESP.has(next)) return false;
+    this.#payload = packet + ip.IPV6_HEADER_SIZE;
+    this.#nextHeader = next;
+    return true;
+  }
+
+  /** Completes the checksum where asked. @returns false for a frame that we cannot take */
+  #check(frame: number, length: number): boolean {
+    const { view } = this.#slab;
+    if (length < framing.FRAME_HEADER_SIZE + ip.IPV4_HEADER_SIZE) return false;
+    if ((view.getUint16(frame + framing.PI_FLAGS, true) & framing.TUN_PKT_STRIP) !== 0) return false;
     const needsChecksum =
       (view.getUint8(frame + framing.VNET_FLAGS) & framing.VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
     const segmented = view.getUint8(frame + framing.VNET_GSO_TYPE) !== framing.VIRTIO_NET_HDR_GSO_NONE;
-    if (needsChecksum && !segmented && !this.#completeChecksum(frame, length)) return 0;
+    if (needsChecksum && !segmented && !this.#completeChecksum(frame, length)) return false;
     const protocol = view.getUint16(frame + framing.PI_PROTO);
-    if (protocol === framing.ETH_P_IP) return esp.IPPROTO_IPIP;
-    return protocol === framing.ETH_P_IPV6 ? esp.IPPROTO_IPV6 : 0;
+    const version = view.getUint8(frame + framing.FRAME_HEADER_SIZE) >>> 4;
+    return (
+      (protocol === framing.ETH_P_IP && version === 4) || (protocol === framing.ETH_P_IPV6 && version === 6)
+    );
   }
 
   /**
@@ -148,5 +267,20 @@ export class Outbound<S extends OutboundState> {
     if (start < 0 || field + 2 > size) return false;
     view.setUint16(packet + field, ~sum(packet + start, size - start, 0) & 0xffff || 0xffff, true);
     return true;
+  }
+}
+
+/** Random bytes from a store that is filled a page at a time: a call for each packet would cost more than its cipher. */
+class RandomBytes {
+  readonly #store = new Uint8Array(4096);
+  #next = this.#store.length;
+
+  write(bytes: Uint8Array, at: number, size: number): void {
+    if (this.#next + size > this.#store.length) {
+      randomFillSync(this.#store);
+      this.#next = 0;
+    }
+    bytes.set(this.#store.subarray(this.#next, this.#next + size), at);
+    this.#next += size;
   }
 }

@@ -1,16 +1,24 @@
+const WORD = 2 ** 32;
+
 /**
  * Anti-replay window (RFC 4303 section 3.4.3) as a ring of 32-bit blocks (RFC 6479): moving it forward clears whole
- * blocks and never shifts, so its cost does not depend on its size.
+ * blocks and never shifts, so its cost does not depend on its size. A sequence number is given as its high and its low
+ * 32 bits; the high ones are 0 without extended sequence numbers.
  */
 export class ReplayWindow {
   /** In packets: how far behind the highest number a packet may be. */
   readonly size: number;
+  /** Extended sequence numbers (RFC 4304). */
+  readonly esn: boolean;
   readonly #blocks: Uint32Array;
   readonly #mask: number;
-  #top = 0;
+  /** The highest number accepted, 0 before the first. */
+  #topHigh = 0;
+  #topLow = 0;
 
-  constructor(size: number) {
+  constructor(size: number, esn = false) {
     this.size = size;
+    this.esn = esn;
     // One block more than the window covers (RFC 6479 section 3), rounded up so that a mask finds the block.
     let count = 2;
     while (count < Math.ceil(size / 32) + 1) count *= 2;
@@ -18,43 +26,71 @@ export class ReplayWindow {
     this.#mask = count - 1;
   }
 
-  /** The highest number accepted, 0 before the first. */
-  get top(): number {
-    return this.#top;
+  /** The highest number accepted. */
+  get topHigh(): number {
+    return this.#topHigh;
+  }
+
+  get topLow(): number {
+    return this.#topLow;
+  }
+
+  /**
+   * The high 32 bits that a packet with these low ones must have been sent with (RFC 4303 appendix A2.2).
+   * @returns -1 or 2^32 where there is no such packet: `check` takes neither
+   */
+  high(low: number): number {
+    if (!this.esn) return 0;
+    const top = this.#topLow;
+    if (top >= this.size - 1) return low >= top - this.size + 1 ? this.#topHigh : this.#topHigh + 1;
+    // The window reaches back into the numbers before the low word's last overflow.
+    return low >= top - this.size + 1 + WORD ? this.#topHigh - 1 : this.#topHigh;
   }
 
   /** Whether a packet may be accepted. 0 is never sent (RFC 4303 section 3.3.3). Changes nothing. */
-  check(sequence: number): boolean {
-    if (sequence === 0) return false;
-    if (sequence > this.#top) return true;
-    if (this.#top - sequence >= this.size) return false;
-    return ((this.#block(sequence) >>> (sequence & 31)) & 1) === 0;
+  check(high: number, low: number): boolean {
+    if (high < 0 || high >= WORD || (low === 0 && high === 0)) return false;
+    const behind = this.#behind(high, low);
+    if (behind < 0) return true;
+    if (behind >= this.size) return false;
+    return ((this.#block(low) >>> (low & 31)) & 1) === 0;
   }
 
   /** Takes note of a packet that passed `check` AND its integrity check; before that, a forger could move the window. */
-  accept(sequence: number): void {
-    if (sequence > this.#top) {
-      const from = this.#top >>> 5;
-      const steps = Math.min((sequence >>> 5) - from, this.#blocks.length);
+  accept(high: number, low: number): void {
+    const ahead = -this.#behind(high, low);
+    if (ahead > 0) {
+      const from = this.#topLow >>> 5;
+      const steps = Math.min(Math.floor(((this.#topLow & 31) + ahead) / 32), this.#blocks.length);
       for (let i = 1; i <= steps; i++) this.#blocks[(from + i) & this.#mask] = 0;
-      this.#top = sequence;
+      this.#topHigh = high;
+      this.#topLow = low;
     }
-    const index = (sequence >>> 5) & this.#mask;
-    this.#blocks[index] = this.#block(sequence) | (1 << (sequence & 31));
+    const index = (low >>> 5) & this.#mask;
+    this.#blocks[index] = this.#block(low) | (1 << (low & 31));
   }
 
   /** A window of another size that accepts no number which this one has seen or left behind. */
   resized(size: number): ReplayWindow {
-    const window = new ReplayWindow(size);
-    const last = this.#top;
-    if (last > 0) window.accept(last);
-    for (let sequence = Math.max(1, last - size + 1); sequence < last; sequence++) {
-      if (!this.check(sequence)) window.accept(sequence);
+    const window = new ReplayWindow(size, this.esn);
+    const high = this.#topHigh;
+    const low = this.#topLow;
+    if (high > 0 || low > 0) window.accept(high, low);
+    for (let behind = size - 1; behind > 0; behind--) {
+      const borrow = low < behind ? 1 : 0;
+      if (high - borrow < 0) continue;
+      const number = low - behind + borrow * WORD;
+      if (!this.check(high - borrow, number)) window.accept(high - borrow, number);
     }
     return window;
   }
 
-  #block(sequence: number): number {
-    return this.#blocks[(sequence >>> 5) & this.#mask] ?? 0;
+  /** Exact as long as the numbers are less than 2^53 apart, and rightly signed beyond. */
+  #behind(high: number, low: number): number {
+    return (this.#topHigh - high) * WORD + (this.#topLow - low);
+  }
+
+  #block(low: number): number {
+    return this.#blocks[(low >>> 5) & this.#mask] ?? 0;
   }
 }

@@ -8,21 +8,23 @@ import { ReceiveVector } from "../sys/udp-receive.js";
 import { chooseBackend } from "./aead.js";
 import { Coalescer } from "./coalescer.js";
 import { type InboundEntry, inboundTable } from "./database.js";
-import { HEADROOM, Inbound, type InboundState } from "./inbound.js";
+import { Inbound } from "./inbound.js";
 import type { InboundSpec, WorkerSetup } from "./messages.js";
 import { replaceStates } from "./replace-states.js";
-import { ReplayWindow } from "./replay.js";
+import { type InboundState, makeInbound } from "./sa.js";
 import { COUNTER, Counters, Traffic } from "./statistics.js";
 import { run } from "./worker-loop.js";
 
 const { EAGAIN, EINTR } = constants.errno;
 /** Calls to one socket before the next socket and the mailbox get their turn. */
 const ROUNDS = 8;
-/** Messages taken in one call; each may be 64 datagrams (UDP_GRO). */
-const MESSAGES = 16;
+/** Messages taken in one call at most; each may be 64 datagrams (UDP_GRO). */
+const MESSAGES = 64;
+/** Bytes taken in one call, so that what the kernel has written is in the cache still when it is decrypted. */
+const CALL_BYTES = 2 ** 17;
 /** Distance of the places that messages are received to: the largest UDP payload and what is in front of it. */
 const PLACE_SIZE = 2 ** 16 + 64;
-/** Leaves HEADROOM and places the ESP payload of the first datagram on a 16-byte boundary. */
+/** Leaves the HEADROOM of inbound.ts and places the ESP payload of the first datagram on a 16-byte boundary. */
 const PACKET = 64;
 const MAX_UDP_PAYLOAD = 65535;
 
@@ -33,7 +35,7 @@ const setup = workerData as WorkerSetup;
 const slab = new PacketSlab(MESSAGES * PLACE_SIZE + PACKET);
 const counters = new Counters(setup.counters);
 const backend = chooseBackend(setup.crypto);
-const inbound = new Inbound(slab, counters);
+const inbound = new Inbound(slab, counters, () => coalescer.flush());
 const places = Array.from({ length: MESSAGES }, (_, index) => index * PLACE_SIZE + PACKET);
 const received = new ReceiveVector(
   places.map((place) => slab.base + place),
@@ -47,51 +49,56 @@ const coalescer = new Coalescer(
   },
   kernelAtLeast(6, 2),
 );
+/** Messages to ask for in the next call: few large ones, many small ones. */
+let most = MESSAGES;
 let states = new Map<number, InboundState>();
 /** By socket: the SAs of the address that it is bound to. */
 let bySocket = new Map<number, Entries>();
 
 function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundState {
-  const { ifId, spi, suite, keymat, local, remote, replayWindow } = spec;
-  const path = { ifId, spi, local, remote };
+  const { spi, keymat, ifId, replayWindow, limits } = spec;
+  const traffic = new Traffic(spec.traffic, limits);
   if (kept !== undefined) {
     const replay = kept.replay.size === replayWindow ? kept.replay : kept.replay.resized(replayWindow);
-    return { ...kept, ...path, replay };
+    return { ...kept, ifId, traffic, replay };
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
-  const opener = backend.opener(slab, suite, keymat);
-  return { ...path, opener, traffic: new Traffic(spec.traffic), replay: new ReplayWindow(replayWindow) };
+  return makeInbound(slab, backend, spec, keymat, traffic);
 }
 
 function serve(fd: number): void {
   const entries = bySocket.get(fd) ?? NO_STATES;
   for (let i = 0; i < ROUNDS; i++) {
-    const count = received.receive(fd);
+    const asked = most;
+    const count = received.receive(fd, asked);
     if (count < 0) {
       if (count === -EINTR) continue;
       if (count !== -EAGAIN) counters.count(COUNTER.rxErrors);
       return;
     }
     counters.count(COUNTER.receives);
-    for (let index = 0; index < count; index++) openAll(index, entries);
+    let bytes = 0;
+    for (let index = 0; index < count; index++) bytes += openAll(index, entries);
     coalescer.flush();
-    if (count < MESSAGES) return;
+    most = Math.min(MESSAGES, Math.ceil((CALL_BYTES * count) / Math.max(1, bytes)));
+    if (count < asked) return;
   }
 }
 
-/** Opens each datagram of a message. */
-function openAll(index: number, entries: Entries): void {
+/** Opens each datagram of a message. @returns the message's bytes */
+function openAll(index: number, entries: Entries): number {
   received.look(index);
-  const { bytes, size, link } = received;
+  const { bytes, size, link, tos } = received;
   const start = places[index] ?? PACKET;
   const end = start + bytes;
   let packet = start;
   // An empty datagram is one as well.
   do {
-    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link);
-    if (framed !== 0) coalescer.add(packet - HEADROOM, framed);
+    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link, tos);
+    if (framed !== 0) coalescer.add(inbound.frame, framed);
     packet += size;
   } while (packet < end);
+  return bytes;
 }
 
 run<InboundSpec>(setup, {

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from "node:crypto";
-import type { CheckedConnection, SaKeys } from "./connection.js";
+import { type CheckedConnection, inboundKeys, type SaKeys } from "./connection.js";
+import { hardLimits } from "./lifetime.js";
 import type { StateSpec } from "./messages.js";
 import { Traffic } from "./statistics.js";
 
@@ -12,14 +13,17 @@ export interface Sa {
   installed: boolean;
 }
 
-export interface SaPair {
+/** The SAs of one connection. */
+export interface SaSet {
   readonly out: Sa;
-  readonly in: Sa;
+  /** The connection's own first, then those that are valid besides. */
+  readonly in: readonly [Sa, ...Sa[]];
 }
 
 /**
  * Recognises SAs from one update to the next, so that those which stay keep their sequence numbers and replay windows.
- * An SA is the same when direction, SPI, key, suite and both addresses are: never may one key start its numbers again.
+ * An SA is the same when direction, SPI, key, suite, mode, numbering and addresses are: never may one key start its
+ * numbers again.
  */
 export class SaRegistry {
   /** Keys are recognised by a keyed hash; this secret makes it useless outside this object. */
@@ -28,46 +32,61 @@ export class SaRegistry {
   #nextId = 1;
 
   /** @returns the SAs of each connection, in order; `commit` or the next call decides which are remembered */
-  resolve(connections: readonly CheckedConnection[]): { readonly pairs: SaPair[]; commit(): void } {
+  resolve(connections: readonly CheckedConnection[]): { readonly sets: SaSet[]; commit(): void } {
     const next = new Map<string, Sa>();
-    const find = (connection: CheckedConnection, direction: "out" | "in"): Sa => {
-      const identity = this.#identity(connection, direction, connection[direction]);
+    const find = (connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa => {
+      const identity = this.#identity(connection, direction, keys);
       const sa = this.#known.get(identity) ?? {
         id: this.#nextId++,
-        spi: connection[direction].spi,
+        spi: keys.spi,
         traffic: new Traffic(),
         installed: false,
       };
       next.set(identity, sa);
       return sa;
     };
-    const pairs = connections.map((connection) => ({
-      out: find(connection, "out"),
-      in: find(connection, "in"),
-    }));
+    const sets = connections.map((connection): SaSet => {
+      const inbound = inboundKeys(connection).map((keys) => find(connection, "in", keys));
+      return { out: find(connection, "out", connection.out), in: inbound as [Sa, ...Sa[]] };
+    });
     const commit = (): void => {
       this.#known = next;
     };
-    return { pairs, commit };
+    return { sets, commit };
   }
 
   #identity(connection: CheckedConnection, direction: string, { spi, key }: SaKeys): string {
-    const { suite, localAddress, remoteAddress } = connection;
+    const { suite, mode, esn, inner, localAddress, remoteAddress } = connection;
     const keyed = createHmac("sha256", this.#secret).update(key).digest("base64");
-    return [direction, spi, suite, localAddress.text, remoteAddress.text, keyed].join(" ");
+    return JSON.stringify([
+      direction,
+      spi,
+      suite,
+      mode,
+      esn,
+      inner,
+      localAddress.text,
+      remoteAddress.text,
+      keyed,
+    ]);
   }
 }
 
 /** The part of a worker's table that both directions share. Copies the key of an SA that is new to the worker. */
-export function stateSpec(connection: CheckedConnection, direction: "out" | "in", sa: Sa): StateSpec {
+export function stateSpec(connection: CheckedConnection, { key }: SaKeys, sa: Sa): StateSpec {
+  const { ifId, mode, suite, esn, inner, lifetime, localAddress, remoteAddress } = connection;
   return {
     id: sa.id,
-    ifId: connection.ifId,
+    ifId,
     spi: sa.spi,
-    suite: connection.suite,
-    keymat: sa.installed ? null : new Uint8Array(connection[direction].key),
-    local: connection.localAddress.text,
-    remote: connection.remoteAddress.text,
+    mode,
+    suite,
+    esn,
+    inner,
+    keymat: sa.installed ? null : new Uint8Array(key),
+    local: localAddress.text,
+    remote: remoteAddress.text,
     traffic: sa.traffic.memory,
+    limits: hardLimits(lifetime),
   };
 }

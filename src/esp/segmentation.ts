@@ -71,6 +71,11 @@ export class Segmenter {
     return true;
   }
 
+  /** Whether the segment last returned is the last. */
+  get done(): boolean {
+    return this.#done === this.#payload;
+  }
+
   /**
    * Writes the headers of the next segment. The segment before must not be needed any more, but the bytes behind it must
    * be as they were.

@@ -103,26 +103,58 @@ export class Counters {
   }
 }
 
-/** Packets and bytes of one SA, shared as Counters are. A byte is one of the inner IP packet. */
+/** An SA is refused from the packet on that finds one of these reached; Infinity for none. */
+export interface HardLimits {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+const NO_LIMITS: HardLimits = { packets: Infinity, bytes: Infinity };
+const PACKETS = 0;
+const BYTES = 1;
+const EXPIRED = 2;
+
+/**
+ * Packets and bytes of one SA, shared as Counters are, and whether it may still be used. A byte is one of the inner
+ * packet, in transport and BEET mode without its IP header.
+ */
 export class Traffic {
   readonly memory: SharedArrayBuffer;
   readonly #values: Float64Array;
+  readonly #maxPackets: number;
+  readonly #maxBytes: number;
 
-  constructor(memory: SharedArrayBuffer = new SharedArrayBuffer(2 * Float64Array.BYTES_PER_ELEMENT)) {
+  constructor(memory: SharedArrayBuffer = Traffic.allocate(), limits: HardLimits = NO_LIMITS) {
     this.memory = memory;
     this.#values = new Float64Array(memory);
+    this.#maxPackets = limits.packets;
+    this.#maxBytes = limits.bytes;
+  }
+
+  static allocate(): SharedArrayBuffer {
+    return new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT);
   }
 
   add(bytes: number): void {
-    this.#values[0] = this.packets + 1;
-    this.#values[1] = this.bytes + bytes;
+    this.#values[PACKETS] = this.packets + 1;
+    this.#values[BYTES] = this.bytes + bytes;
   }
 
   get packets(): number {
-    return this.#values[0] ?? 0;
+    return this.#values[PACKETS] ?? 0;
   }
 
   get bytes(): number {
-    return this.#values[1] ?? 0;
+    return this.#values[BYTES] ?? 0;
+  }
+
+  /** Whether a hard limit is reached (net/xfrm/xfrm_state.c, xfrm_state_check_expire). */
+  get exhausted(): boolean {
+    return this.#values[EXPIRED] !== 0 || this.packets >= this.#maxPackets || this.bytes >= this.#maxBytes;
+  }
+
+  /** Ends the SA, from whichever thread: its time is over. */
+  expire(): void {
+    this.#values[EXPIRED] = 1;
   }
 }

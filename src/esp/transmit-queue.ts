@@ -48,13 +48,13 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
     return this.#next;
   }
 
-  commit(route: S, link: number, size: number): void {
+  commit(route: S, link: number, size: number, tos: number): void {
     const { fd, destination } = route;
     const data = this.#slab.base + this.#next;
-    if (!this.#vector.add(fd, destination, link || route.link, data, size)) {
+    if (!this.#vector.add(fd, destination, link || route.link, tos, data, size)) {
       // The packet in hand stays where it is while the others go.
       this.#sendAll();
-      this.#vector.add(fd, destination, link || route.link, data, size);
+      this.#vector.add(fd, destination, link || route.link, tos, data, size);
     }
     this.#next += size;
   }

@@ -1,5 +1,4 @@
 /** TUN to socket: reads framed packets, seals them and sends them. Runs as a worker thread. */
-import { randomBytes } from "node:crypto";
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
 import { errno, read, SystemError } from "../sys/libc.js";
@@ -11,8 +10,9 @@ import { chooseBackend } from "./aead.js";
 import { outboundTable } from "./database.js";
 import { FRAME_HEADER_SIZE } from "./framing.js";
 import type { OutboundSpec, WorkerSetup } from "./messages.js";
-import { Outbound, type OutboundState } from "./outbound.js";
+import { Outbound } from "./outbound.js";
 import { replaceStates } from "./replace-states.js";
+import { makeOutbound, type OutboundState } from "./sa.js";
 import { Counters, Traffic } from "./statistics.js";
 import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
@@ -43,20 +43,13 @@ const outbound = new Outbound<TxState>(slab, counters, queue);
 let states = new Map<number, TxState>();
 
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
-  const { ifId, spi, suite, keymat, local, remote, remotePort, fd, link } = spec;
+  const { spi, keymat, local, remote, remotePort, fd, link, ifId, padTo, limits } = spec;
   const destination = new Destination(parseAddress(local), parseAddress(remote), remotePort, link);
-  const path = { ifId, spi, local, remote, fd, link, destination };
-  if (kept !== undefined) return { ...kept, ...path };
+  const traffic = new Traffic(spec.traffic, limits);
+  const path = { fd, link, destination };
+  if (kept !== undefined) return { ...kept, ifId, padTo, traffic, ...path };
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
-  const iv = randomBytes(8);
-  return {
-    ...path,
-    sealer: backend.sealer(slab, suite, keymat),
-    traffic: new Traffic(spec.traffic),
-    sequence: 0,
-    ivHigh: iv.readUInt32BE(0),
-    ivLow: iv.readUInt32BE(4),
-  };
+  return { ...makeOutbound(slab, backend, spec, keymat, traffic), ...path };
 }
 
 function serve(tunFd: number): void {

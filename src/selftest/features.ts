@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { gunzipSync } from "node:zlib";
 import { tryCommand } from "./command.js";
@@ -39,6 +39,15 @@ const inBtf = (module: string, name: string) =>
     const path = `/sys/kernel/btf/${file}`;
     return existsSync(path) && readFileSync(path).includes(`\0${name}\0`);
   });
+
+function canOpen(path: string): boolean {
+  try {
+    closeSync(openSync(path, "r+"));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 const FEATURES = {
   esp: {
@@ -89,6 +98,12 @@ const FEATURES = {
     what: "VRF devices",
     config: ["CONFIG_NET_VRF"],
     probe: () => ipWorks("link add probe0 type vrf table 10"),
+  },
+  tun: {
+    since: "2.4",
+    what: "TUN devices",
+    config: ["CONFIG_TUN"],
+    probe: async () => canOpen("/dev/net/tun"),
   },
   bpftool: {
     since: "4.15",

@@ -31,6 +31,10 @@ const ETH_P_ALL = 0x0003;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_RCVBUFFORCE = 33;
+const SOL_UDP = 17;
+// <linux/udp.h>
+const UDP_ENCAP = 100;
+const UDP_ENCAP_ESPINUDP = 2;
 const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const MSG_DONTWAIT = 0x40;
@@ -67,8 +71,20 @@ export function boundSocket(path: string, type: "udp" | "tcp", address: string, 
   });
 }
 
-/** A UDP socket that sends to many places without a turn of the event loop in between. */
-export class UdpSender {
+/**
+ * What the kernel receives ESP in UDP by (RFC 3948): a UDP socket with UDP_ENCAP set, on any address of a family.
+ * @returns what closes it
+ */
+export function espInUdpSocket(path: string, anyAddress: "0.0.0.0" | "::", port: number): () => void {
+  const fd = boundSocket(path, "udp", anyAddress, port);
+  const value = Buffer.alloc(4);
+  value.writeInt32LE(UDP_ENCAP_ESPINUDP);
+  checked(setsockopt(fd, SOL_UDP, UDP_ENCAP, value, value.length), "setting UDP_ENCAP");
+  return () => close(fd);
+}
+
+/** A UDP socket that sends and receives without a turn of the event loop in between. */
+export class UdpSocket {
   private readonly fd: number;
 
   /** @param port 0: any free one */
@@ -84,6 +100,16 @@ export class UdpSender {
   /** As send(), to what {@link socketAddress} has made once for many. */
   sendTo(data: Buffer, to: Buffer): void {
     checked(Number(sendto(this.fd, data, data.length, 0, to, to.length)), "sending a datagram");
+  }
+
+  /** @returns the next datagram, or null where none has come yet */
+  receive(): Buffer | null {
+    const buffer = Buffer.alloc(65536);
+    const size = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT));
+    if (size >= 0) return buffer.subarray(0, size);
+    const error = new SocketError("receiving a datagram");
+    if (error.errno === constants.errno.EAGAIN) return null;
+    throw error;
   }
 
   close(): void {

@@ -28,8 +28,8 @@ export const IN6_PKTINFO_SIZE = 20;
 export const IPI_IFINDEX = 0;
 export const IPI6_IFINDEX = 16;
 
-/** Control messages of one packet: in6_pktinfo and the segment size of UDP_SEGMENT or UDP_GRO. */
-export const CONTROL_SIZE = cmsgSpace(IN6_PKTINFO_SIZE) + cmsgSpace(4);
+/** Control messages of one packet: in6_pktinfo, traffic class, and the segment size of UDP_SEGMENT or UDP_GRO. */
+export const CONTROL_SIZE = cmsgSpace(IN6_PKTINFO_SIZE) + 2 * cmsgSpace(4);
 
 /** An array of struct mmsghdr, each with one struct iovec and room for control messages. */
 export class MessageVector extends Slab {

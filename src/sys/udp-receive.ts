@@ -1,6 +1,15 @@
 import { errno, MSG_DONTWAIT, recvmmsg } from "./libc.js";
 import * as msg from "./msghdr.js";
-import { IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, SOL_UDP, UDP_GRO } from "./udp.js";
+import {
+  IP_PKTINFO,
+  IP_TOS,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_PKTINFO,
+  IPV6_TCLASS,
+  SOL_UDP,
+  UDP_GRO,
+} from "./udp.js";
 
 /** Receives UDP payloads, several in one call, each into its own place, with the ifindex it came in on. */
 export class ReceiveVector {
@@ -10,6 +19,8 @@ export class ReceiveVector {
   size = 0;
   /** The ifindex on which it came in, 0 when the kernel did not say. */
   link = 0;
+  /** The type of service or traffic class that it came with. */
+  tos = 0;
   readonly #vector: msg.MessageVector;
   #used: number;
 
@@ -26,25 +37,26 @@ export class ReceiveVector {
     });
   }
 
-  /** Receives what is there, without blocking. @returns how many messages, or the errno negated */
-  receive(fd: number): number {
-    const { view, base, count } = this.#vector;
+  /** Receives at most `most` messages, without blocking. @returns how many, or the errno negated */
+  receive(fd: number, most: number): number {
+    const { view, base } = this.#vector;
     // The kernel writes what it used of the room for control messages.
     for (let i = 0; i < this.#used; i++) {
       view.setUint32(i * msg.MMSGHDR_SIZE + msg.MSG_CONTROLLEN, msg.CONTROL_SIZE, true);
     }
-    const received = recvmmsg(fd, base, count, MSG_DONTWAIT, 0);
+    const received = recvmmsg(fd, base, most, MSG_DONTWAIT, 0);
     this.#used = Math.max(0, received);
     return received < 0 ? -errno() : received;
   }
 
-  /** Reads `bytes`, `size` and `link` of one of the messages last received. */
+  /** Reads `bytes`, `size`, `link` and `tos` of one of the messages last received. */
   look(index: number): void {
     const { view } = this.#vector;
     const header = index * msg.MMSGHDR_SIZE;
     this.bytes = view.getUint32(header + msg.MSG_LEN, true);
     this.size = this.bytes;
     this.link = 0;
+    this.tos = 0;
     const end = this.#vector.control(index) + view.getUint32(header + msg.MSG_CONTROLLEN, true);
     let at = this.#vector.control(index);
     while (at + msg.CMSGHDR_SIZE <= end) {
@@ -58,6 +70,9 @@ export class ReceiveVector {
     const level = view.getInt32(at + msg.CMSG_LEVEL, true);
     const type = view.getInt32(at + msg.CMSG_TYPE, true);
     const data = at + msg.CMSG_DATA;
+    // net/ipv4/ip_sockglue.c, ip_cmsg_recv_tos: a single byte; IPv6 gives an int.
+    if (level === IPPROTO_IP && type === IP_TOS) this.tos = view.getUint8(data);
+    if (level === IPPROTO_IPV6 && type === IPV6_TCLASS) this.tos = view.getInt32(data, true);
     if (level === IPPROTO_IP && type === IP_PKTINFO) this.link = view.getInt32(data + msg.IPI_IFINDEX, true);
     if (level === IPPROTO_IPV6 && type === IPV6_PKTINFO)
       this.link = view.getInt32(data + msg.IPI6_IFINDEX, true);

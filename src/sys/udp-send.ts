@@ -2,7 +2,16 @@ import { AF_INET, errno, MSG_DONTWAIT, sendmmsg } from "./libc.js";
 import * as msg from "./msghdr.js";
 import { Slab } from "./slab.js";
 import { type Address, SOCKADDR_IN6_SIZE, writeSockaddr } from "./sockaddr.js";
-import { IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, SOL_UDP, UDP_SEGMENT } from "./udp.js";
+import {
+  IP_PKTINFO,
+  IP_TOS,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_PKTINFO,
+  IPV6_TCLASS,
+  SOL_UDP,
+  UDP_SEGMENT,
+} from "./udp.js";
 
 /** linux/udp.h, UDP_MAX_SEGMENTS (128 from Linux 6.8 on), and a total that fits a UDP datagram of either family. */
 const MAX_SEGMENTS = 64;
@@ -18,6 +27,7 @@ export class Destination {
   /** The control message that names the source, and where in it the ifindex goes. */
   readonly control: Uint8Array;
   readonly ifindex: number;
+  readonly v4: boolean;
   readonly #slab = new Slab(SOCKADDR_IN6_SIZE);
 
   /** @param link ifindex, the scope of IPv6 link-local addresses; else unused */
@@ -25,6 +35,7 @@ export class Destination {
     this.name = this.#slab.base;
     this.nameSize = writeSockaddr(this.#slab, 0, remote, remotePort, link);
     const v4 = local.family === AF_INET;
+    this.v4 = v4;
     const size = v4 ? msg.IN_PKTINFO_SIZE : msg.IN6_PKTINFO_SIZE;
     this.control = new Uint8Array(msg.cmsgSpace(size));
     const view = new DataView(this.control.buffer);
@@ -42,6 +53,7 @@ interface Message {
   destination: Destination | null;
   fd: number;
   link: number;
+  tos: number;
   /** Address of the first byte. */
   data: number;
   bytes: number;
@@ -65,6 +77,7 @@ export class SendVector {
       destination: null,
       fd: -1,
       link: 0,
+      tos: 0,
       data: 0,
       bytes: 0,
       size: 0,
@@ -76,9 +89,10 @@ export class SendVector {
   /**
    * Adds a datagram of `size` bytes at the address `data`.
    * @param link ifindex that the route lookup is bound to (flowi_oif), 0 for any
+   * @param tos type of service or traffic class
    * @returns false when the batch is full: send it first
    */
-  add(fd: number, destination: Destination, link: number, data: number, size: number): boolean {
+  add(fd: number, destination: Destination, link: number, tos: number, data: number, size: number): boolean {
     const last = this.#messages[this.length - 1];
     if (
       last !== undefined &&
@@ -86,6 +100,7 @@ export class SendVector {
       last.destination === destination &&
       destination.segmentation &&
       last.link === link &&
+      last.tos === tos &&
       last.fd === fd &&
       last.data + last.bytes === data &&
       size <= last.size &&
@@ -102,6 +117,7 @@ export class SendVector {
     next.destination = destination;
     next.fd = fd;
     next.link = link;
+    next.tos = tos;
     next.data = data;
     next.bytes = size;
     next.size = size;
@@ -151,7 +167,7 @@ export class SendVector {
   #write(index: number, data: number, bytes: number, size: number): void {
     const vector = this.#vector;
     const { view } = vector;
-    const { destination, link } = this.at(index);
+    const { destination, link, tos } = this.at(index);
     if (destination === null) return;
     const header = index * msg.MMSGHDR_SIZE;
     const iovec = vector.iovec(index);
@@ -163,15 +179,26 @@ export class SendVector {
     vector.bytes.set(destination.control, control);
     view.setUint32(control + destination.ifindex, link, true);
     let controlSize = destination.control.length;
+    if (tos !== 0) {
+      const at = control + controlSize;
+      if (destination.v4) this.#control(at, IPPROTO_IP, IP_TOS, 4);
+      else this.#control(at, IPPROTO_IPV6, IPV6_TCLASS, 4);
+      view.setInt32(at + msg.CMSG_DATA, tos, true);
+      controlSize += msg.cmsgSpace(4);
+    }
     if (bytes > size) {
-      const segment = control + controlSize;
-      view.setUint32(segment, msg.CMSGHDR_SIZE + 2, true);
-      view.setUint32(segment + 4, 0, true);
-      view.setInt32(segment + msg.CMSG_LEVEL, SOL_UDP, true);
-      view.setInt32(segment + msg.CMSG_TYPE, UDP_SEGMENT, true);
-      view.setUint16(segment + msg.CMSG_DATA, size, true);
+      this.#control(control + controlSize, SOL_UDP, UDP_SEGMENT, 2);
+      view.setUint16(control + controlSize + msg.CMSG_DATA, size, true);
       controlSize += msg.cmsgSpace(2);
     }
     view.setUint32(header + msg.MSG_CONTROLLEN, controlSize, true);
+  }
+
+  #control(at: number, level: number, type: number, size: number): void {
+    const { view } = this.#vector;
+    view.setUint32(at, msg.CMSGHDR_SIZE + size, true);
+    view.setUint32(at + 4, 0, true);
+    view.setInt32(at + msg.CMSG_LEVEL, level, true);
+    view.setInt32(at + msg.CMSG_TYPE, type, true);
   }
 }

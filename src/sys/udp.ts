@@ -23,6 +23,10 @@ export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 export const IP_PKTINFO = 8;
 export const IPV6_PKTINFO = 50;
+export const IP_TOS = 1;
+const IP_RECVTOS = 13;
+const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
 /** linux/udp.h */
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
@@ -35,7 +39,7 @@ const BUFFER_BYTES = 4 << 20;
 
 /**
  * Opens a non-blocking UDP socket bound to a local address and port, in the calling thread's network namespace. Each
- * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO), and datagrams of one flow and size may come
+ * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO) and traffic class, and datagrams of one flow and size may come
  * together (UDP_GRO).
  * @param link ifindex, the scope of an IPv6 link-local address; else unused
  * @returns the descriptor
@@ -55,9 +59,11 @@ export function openUdpSocket(local: Address, port: number, link: number): numbe
     if (option(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES) < 0) option(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
     if (local.family === AF_INET) {
       check(option(IPPROTO_IP, IP_PKTINFO, 1), doing);
+      check(option(IPPROTO_IP, IP_RECVTOS, 1), doing);
     } else {
       check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
+      check(option(IPPROTO_IPV6, IPV6_RECVTCLASS, 1), doing);
     }
     // Refused before Linux 5.0: datagrams come one by one then.
     option(SOL_UDP, UDP_GRO, 1);

@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import test from "ava";
 import { benchEsp } from "../../src/bench/esp.js";
+import { startSubject } from "../../src/bench/esp-subjects.js";
 import { whyNoNamespaces } from "../sys/namespace.js";
 
 const namespaces = (): string[] =>
@@ -32,7 +34,9 @@ rooted(`every subject is measured in turn, and its namespaces go with it${suffix
     ],
   );
   for (const { median, min, max } of result.cases) t.true(0 < min && min <= median && median <= max);
-  t.deepEqual(told.slice(0, 4), [
+  t.deepEqual(told.slice(0, 6), [
+    "tcp1 warm-up xfrm-steer/openssl",
+    "tcp1 warm-up veth",
     "tcp1 1/2 xfrm-steer/openssl",
     "tcp1 1/2 veth",
     "tcp1 2/2 xfrm-steer/openssl",
@@ -45,3 +49,28 @@ test("a part of a second, which iperf3 would take for no end, is refused", async
   const options = { cases: [], subjects: [], runs: 1, seconds: 0.5 };
   await t.throwsAsync(benchEsp(options), { instanceOf: RangeError, message: /0\.5 seconds/ });
 });
+
+for (const [subject, file] of [
+  ["strongswan-libipsec", "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so"],
+  ["wireguard-go", "/usr/bin/wireguard-go"],
+] as const) {
+  const missing = reason ?? (existsSync(file) ? null : "setup.js --for-bench installs it");
+  const peer = missing === null ? test.serial : test.serial.skip;
+  peer(
+    `${subject} carries packets, and ends with all it made${missing === null ? "" : ` (${missing})`}`,
+    async (t) => {
+      const { left, address, stop } = await startSubject(subject);
+      try {
+        const ping = ["netns", "exec", left, "ping", "-c", "1", "-W", "10", address];
+        t.regex(execFileSync("ip", ping, { encoding: "utf8" }), / 1 received/);
+        t.regex(
+          execFileSync("ip", ["-n", left, "route", "get", address], { encoding: "utf8" }),
+          /dev (ipsec0|wg0)/,
+        );
+      } finally {
+        await stop();
+      }
+      t.deepEqual(namespaces(), []);
+    },
+  );
+}

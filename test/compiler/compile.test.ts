@@ -1,8 +1,9 @@
 import test from "ava";
+import { KeyWord, Owner, Slot } from "../../src/bpf/tables.bpf.js";
 import { CompileError, compile, counterCounts } from "../../src/compiler/compile.js";
-import { EntrySize, INDEX_NONE, KeyWord, OWNER_SHARED, type TableName } from "../../src/compiler/layout.js";
 import { dstAddress, parsePacket } from "../../src/compiler/packet.js";
 import { decide, longestSubnet } from "../../src/compiler/reference.js";
+import { EntrySize, type TableName } from "../../src/compiler/table.js";
 import { type Policy, parsePolicy } from "../../src/config/index.js";
 import { Random } from "../support/random.js";
 import { randomPacket } from "../support/random-packet.js";
@@ -47,17 +48,17 @@ for (const [rules, subnets] of [
       t.is(flow === null, decision.by !== "flow", `seed ${seed}, packet ${i}`);
       if (decision.by === "flow") continue;
       const index = matchRules(generation, key, packet.sport !== null);
-      t.is(index, decision.by === "rule" ? decision.rule : INDEX_NONE, `seed ${seed}, packet ${i}`);
+      t.is(index, decision.by === "rule" ? decision.rule : Slot.INDEX_NONE, `seed ${seed}, packet ${i}`);
       const owner = ownerOf(
         generation,
         packet.family === 4 ? generation.subnets4 : generation.subnets6,
         key,
-        KeyWord.dst,
+        KeyWord.KEY_DST,
       );
       const owners = longestSubnet(policy, dstAddress(packet))?.connections ?? [];
       if (owners.length === 0) t.is(owner, null);
       else if (owners.length === 1) t.is(owner, owners[0] as number);
-      else t.true(owner !== null && owner >= OWNER_SHARED, `seed ${seed}, packet ${i}`);
+      else t.true(owner !== null && owner >= Owner.OWNER_SHARED, `seed ${seed}, packet ${i}`);
     }
   });
 

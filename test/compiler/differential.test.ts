@@ -2,9 +2,9 @@ import type { BpfObject } from "libbpf-ts";
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { readCounters } from "../../src/backends/counters.js";
 import { CompileError, compile, type Generation } from "../../src/compiler/compile.js";
-import { Verdict } from "../../src/compiler/layout.js";
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
 import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
+import { VERDICT } from "../../src/compiler/targets.js";
 import type { Policy } from "../../src/config/policy.js";
 import { bpfObjectPath } from "../../src/sys/paths.js";
 import { Random } from "../support/random.js";
@@ -58,10 +58,10 @@ interface Metadata {
 
 /** What the reference says, in the words of the BPF program. */
 function expected(policy: Policy, { action }: Decision) {
-  if (action.kind !== "connection") return { verdict: Verdict[action.kind], ifId: 0, link: 0 };
+  if (action.kind !== "connection") return { verdict: VERDICT[action.kind], ifId: 0, link: 0 };
   const connection = policy.connections[action.connection];
   return {
-    verdict: Verdict.steer,
+    verdict: VERDICT.connection,
     ifId: connection?.ifId,
     link: action.link === null ? 0 : DEVICES.ifindexOf(action.link),
   };
@@ -188,7 +188,7 @@ rootTest("the BPF program admits sources as the linear reference does, and sets 
       const got = run(object, "run_admit", packet, beside);
       const { value, mask } = connection?.rxMark ?? { value: 0, mask: 0 };
       const mark = admit ? ((beside.mark & ~mask) | (value & mask)) >>> 0 : beside.mark;
-      const wanted = { verdict: admit ? Verdict.pass : Verdict.drop, mark };
+      const wanted = { verdict: admit ? VERDICT.pass : VERDICT.drop, mark };
       if (got.verdict !== wanted.verdict || got.mark !== wanted.mark)
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, connection: connection?.name }));
       seen[admit ? "admitted" : "refused"]++;

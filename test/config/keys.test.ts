@@ -12,8 +12,7 @@ import {
   readKey,
 } from "../../src/config/index.js";
 
-const HINT_128 =
-  "aes128-gcm takes 40 hexadecimal digits: the key, then 4 bytes of salt (RFC 4106 section 8.1)";
+const HINT_128 = "aes128-gcm takes 40 hexadecimal digits: a 16-byte key and 4 bytes of salt";
 
 function folderOf(t: ExecutionContext): string {
   const folder = mkdtempSync(path.join(tmpdir(), "steer-keys-"));

@@ -120,6 +120,13 @@ test("an esp block has NAT-T ports, a window, and key files relative to the poli
     },
     in: { spi: 0x1002, key: { kind: "env", name: "A_IN", location: { file, line: 12, column: 30 } } },
     replayWindow: 1024,
+    mode: "tunnel",
+    inner: null,
+    encapsulation: "udp",
+    alsoIn: [],
+    esn: false,
+    padTo: 0,
+    lifetime: {},
   });
 });
 

@@ -1,7 +1,7 @@
 import test from "ava";
 import { type AeadBackend, chooseBackend } from "../../src/esp/aead.js";
 import { createIpsecMb, mbImplementations } from "../../src/esp/aead-ipsec-mb.js";
-import { keymatSize, SUITES, type SuiteName } from "../../src/esp/suite.js";
+import { keymatSize, SUITE_NAMES, SUITES, type SuiteName } from "../../src/esp/suite.js";
 import { Slab } from "../../src/sys/slab.js";
 import { random } from "./frames.js";
 
@@ -12,12 +12,63 @@ interface Vector {
   readonly plaintext: string;
   /** SPI, sequence number, IV, ciphertext and ICV. */
   readonly packet: string;
+  /** High half of an extended sequence number. */
+  readonly sequenceHigh?: number;
 }
 
-/** draft-mcgrew-gcm-test-01, the cases without extended sequence numbers and with keys of 128 or 256 bits. */
+/** Hexadecimal text of one byte again and again. */
+const repeat = (byte: string, count: number): string => byte.repeat(count);
+
 const VECTORS: Vector[] = [
   {
-    name: "case 2",
+    name: "draft-mcgrew-gcm-test-01 case 1, with an extended sequence number",
+    suite: "aes128-gcm",
+    keymat: "4c80cdefbb5d10da906ac73c3613a634 2e443b68",
+    sequenceHigh: 0x87654321,
+    plaintext: `45000048699a000080114db7c0a80102c0a801010a9bf15638d3010000010000
+      00000000045f736970045f756470037369700963796265726369747902646b00
+      0021000101020201`,
+    packet: `00004321000000004956ed7e3b244cfefecf537e729d5b07dc30df528dd22b76
+      8d1b98736696a6fd348509fa13ceac34cfa2436f14a3f3cf65925bf1f4a13c5d
+      15b21e1884f5ff6247aeabb786b93bce61bc17d768fd9732459018148f6cbe72
+      2fd04796562dfdb4`,
+  },
+  {
+    name: "RFC 7634 appendix A",
+    suite: "chacha20-poly1305",
+    keymat: "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f a0a1a2a3",
+    plaintext: `45000054a6f200004001e778c6336405c000020508005b7a3a080000553bec10
+      0007362708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20212223
+      2425262728292a2b2c2d2e2f303132333435363701020204`,
+    packet: `0102030400000005101112131415161724039428b97f417e3c13753a4f05087b
+      67c352e6a7fab1b982d466ef407ae5c614ee8099d52844eb61aa95dfab4c02f7
+      2aa71e7c4c4f64c9befe2facc638e8f3cbec163fac469b502773f6fb94e664da
+      9165b82829f641e076aaa8266b7fb0f7b11b369907e1ad43`,
+  },
+  {
+    // What is signed is "Hi There", which stands for SPI and sequence number here, and no payload.
+    name: "RFC 4868 test case AUTH256-1",
+    suite: "null-sha256",
+    keymat: repeat("0b", 32),
+    plaintext: "",
+    packet: "4869205468657265 198a607eb44bfbc69903a0f1cf2bbdc5",
+  },
+  {
+    name: "RFC 4868 test case AUTH384-1",
+    suite: "null-sha384",
+    keymat: repeat("0b", 48),
+    plaintext: "",
+    packet: "4869205468657265 b6a8d5636f5c6a7224f9977dcf7ee6c7fb6d0c48cbdee973",
+  },
+  {
+    name: "RFC 4868 test case AUTH512-1",
+    suite: "null-sha512",
+    keymat: repeat("0b", 64),
+    plaintext: "",
+    packet: "4869205468657265 637edc6e01dce7e6742a99451aae82df23da3e92439e590e43e761b33e910fb8",
+  },
+  {
+    name: "draft-mcgrew-gcm-test-01 case 2",
     suite: "aes128-gcm",
     keymat: "feffe9928665731c6d6a8f9467308308 cafebabe",
     plaintext: `4500003e698f000080114dccc0a80102c0a801010a980035002a2343b2d00100
@@ -27,7 +78,7 @@ const VECTORS: Vector[] = [
       cfbb85a5b47e48a4ec3b9ba95d918bd183b70d3aa8bc6ee4c309e9d85a41ad4a`,
   },
   {
-    name: "case 3",
+    name: "draft-mcgrew-gcm-test-01 case 3",
     suite: "aes256-gcm",
     keymat: "abbccddef00112233445566778899aababbccddef00112233445566778899aab 11223344",
     plaintext: `4500003069a6400080062690c0a801029389155e0a9e008b2dc57ee000000000
@@ -37,7 +88,7 @@ const VECTORS: Vector[] = [
       ef842d8eb335f4eecfdbf831824b4c4915956c96`,
   },
   {
-    name: "case 4",
+    name: "draft-mcgrew-gcm-test-01 case 4",
     suite: "aes128-gcm",
     keymat: "00000000000000000000000000000000 00000000",
     plaintext: `4500003c99c500008001cb7a40679318010101010800075c0200440061626364
@@ -47,7 +98,7 @@ const VECTORS: Vector[] = [
       bc3bd57873ed4d181d19d4d5c8c18af3f821d496eeb096e98ad2b69e4799c71d`,
   },
   {
-    name: "case 12, the last sequence number and only padding",
+    name: "draft-mcgrew-gcm-test-01 case 12, the last sequence number and only padding",
     suite: "aes128-gcm",
     keymat: "7d773d00c144c525ac619d18c84a3f47 d9664267",
     plaintext: "01020201",
@@ -60,13 +111,12 @@ const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ""), "h
 const openssl = chooseBackend("openssl");
 const node = chooseBackend("node");
 
-const HEADER = 16;
-const ICV = 16;
 const PLAIN = 8192;
+const headerOf = (suite: SuiteName): number => 8 + SUITES[suite].ivSize;
 
 /** Every implementation of libipsec-mb that this CPU can run. */
 const mb = mbImplementations().flatMap((implementation) => {
-  const backend = createIpsecMb(implementation);
+  const backend = createIpsecMb(openssl, implementation);
   return backend === null ? [] : [{ ...backend, label: `ipsec-mb ${implementation}` }];
 });
 const backends = [{ ...openssl, label: "openssl" }, { ...node, label: "node" }, ...mb];
@@ -79,74 +129,113 @@ else {
 }
 
 for (const backend of backends) {
-  for (const { name, suite, keymat, plaintext, packet } of VECTORS) {
-    test(`${backend.label} seals draft-mcgrew-gcm-test-01 ${name}`, (t) => {
+  for (const { name, suite, keymat, plaintext, packet, sequenceHigh } of VECTORS) {
+    const spec = { suite, esn: sequenceHigh !== undefined, keymat: hex(keymat) };
+    const header = headerOf(suite);
+    const { icvSize } = SUITES[suite];
+    test(`${backend.label} seals ${name}`, (t) => {
       const slab = new Slab(16384);
       const text = hex(plaintext);
-      slab.bytes.set(hex(packet).subarray(0, HEADER), 0);
+      slab.bytes.set(hex(packet).subarray(0, header), 0);
       slab.bytes.set(text, PLAIN);
-      const sealer = backend.sealer(slab, suite, hex(keymat));
-      t.true(sealer.seal(0, 8, PLAIN, text.length, HEADER));
+      const sealer = backend.sealer(slab, spec);
+      t.true(sealer.seal(0, sequenceHigh ?? 0, PLAIN, text.length));
       sealer.close();
       t.is(
-        Buffer.from(slab.bytes.subarray(0, HEADER + text.length + ICV)).toString("hex"),
+        Buffer.from(slab.bytes.subarray(0, header + text.length + icvSize)).toString("hex"),
         hex(packet).toString("hex"),
       );
     });
 
-    test(`${backend.label} opens draft-mcgrew-gcm-test-01 ${name} in place`, (t) => {
+    test(`${backend.label} opens ${name} in place`, (t) => {
       const slab = new Slab(16384);
       const text = hex(plaintext);
       slab.bytes.set(hex(packet), 0);
-      const opener = backend.opener(slab, suite, hex(keymat));
-      t.true(opener.open(0, 8, HEADER, text.length, HEADER));
+      const opener = backend.opener(slab, spec);
+      t.true(opener.open(0, sequenceHigh ?? 0, text.length));
       opener.close();
       t.is(
-        Buffer.from(slab.bytes.subarray(HEADER, HEADER + text.length)).toString("hex"),
+        Buffer.from(slab.bytes.subarray(header, header + text.length)).toString("hex"),
         text.toString("hex"),
       );
     });
   }
 
-  test(`${backend.label} opens nothing with one bit changed anywhere`, (t) => {
+  test(`${backend.label} encrypts RFC 3602 case 5 with AES-CBC`, (t) => {
     const slab = new Slab(16384);
-    const vector = VECTORS[1] as Vector;
-    const packet = hex(vector.packet);
-    const opener = backend.opener(slab, vector.suite, hex(vector.keymat));
-    for (let bit = 0; bit < packet.length * 8; bit++) {
-      slab.bytes.set(packet, 0);
-      slab.view.setUint8(bit >>> 3, slab.view.getUint8(bit >>> 3) ^ (1 << (bit & 7)));
-      if (opener.open(0, 8, HEADER, packet.length - HEADER - ICV, HEADER)) t.fail(`bit ${bit}`);
-    }
-    slab.bytes.set(packet, 0);
-    t.true(opener.open(0, 8, HEADER, packet.length - HEADER - ICV, HEADER));
-    opener.close();
+    const text = hex(`08000ebda70a00008e9c083db95b070008090a0b0c0d0e0f1011121314151617
+      18191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031323334353637010203040506070809 0a0b0c0d0e0e01`);
+    const packet = hex(`0000432100000001e96e8c08ab465763fd098d45dd3ff893
+      f663c25d325c18c6a9453e194e120849a4870b66cc6b9965330013b4898dc856a4699e523a55db08
+      0b59ec3a8e4b7e52775b07d1db34ed9c538ab50c551b874aa269add047ad2d5913ac19b7cfbad4a6`);
+    // The RFC's packet has no ICV.
+    const keymat = Buffer.concat([hex("90d382b410eeba7ad938c46cec1a82bf"), Buffer.alloc(32)]);
+    slab.bytes.set(packet.subarray(0, 24), 0);
+    slab.bytes.set(text, PLAIN);
+    const sealer = backend.sealer(slab, { suite: "aes128-cbc-sha256", esn: false, keymat });
+    t.true(sealer.seal(0, 0, PLAIN, text.length));
+    sealer.close();
+    t.deepEqual(Buffer.from(slab.bytes.subarray(0, packet.length)), packet);
   });
 }
 
-for (const suite of Object.keys(SUITES) as SuiteName[]) {
-  test(`${suite}: all backends and node:crypto agree byte for byte and open each other's packets`, (t) => {
-    const slab = new Slab(65536);
-    const next = random(5);
-    const keymat = new Uint8Array(keymatSize(suite)).map(() => next());
-    const sides: AeadBackend[] = backends;
-    const sealers = sides.map((backend) => backend.sealer(slab, suite, keymat));
-    const openers = sides.map((backend) => backend.opener(slab, suite, keymat));
-    for (let length = 4; length < 1600; length += 1 + (next() % 13)) {
-      for (let i = 0; i < HEADER; i++) slab.bytes[i] = next();
-      for (let i = 0; i < length; i++) slab.bytes[PLAIN + i] = next();
-      const text = Buffer.from(slab.bytes.slice(PLAIN, PLAIN + length));
-      const sealed = sealers.map((sealer) => {
-        t.true(sealer.seal(0, 8, PLAIN, length, HEADER));
-        return Buffer.from(slab.bytes.slice(0, HEADER + length + ICV));
-      });
-      for (const packet of sealed) t.deepEqual(packet, sealed[1], `length ${length}`);
-      for (const opener of openers) {
-        slab.bytes.set(sealed[0] as Buffer, 0);
-        t.true(opener.open(0, 8, HEADER, length, HEADER));
-        t.deepEqual(Buffer.from(slab.bytes.slice(HEADER, HEADER + length)), text);
+for (const suite of SUITE_NAMES) {
+  const header = headerOf(suite);
+  const { icvSize, alignment } = SUITES[suite];
+  for (const esn of [false, true]) {
+    const numbers = esn ? "extended sequence numbers" : "plain sequence numbers";
+    test(`${suite}, ${numbers}: all backends and node:crypto agree byte for byte and open each other's packets`, (t) => {
+      const slab = new Slab(65536);
+      const next = random(5);
+      const keymat = new Uint8Array(keymatSize(suite)).map(() => next());
+      const sides: AeadBackend[] = backends;
+      const sealers = sides.map((backend) => backend.sealer(slab, { suite, esn, keymat }));
+      const openers = sides.map((backend) => backend.opener(slab, { suite, esn, keymat }));
+      for (let length = alignment; length < 1600; length += alignment * (1 + (next() % 5))) {
+        const high = next();
+        for (let i = 0; i < header; i++) slab.bytes[i] = next();
+        for (let i = 0; i < length; i++) slab.bytes[PLAIN + i] = next();
+        const text = Buffer.from(slab.bytes.slice(PLAIN, PLAIN + length));
+        const sealed = sealers.map((sealer) => {
+          t.true(sealer.seal(0, high, PLAIN, length));
+          return Buffer.from(slab.bytes.slice(0, header + length + icvSize));
+        });
+        for (const packet of sealed) t.deepEqual(packet, sealed[1], `length ${length}`);
+        for (const opener of openers) {
+          slab.bytes.set(sealed[0] as Buffer, 0);
+          t.true(opener.open(0, high, length));
+          t.deepEqual(Buffer.from(slab.bytes.slice(header, header + length)), text);
+          slab.bytes.set(sealed[0] as Buffer, 0);
+          t.is(
+            opener.open(0, (high ^ 1) >>> 0, length),
+            !esn,
+            "the high half is authenticated if there is one",
+          );
+        }
       }
+      for (const each of [...sealers, ...openers]) each.close();
+    });
+  }
+
+  test(`${suite}: no backend opens a packet with one bit changed anywhere`, (t) => {
+    const slab = new Slab(16384);
+    const keymat = new Uint8Array(keymatSize(suite)).fill(3);
+    const length = 2 * alignment;
+    slab.bytes.fill(5, PLAIN, PLAIN + length);
+    const sealer = node.sealer(slab, { suite, esn: false, keymat });
+    t.true(sealer.seal(0, 0, PLAIN, length));
+    const packet = Buffer.from(slab.bytes.slice(0, header + length + icvSize));
+    for (const backend of backends) {
+      const opener = backend.opener(slab, { suite, esn: false, keymat });
+      for (let bit = 0; bit < packet.length * 8; bit++) {
+        slab.bytes.set(packet, 0);
+        slab.view.setUint8(bit >>> 3, slab.view.getUint8(bit >>> 3) ^ (1 << (bit & 7)));
+        if (opener.open(0, 0, length)) t.fail(`${backend.label}: bit ${bit}`);
+      }
+      slab.bytes.set(packet, 0);
+      t.true(opener.open(0, 0, length), backend.label);
+      opener.close();
     }
-    for (const each of [...sealers, ...openers]) each.close();
+    sealer.close();
   });
 }

@@ -14,7 +14,7 @@ function forge(engine: Engine, sequence: number, text: Uint8Array): Buffer {
   slab.view.setUint32(packet + 8, 7);
   slab.view.setUint32(packet + 12, sequence);
   slab.bytes.set(text, 8192);
-  engine.out.sealer.seal(packet, packet + 8, 8192, text.length, packet + 16);
+  engine.out.sealer.seal(packet, 0, 8192, text.length);
   return Buffer.from(slab.bytes.slice(packet, packet + 16 + text.length + 16));
 }
 
@@ -91,7 +91,7 @@ const outboundDrops: [string, EngineOptions, FrameOptions, Record<string, number
   ["a policy without an SA", { ifId: 7 }, {}, { XfrmOutNoStates: 1, txCarrierErrors: 1 }],
   [
     "an SA to other endpoints than the policy's",
-    { outPolicies: [policyAt(A, "192.0.2.3")] },
+    { outPolicies: [policyAt("out", A, "192.0.2.3")] },
     {},
     { XfrmOutNoStates: 1, txCarrierErrors: 1 },
   ],
@@ -233,10 +233,14 @@ test("padding beyond the alignment is taken off", (t) => {
 
 const policyDrops: [string, EngineOptions, Record<string, number>][] = [
   ["whose if_id has no policy", { inPolicies: [] }, { XfrmInNoPols: 1 }],
-  ["whose if_id is another than the policy's", { inPolicies: [policyAt(B, A, 102)] }, { XfrmInNoPols: 1 }],
+  [
+    "whose if_id is another than the policy's",
+    { inPolicies: [policyAt("in", B, A, 102)] },
+    { XfrmInNoPols: 1 },
+  ],
   [
     "whose endpoints are not the policy's",
-    { inPolicies: [policyAt(B, "192.0.2.9")] },
+    { inPolicies: [policyAt("in", B, "192.0.2.9")] },
     { XfrmInTmplMismatch: 1 },
   ],
 ];

@@ -1,10 +1,12 @@
 /** An outbound and an inbound engine over one Slab, joined back to back. */
 import { type AeadBackend, chooseBackend } from "../../src/esp/aead.js";
 import { type InboundEntry, inboundTable, outboundTable, type Policy } from "../../src/esp/database.js";
-import { HEADROOM, Inbound, type InboundState } from "../../src/esp/inbound.js";
-import { Outbound, type OutboundState } from "../../src/esp/outbound.js";
-import { ReplayWindow } from "../../src/esp/replay.js";
-import { Counters, IO_COUNTERS, Traffic, XFRM_STATS } from "../../src/esp/statistics.js";
+import { Inbound } from "../../src/esp/inbound.js";
+import { Outbound } from "../../src/esp/outbound.js";
+import type { Mode } from "../../src/esp/packet.js";
+import { type InboundState, makeInbound, makeOutbound, type OutboundState } from "../../src/esp/sa.js";
+import { ANY_SELECTOR } from "../../src/esp/selector.js";
+import { Counters, type HardLimits, IO_COUNTERS, Traffic, XFRM_STATS } from "../../src/esp/statistics.js";
 import { keymatSize, type SuiteName } from "../../src/esp/suite.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 
@@ -19,30 +21,48 @@ export const IF_ID = 101;
 export interface EngineOptions {
   readonly suite?: SuiteName;
   readonly backend?: AeadBackend;
+  readonly mode?: Mode;
+  readonly esn?: boolean;
+  /** Outer addresses: of the one end, and of the other. */
+  readonly outer?: readonly [string, string];
+  readonly inner?: { readonly local: string; readonly remote: string };
+  readonly padTo?: number;
+  readonly limits?: HardLimits;
   readonly ifId?: number;
   readonly replayWindow?: number;
+  /** Numbers of the last packet before the first one: of both ends. */
+  readonly sequenceHigh?: number;
   readonly sequence?: number;
   readonly iv?: readonly [number, number];
   readonly outPolicies?: readonly Policy[];
   readonly inPolicies?: readonly Policy[];
 }
 
-export const policyAt = (local: string, remote: string, ifId = IF_ID): Policy => ({ ifId, local, remote });
+/** A policy for all packets. */
+export const policyAt = (
+  direction: "in" | "out",
+  local: string,
+  remote: string,
+  ifId = IF_ID,
+  mode: Mode = "tunnel",
+): Policy => ({ ifId, direction, selector: ANY_SELECTOR, priority: 0, template: { mode, local, remote } });
 
 export class Engine {
   readonly slab = new PacketSlab(2 ** 18);
   readonly counters = new Counters();
   readonly outbound = new Outbound<OutboundState>(this.slab, this.counters, {
     reserve: () => ESP,
-    commit: (_state, link, size) => {
+    commit: (_state, link, size, tos) => {
       this.sealed.push(Buffer.from(this.slab.bytes.slice(ESP, ESP + size)));
       this.link = link;
+      this.tos = tos;
     },
   });
-  /** ESP packets out of the last frame, and the link that its metadata named. */
+  /** ESP packets out of the last frame, the link that its metadata named, and the last one's outer traffic class. */
   sealed: Buffer[] = [];
   link = 0;
-  readonly inbound = new Inbound(this.slab, this.counters);
+  tos = 0;
+  readonly inbound = new Inbound(this.slab, this.counters, () => {});
   readonly out: OutboundState;
   readonly in: InboundState;
   readonly entries: ReadonlyMap<number, InboundEntry<InboundState>>;
@@ -52,32 +72,43 @@ export class Engine {
       suite = "aes128-gcm",
       backend = chooseBackend("auto"),
       ifId = IF_ID,
+      mode = "tunnel",
+      esn = false,
       replayWindow = 64,
+      padTo = 0,
+      limits,
     } = options;
-    const [ivHigh, ivLow] = options.iv ?? [0, 0];
+    const [left, right] = options.outer ?? [A, B];
+    const { inner = null } = options;
     const keymat = new Uint8Array(keymatSize(suite)).map((_, index) => index * 7 + 1);
+    const shared = { ifId, spi: SPI, mode, suite, esn };
     this.out = {
-      ifId,
-      spi: SPI,
-      local: A,
-      remote: B,
-      sealer: backend.sealer(this.slab, suite, keymat),
-      traffic: new Traffic(),
+      ...makeOutbound(
+        this.slab,
+        backend,
+        { ...shared, local: left, remote: right, inner, padTo },
+        keymat,
+        new Traffic(undefined, limits),
+      ),
       sequence: options.sequence ?? 0,
-      ivHigh,
-      ivLow,
+      sequenceHigh: options.sequenceHigh ?? 0,
+      ...(options.iv ? { ivHigh: options.iv[0], ivLow: options.iv[1] } : {}),
     };
-    this.in = {
-      ifId,
-      spi: SPI,
-      local: B,
-      remote: A,
-      opener: backend.opener(this.slab, suite, keymat),
-      traffic: new Traffic(),
-      replay: new ReplayWindow(replayWindow),
-    };
-    this.outbound.table = outboundTable(options.outPolicies ?? [policyAt(A, B)], [this.out]);
-    this.entries = inboundTable(options.inPolicies ?? [policyAt(B, A)], [this.in]).get(B) ?? new Map();
+    const swapped = inner && { local: inner.remote, remote: inner.local };
+    this.in = makeInbound(
+      this.slab,
+      backend,
+      { ...shared, local: right, remote: left, inner: swapped, replayWindow },
+      keymat,
+      new Traffic(undefined, limits),
+    );
+    if (options.sequenceHigh) this.in.replay.accept(options.sequenceHigh, options.sequence ?? 0);
+    this.outbound.table = outboundTable(options.outPolicies ?? [policyAt("out", left, right, IF_ID, mode)], [
+      this.out,
+    ]);
+    this.entries =
+      inboundTable(options.inPolicies ?? [policyAt("in", right, left, IF_ID, mode)], [this.in]).get(right) ??
+      new Map();
   }
 
   /** @returns the ESP packet, or null when the frame was dropped */
@@ -94,10 +125,11 @@ export class Engine {
   }
 
   /** @returns the frame for the TUN device, or null when the packet was dropped */
-  open(packet: Uint8Array, link = 0): Buffer | null {
+  open(packet: Uint8Array, link = 0, tos = 0): Buffer | null {
     this.slab.bytes.set(packet, ESP);
-    const size = this.inbound.process(ESP, packet.length, this.entries, link);
-    return size === 0 ? null : Buffer.from(this.slab.bytes.slice(ESP - HEADROOM, ESP - HEADROOM + size));
+    const size = this.inbound.process(ESP, packet.length, this.entries, link, tos);
+    const { frame } = this.inbound;
+    return size === 0 ? null : Buffer.from(this.slab.bytes.slice(frame, frame + size));
   }
 
   /** The counters that are not 0. */

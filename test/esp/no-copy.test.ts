@@ -3,9 +3,9 @@ import koffi from "koffi";
 import { chooseBackend } from "../../src/esp/aead.js";
 import { Coalescer } from "../../src/esp/coalescer.js";
 import { inboundTable, outboundTable } from "../../src/esp/database.js";
-import { HEADROOM, Inbound } from "../../src/esp/inbound.js";
-import { Outbound, type OutboundState } from "../../src/esp/outbound.js";
-import { ReplayWindow } from "../../src/esp/replay.js";
+import { Inbound } from "../../src/esp/inbound.js";
+import { Outbound } from "../../src/esp/outbound.js";
+import { makeInbound, makeOutbound, type OutboundState } from "../../src/esp/sa.js";
 import { Counters, Traffic } from "../../src/esp/statistics.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 import { A, B, IF_ID, policyAt, SPI } from "./engine.js";
@@ -64,14 +64,20 @@ for (const name of ["openssl", "ipsec-mb"] as const) {
         next += size;
       },
     });
-    const shared = { ifId: IF_ID, spi: SPI, traffic: new Traffic() };
-    const out = { ...shared, local: A, remote: B, sealer: backend.sealer(slab, "aes128-gcm", keymat) };
-    outbound.table = outboundTable([policyAt(A, B)], [{ ...out, sequence: 0, ivHigh: 0, ivLow: 0 }]);
-    const opener = backend.opener(slab, "aes128-gcm", keymat);
-    const replay = new ReplayWindow(64);
-    const states = inboundTable([policyAt(B, A)], [{ ...shared, local: B, remote: A, opener, replay }]).get(
-      B,
-    );
+    const shared = {
+      ifId: IF_ID,
+      spi: SPI,
+      suite: "aes128-gcm",
+      mode: "tunnel",
+      esn: false,
+      inner: null,
+    } as const;
+    const outParameters = { ...shared, local: A, remote: B, padTo: 0 };
+    const out = makeOutbound(slab, backend, outParameters, keymat, new Traffic());
+    outbound.table = outboundTable([policyAt("out", A, B)], [out]);
+    const inParameters = { ...shared, local: B, remote: A, replayWindow: 64 };
+    const entry = makeInbound(slab, backend, inParameters, keymat, new Traffic());
+    const states = inboundTable([policyAt("in", B, A)], [entry]).get(B);
     if (states === undefined) throw new Error("the inbound SA is missing from its table");
     const random32 = random(3);
     const payload = Buffer.from(Uint8Array.from({ length: MSS * SEGMENTS }, () => random32()));
@@ -85,7 +91,7 @@ for (const name of ["openssl", "ipsec-mb"] as const) {
     t.true(written() < SEGMENTS * 120, `${written()} bytes written for ${payload.length} of payload`);
     t.is(counters.get("sealedBytes"), SEGMENTS * (MSS + 40 + 2));
 
-    const inbound = new Inbound(slab, counters);
+    const inbound = new Inbound(slab, counters, () => t.fail("tunnel mode never needs to make room"));
     const before = written();
     const iovecs: { at: number; length: number }[] = [];
     const coalescer = new Coalescer(
@@ -101,7 +107,10 @@ for (const name of ["openssl", "ipsec-mb"] as const) {
       },
       true,
     );
-    for (const { at, size } of sealed) coalescer.add(at - HEADROOM, inbound.process(at, size, states, 0));
+    for (const { at, size } of sealed) {
+      const framed = inbound.process(at, size, states, 0, 0);
+      coalescer.add(inbound.frame, framed);
+    }
     coalescer.flush();
     t.true(written() - before < SEGMENTS * 120);
     // Every payload is written from where its ESP packet was received.
@@ -113,6 +122,6 @@ for (const name of ["openssl", "ipsec-mb"] as const) {
     t.deepEqual(Buffer.concat(whole), framed);
     t.is(counters.get("copiedBytes"), (SEGMENTS - 1) * 40);
     out.sealer.close();
-    opener.close();
+    entry.opener.close();
   });
 }

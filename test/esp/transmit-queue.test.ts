@@ -40,14 +40,14 @@ function setUp(t: ExecutionContext, mtu: number) {
     commit(size: number, fill: number, to = route) {
       const at = queue.reserve(size);
       slab.bytes.fill(fill, at, at + size);
-      queue.commit(to, 0, size);
+      queue.commit(to, 0, size, 0);
     },
     /** Waits for `count` datagrams. @returns each message's datagrams as [size, first byte] */
     receive(count: number): number[][][] {
       const messages: number[][][] = [];
       while (messages.flat().length < count) {
         readable.wait(5000);
-        const found = received.receive(peer);
+        const found = received.receive(peer, places.length);
         if (found <= 0) break;
         for (let index = 0; index < found; index++) {
           received.look(index);

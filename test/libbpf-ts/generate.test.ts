@@ -93,14 +93,31 @@ test("the modules of every object of bpf/ and of the fixtures compile under stri
   t.is(typeCheck(t, files), "");
 });
 
-test("the modules that are checked in are those of the objects that were built", (t) => {
-  const modules = readdirSync("src/bpf").filter((name) => name.endsWith(".bpf.ts"));
-  t.true(modules.length > 0);
-  for (const name of modules) {
-    const object = join("dist/bpf", name.replace(/\.ts$/, ".o"));
-    t.is(readFileSync(join("src/bpf", name), "utf8"), generateModule(object), `${name}: run npm run build`);
-  }
+test("a module of types only says the same of them and needs neither libbpf nor koffi", async (t) => {
+  const object = await fixtures.object("typed");
+  const types = generateModule(object, { typesOnly: true });
+  t.notRegex(types, /TypedObject/);
+  for (const [definition] of types.matchAll(/^export const \w+ = .*$/gm))
+    t.true(generateModule(object).includes(definition));
+  t.is(typeCheck(t, { "types.bpf.ts": types, "use.ts": USE_OF_TYPES }), "");
+  const folder = mkdtempSync(join(tmpdir(), "types-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, "node_modules"));
+  symlinkSync(resolve("src/libbpf-ts"), join(folder, "node_modules/libbpf-ts"));
+  writeFileSync(join(folder, "types.bpf.ts"), types);
+  writeFileSync(join(folder, "use.mts"), USE_OF_TYPES);
+  const run = [resolve("node_modules/tsx/dist/cli.mjs"), "use.mts"];
+  const output = execFileSync(process.execPath, run, { cwd: folder, encoding: "utf8" });
+  t.deepEqual(JSON.parse(output), { size: 16, libraries: [] });
 });
+
+const USE_OF_TYPES = `
+import { Color, Event } from "./types.bpf.js";
+const bytes = Event.encode({ number: 1, color: Color.GREEN, time: 3n });
+const { sharedObjects } = process.report.getReport() as { sharedObjects: string[] };
+const libraries = sharedObjects.filter((path) => /koffi|libbpf/.test(path));
+console.log(JSON.stringify({ size: bytes.length, libraries }));
+`;
 
 test("the README's example is TypeScript too", (t) => {
   const readme = readFileSync("src/libbpf-ts/README.md", "utf8");
@@ -120,6 +137,7 @@ test("the command line writes beside the object, to a file or to standard output
   t.is(readFileSync(join(folder, "x.ts"), "utf8"), module);
   run(object);
   t.is(readFileSync(object.replace(/\.o$/, ".ts"), "utf8"), module);
+  t.is(run(object, "-o", "-", "--types-only"), generateModule(object, { typesOnly: true }));
   t.regex(run(object, "-o", "-", "--name", "other_one", "--type", "pair"), /OtherOneObject/);
 });
 

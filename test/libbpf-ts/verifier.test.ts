@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import test from "ava";
 import { BpfError, MissingFeatureError, VerifierError } from "libbpf-ts";
 import { fixtureFolder, kernelTest, opened } from "./support/bpf-test.js";
@@ -24,19 +25,15 @@ for (const [program, reason, hint] of refusals) {
   });
 }
 
-kernelTest(
-  "the C line is named where the kernel gives it",
-  async (t) => {
-    const object = opened(t, await fixtures.object("rejected"));
-    object.program("unchecked_packet").autoload = true;
-    const error = t.throws(() => object.load(), { instanceOf: VerifierError });
-    t.regex(error?.source?.file ?? "", /rejected\.bpf\.c$/);
-    t.true((error?.source?.line ?? 0) > 0);
-    t.regex(error?.source?.text ?? "", /data\[20\]/);
-    t.regex(error?.message ?? "", /rejected\.bpf\.c:\d+/);
-  },
-  "6.8",
-);
+kernelTest("the C line is named", async (t) => {
+  const object = opened(t, await fixtures.object("rejected"));
+  object.program("unchecked_packet").autoload = true;
+  const error = t.throws(() => object.load(), { instanceOf: VerifierError });
+  t.regex(error?.source?.file ?? "", /rejected\.bpf\.c$/);
+  t.true((error?.source?.line ?? 0) > 0);
+  t.regex(error?.source?.text ?? "", /data\[20\]/);
+  t.regex(error?.message ?? "", /rejected\.bpf\.c:\d+/);
+});
 
 kernelTest("after a failed load the object says to open it again", async (t) => {
   const object = opened(t, await fixtures.object("rejected"));
@@ -64,7 +61,24 @@ test("a log that closes with a report shows what stands at Reason:", (t) => {
   t.regex(error.message, /Reason: R2 is too far out \(3 lines omitted\)/);
 });
 
-test("a log of an older kernel gives the C text without its place", (t) => {
+for (const program of ["unchecked_packet", "unchecked_lookup", "unchecked_in_function"])
+  kernelTest(
+    `${program}: where the log has no place, the object tells the same that a kernel from 6.8 on does`,
+    async (t) => {
+      const path = await fixtures.object("rejected");
+      const object = opened(t, path);
+      object.program(program).autoload = true;
+      const error = t.throws(() => object.load(), { instanceOf: VerifierError });
+      t.is(error?.source?.file, "rejected.bpf.c");
+      const older = error?.log.replace(/^(; .*) @ .+:\d+$/gm, "$1") ?? "";
+      t.deepEqual(new VerifierError(program, 13, "EACCES", older, readFileSync(path)).source, error?.source);
+      const bare = older.replace(/^; .*$/gm, "");
+      const expected = program === "unchecked_in_function" ? undefined : error?.source;
+      t.deepEqual(new VerifierError(program, 13, "EACCES", bare, readFileSync(path)).source, expected);
+    },
+  );
+
+test("a log of an older kernel gives the C text without its place where the object has none either", (t) => {
   const log =
     "; return data[20];\n1: (71) r0 = *(u8 *)(r2 +20)\ninvalid access to packet\nprocessed 2 insns\n";
   const error = new VerifierError("p", 13, "EACCES", log);

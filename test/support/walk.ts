@@ -1,25 +1,26 @@
 /** Reads compiled tables the way bpf/classify.h does, so that the compiler can be tested without root. */
-import type { Generation } from "../../src/compiler/compile.js";
-import { finish, mix, SEED } from "../../src/compiler/flow-hash.js";
 import {
-  DSCP_SHIFT,
   Extra,
   Flow,
-  Fragment,
-  INDEX_HALF_BITS,
-  INDEX_NONE,
+  KeyProto,
   KeyWord,
   Lane,
   More,
   MoreLane,
-  OWNER_NONE,
-  PROTO_UNKNOWN,
+  Owner,
   PrefixValue,
   Slot,
-} from "../../src/compiler/layout.js";
+} from "../../src/bpf/tables.bpf.js";
+import { FRAGMENT } from "../../src/compiler/alternatives.js";
+import type { Generation } from "../../src/compiler/compile.js";
+import { finish, mix, SEED } from "../../src/compiler/flow-hash.js";
 import type { PacketKey } from "../../src/compiler/packet.js";
 import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
+import { SlotHigh } from "../../src/compiler/tree.js";
 import { PORT_PROTOCOLS } from "../../src/config/protocols.js";
+
+const { INDEX_NONE } = Slot;
+const { OWNER_NONE } = Owner;
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
@@ -36,43 +37,45 @@ function descend(generation: Generation, root: number, key: Key, best: number) {
   for (;;) {
     const low = slots[2 * at] as number;
     const high = slots[2 * at + 1] as number;
-    const first = (high >>> Slot.firstHigh) & INDEX_NONE;
-    if (high >>> Slot.leafHigh || first >= best)
+    const first = (high >>> SlotHigh.first) & INDEX_NONE;
+    if (high >>> SlotHigh.leaf || first >= best)
       return {
-        start: low & (2 ** Slot.baseBits - 1),
-        count: high >>> Slot.leafHigh ? (high >>> Slot.countHigh) & Slot.countMax : 0,
+        start: low & (2 ** Slot.SLOT_BASE_BITS - 1),
+        count: high >>> SlotHigh.leaf ? (high >>> SlotHigh.count) & Slot.SLOT_COUNT_MAX : 0,
         first,
       };
-    const word = key.words[(high >>> Slot.wordHigh) & 15] as number;
-    const width = (high >>> Slot.widthHigh) & 31;
-    at = (low & (2 ** Slot.baseBits - 1)) + ((word >>> ((low >>> Slot.shift) & 31)) & (2 ** width - 1));
+    const word = key.words[(high >>> SlotHigh.word) & 15] as number;
+    const width = (high >>> SlotHigh.width) & 31;
+    at =
+      (low & (2 ** Slot.SLOT_BASE_BITS - 1)) +
+      ((word >>> ((low >>> Slot.SLOT_SHIFT) & 31)) & (2 ** width - 1));
   }
 }
 
 /** A packet's key as bpf/packet.h builds it. */
 export function keyOf(packet: PacketKey, ifindexOf: (name: string) => number): Key {
   const out = new Uint32Array(16);
-  out.set(packet.src, KeyWord.src);
-  out.set(packet.dst, KeyWord.dst);
-  out[KeyWord.ports] = ((packet.sport ?? 0) << 16) | (packet.dport ?? 0);
-  out[KeyWord.proto] = (packet.dscp << DSCP_SHIFT) | (packet.proto ?? PROTO_UNKNOWN);
-  out[KeyWord.mark] = packet.mark;
-  out[KeyWord.iif] = packet.iif === null ? 0 : ifindexOf(packet.iif);
-  out[KeyWord.more] =
-    Math.min(packet.length, More.lengthMax) |
-    ((packet.icmpType ?? More.icmpNone) << More.icmpShift) |
-    (packet.ecn << More.ecnShift) |
-    (Fragment[packet.fragment] << More.fragmentShift);
+  out.set(packet.src, KeyWord.KEY_SRC);
+  out.set(packet.dst, KeyWord.KEY_DST);
+  out[KeyWord.KEY_PORTS] = ((packet.sport ?? 0) << 16) | (packet.dport ?? 0);
+  out[KeyWord.KEY_PROTO] = (packet.dscp << KeyProto.DSCP_SHIFT) | (packet.proto ?? KeyProto.PROTO_UNKNOWN);
+  out[KeyWord.KEY_MARK] = packet.mark;
+  out[KeyWord.KEY_IIF] = packet.iif === null ? 0 : ifindexOf(packet.iif);
+  out[KeyWord.KEY_MORE] =
+    Math.min(packet.length, More.LENGTH_MAX) |
+    ((packet.icmpType ?? More.ICMP_NONE) << More.ICMP_SHIFT) |
+    (packet.ecn << More.ECN_SHIFT) |
+    (FRAGMENT[packet.fragment] << More.FRAGMENT_SHIFT);
   return { family: packet.family, words: out };
 }
 
 function moreLanes(key: Key): bigint {
-  const more = key.words[KeyWord.more] as number;
+  const more = key.words[KeyWord.KEY_MORE] as number;
   return (
-    (BigInt(more & More.lengthMax) << BigInt(MoreLane.length)) |
-    (BigInt((more >>> More.icmpShift) & 511) << BigInt(MoreLane.icmp)) |
-    (BigInt((more >>> More.ecnShift) & 3) << BigInt(MoreLane.ecn)) |
-    (BigInt((more >>> More.fragmentShift) & 3) << BigInt(MoreLane.fragment))
+    (BigInt(more & More.LENGTH_MAX) << BigInt(MoreLane.LANE_LENGTH)) |
+    (BigInt((more >>> More.ICMP_SHIFT) & 511) << BigInt(MoreLane.LANE_ICMP)) |
+    (BigInt((more >>> More.ECN_SHIFT) & 3) << BigInt(MoreLane.LANE_ECN)) |
+    (BigInt((more >>> More.FRAGMENT_SHIFT) & 3) << BigInt(MoreLane.LANE_FRAGMENT))
   );
 }
 
@@ -83,18 +86,19 @@ export function matchFlow(generation: Generation, key: Key, packet: PacketKey): 
   const buckets = wide ? generation.flowBuckets6 : generation.flowBuckets4;
   const table = words(wide ? generation.tables.flows6 : generation.tables.flows4);
   const size = wide ? 10 : 4;
-  const rest = [packet.proto, key.words[KeyWord.ports] as number];
+  const rest = [packet.proto, key.words[KeyWord.KEY_PORTS] as number];
   const wanted = wide
     ? [1, 0, 3, 2, 5, 4, 7, 6].map((i) => key.words[i] as number)
-    : [key.words[KeyWord.dst] as number, key.words[KeyWord.src] as number];
+    : [key.words[KeyWord.KEY_DST] as number, key.words[KeyWord.KEY_SRC] as number];
   let h = SEED;
   for (const word of [...packet.src, ...packet.dst, rest[1] as number, packet.proto]) h = mix(h, word);
   for (const hash of buckets ? [finish(h), finish(mix(h, 1))] : [])
-    for (let i = 0; i < Flow.slots; i++) {
-      const at = (Math.floor((hash * buckets) / 2 ** 32) * Flow.slots + i) * size;
+    for (let i = 0; i < Flow.FLOW_SLOTS; i++) {
+      const at = (Math.floor((hash * buckets) / 2 ** 32) * Flow.FLOW_SLOTS + i) * size;
       const low = table[at + size - 2] as number;
       const same = wanted.every((word, w) => word === table[at + w]);
-      if (same && low >>> Flow.proto === rest[0] && table[at + size - 1] === rest[1]) return low & OWNER_NONE;
+      if (same && low >>> Flow.FLOW_PROTO === rest[0] && table[at + size - 1] === rest[1])
+        return low & OWNER_NONE;
     }
   return null;
 }
@@ -102,11 +106,11 @@ export function matchFlow(generation: Generation, key: Key, packet: PacketKey): 
 function lanes(key: Key, ported: boolean): bigint {
   const [ports, proto] = [key.words[8] as number, key.words[9] as number];
   return (
-    (BigInt(ports >>> 16) << BigInt(Lane.sport)) |
-    (BigInt(ports & 0xffff) << BigInt(Lane.dport)) |
-    (BigInt(proto & 511) << BigInt(Lane.proto)) |
-    (BigInt(proto >>> 9) << BigInt(Lane.dscp)) |
-    (BigInt(ported) << BigInt(Lane.ported))
+    (BigInt(ports >>> 16) << BigInt(Lane.LANE_SPORT)) |
+    (BigInt(ports & 0xffff) << BigInt(Lane.LANE_DPORT)) |
+    (BigInt(proto & 511) << BigInt(Lane.LANE_PROTO)) |
+    (BigInt(proto >>> 9) << BigInt(Lane.LANE_DSCP)) |
+    (BigInt(ported) << BigInt(Lane.LANE_PORTED))
   );
 }
 
@@ -123,7 +127,7 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   const address =
     key.family === 4 ? [(word(0) << 32n) | word(4)] : [0, 2, 4, 6].map((i) => (word(i) << 32n) | word(i + 1));
   const k = lanes(key, ported);
-  let best = INDEX_NONE;
+  let best: number = INDEX_NONE;
   for (let t = 0; t < forest.count; t++) {
     const leaf = descend(generation, forest.root + t, key, best);
     for (let i = 0; i < leaf.count; i++) {
@@ -137,15 +141,15 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
       const high = BigInt.asUintN(64, (hi | GUARDS) - k);
       if ((low & high & GUARDS) !== GUARDS) continue;
       const e = (j: number) => extra[4 * at + j] as bigint;
-      if (forest.extra & Extra.markIif && (((word(10) << 32n) | word(11)) ^ e(0)) & e(1)) continue;
-      if (forest.extra & Extra.more) {
+      if (forest.extra & Extra.EXTRA_MARK_IIF && (((word(10) << 32n) | word(11)) ^ e(0)) & e(1)) continue;
+      if (forest.extra & Extra.EXTRA_MORE) {
         const more = moreLanes(key);
         const above = BigInt.asUintN(64, (more | MORE_GUARDS) - e(2));
         const below = BigInt.asUintN(64, (e(3) | MORE_GUARDS) - more);
         if ((above & below & MORE_GUARDS) !== MORE_GUARDS) continue;
       }
       const index = Number(
-        ((lo >> BigInt(Lane.index)) << BigInt(INDEX_HALF_BITS)) | (hi >> BigInt(Lane.index)),
+        ((lo >> BigInt(Lane.LANE_INDEX)) << BigInt(Lane.INDEX_HALF_BITS)) | (hi >> BigInt(Lane.LANE_INDEX)),
       );
       best = Math.min(best, index);
       break;
@@ -167,18 +171,18 @@ export function ownerOf(generation: Generation, trie: PrefixTrie, key: Key, at: 
   if (!address.startsWith(bits(trie.start).slice(0, trie.skip))) return orNull(trie.outside);
   let value =
     trie.root + (trie.width ? Number.parseInt(address.slice(trie.skip, trie.skip + trie.width), 2) : 0);
-  while (value >>> PrefixValue.list) {
-    if (value >>> PrefixValue.node) {
-      const offset = (value >>> PrefixValue.offset) & 127;
+  while (value >>> PrefixValue.VALUE_LIST) {
+    if (value >>> PrefixValue.VALUE_NODE) {
+      const offset = (value >>> PrefixValue.VALUE_OFFSET) & 127;
       const node = words(nodes).subarray(4 * (value & OWNER_NONE));
-      const child = Number.parseInt(address.slice(offset, offset + PrefixValue.nodeBits), 2);
+      const child = Number.parseInt(address.slice(offset, offset + PrefixValue.NODE_BITS), 2);
       const set = [...Array(64).keys()].filter((i) => ((node[i >> 5] as number) >>> (i & 31)) & 1);
       const rank = set.indexOf(child);
       value = (rank < 0 ? node[3] : words(values)[(node[2] as number) + rank]) as number;
       continue;
     }
-    const start = value & (2 ** PrefixValue.count - 1);
-    const entries = [...Array((value >>> PrefixValue.count) & 15).keys()].map((i) => {
+    const start = value & (2 ** PrefixValue.VALUE_COUNT - 1);
+    const entries = [...Array((value >>> PrefixValue.VALUE_COUNT) & 15).keys()].map((i) => {
       const entry = [...prefixes.slice((start + i) * size, (start + i + 1) * size)];
       const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = entry;
       if (!wide) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };

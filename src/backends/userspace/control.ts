@@ -20,11 +20,12 @@ export interface Requests {
 /** A policy as a bundle (compiler/bundle), in base64: bulk flows are columns of bytes, which JSON has no form for. */
 export type Bundle64 = string;
 
-/** Hexadecimal keying material of a connection's two SAs. */
+/** Hexadecimal keying material of a connection's SAs. */
 export interface ConnectionKeys {
   readonly connection: string;
   readonly out: string;
   readonly in: string;
+  readonly alsoIn: readonly string[];
 }
 
 type Operation = keyof Requests;

@@ -213,16 +213,12 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
     };
     return [
       {
+        ...esp,
         ifId,
         link: link === null ? 0 : ifindexOf(link),
-        local: esp.local,
-        localPort: esp.localPort,
-        remote: esp.remote,
-        remotePort: esp.remotePort,
-        suite: esp.suite,
         out: { spi: esp.out.spi, key: bytes(key.out) },
         in: { spi: esp.in.spi, key: bytes(key.in) },
-        replayWindow: esp.replayWindow,
+        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: bytes(key.alsoIn[index] ?? "") })),
       },
     ];
   });

@@ -15,9 +15,9 @@ import type {
   Prefix,
   Rule,
   SaConfig,
-  Suite,
   Target,
 } from "../../config/policy.js";
+import { SUITE_NAMES } from "../../esp/suite.js";
 import { MATCH_FIELDS } from "../reference.js";
 import { fieldName } from "./encode.js";
 import { programFromWire } from "./program.js";
@@ -71,7 +71,11 @@ const BACKENDS: Readonly<Record<string, "auto" | BackendName>> = {
 };
 const ACTIONS: Readonly<Record<string, "drop" | "pass">> = { DROP: "drop", PASS: "pass" };
 const FRAGMENTS: Readonly<Record<string, FragmentState>> = { NONE: "none", FIRST: "first", LATER: "later" };
-const SUITES: Readonly<Record<string, Suite>> = { "aes128-gcm": "aes128-gcm", "aes256-gcm": "aes256-gcm" };
+const byName = <T extends string>(names: readonly T[]): Readonly<Record<string, T>> =>
+  Object.fromEntries(names.map((name) => [name, name]));
+const SUITES = byName(SUITE_NAMES);
+const MODES = byName(["tunnel", "transport", "beet"]);
+const ENCAPSULATIONS = byName(["udp", "none"]);
 const FIELDS = Object.fromEntries(MATCH_FIELDS.map((field) => [fieldName(field), field]));
 
 function needed<T>(value: T | null | undefined, what: string): T {
@@ -110,8 +114,18 @@ function connection(wire: WireConnection, locate: Locate): Connection {
   };
 }
 
-function esp({ suite, out, in: inbound, ...rest }: WireEsp, locate: Locate): EspConfig {
-  return { ...rest, suite: one(SUITES, suite), out: sa(out, locate), in: sa(inbound, locate) };
+function esp(wire: WireEsp, locate: Locate): EspConfig {
+  const { suite, mode, encapsulation, out, in: inbound, alsoIn, soft, hard, ...rest } = wire;
+  return {
+    ...rest,
+    suite: one(SUITES, suite),
+    mode: one(MODES, mode),
+    encapsulation: one(ENCAPSULATIONS, encapsulation),
+    out: sa(out, locate),
+    in: sa(inbound, locate),
+    alsoIn: alsoIn.map((each) => sa(each, locate)),
+    lifetime: { ...(soft ? { soft } : {}), ...(hard ? { hard } : {}) },
+  };
 }
 
 function sa(wire: WireSa | null, locate: Locate): SaConfig {

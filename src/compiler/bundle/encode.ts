@@ -81,8 +81,15 @@ function connection(
   };
 }
 
-function esp({ out, in: inbound, ...rest }: EspConfig, files: Files): WireEsp {
-  return { ...rest, out: sa(out, files), in: sa(inbound, files) };
+function esp({ out, in: inbound, alsoIn, lifetime, ...rest }: EspConfig, files: Files): WireEsp {
+  return {
+    ...rest,
+    out: sa(out, files),
+    in: sa(inbound, files),
+    alsoIn: alsoIn.map((each) => sa(each, files)),
+    soft: lifetime.soft ?? null,
+    hard: lifetime.hard ?? null,
+  };
 }
 
 function sa({ spi, key }: SaConfig, files: Files): WireSa {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import protobuf, { type Type } from "protobufjs";
+import type { Limits } from "../../esp/lifetime.js";
 import { packageRoot } from "../../sys/paths.js";
 import type { WireProgram } from "./program.js";
 
@@ -46,6 +47,14 @@ export interface WireEsp {
   out: WireSa | null;
   in: WireSa | null;
   replayWindow: number;
+  mode: string;
+  inner: { local: string; remote: string } | null;
+  encapsulation: string;
+  alsoIn: WireSa[];
+  esn: boolean;
+  padTo: number;
+  soft: Limits | null;
+  hard: Limits | null;
 }
 
 export interface WireConnection {

@@ -41,6 +41,7 @@ export {
 } from "./errors.js";
 export { type GenerateOptions, generateModule } from "./gen/generate.js";
 export type { Globals, GlobalValue } from "./globals.js";
+export type { SourceLine } from "./line-info.js";
 export { BpfMap, type MapKey, UpdateFlag } from "./map.js";
 export type { MapBatch } from "./map-batch.js";
 export { type MapInfo, type MapShape, MapType } from "./map-shape.js";
@@ -63,4 +64,4 @@ export { type ObjectModel, objectModel } from "./typed/object-model.js";
 export { type AnyTypedMap, TypedMap, TypedMapOfMaps, TypedPerCpuMap, typedMap } from "./typed/typed-map.js";
 export { defineObject, type ObjectModule, type ObjectTypes, TypedObject } from "./typed/typed-object.js";
 export * from "./types/index.js";
-export { type SourceLine, VerifierError } from "./verifier-log.js";
+export { VerifierError } from "./verifier-log.js";

@@ -33,6 +33,8 @@ export function openFailure(op: string, errno: number, log: string): BpfError {
 export interface LoadedParts {
   mapType(name: string): number | undefined;
   programType(name: string): number | undefined;
+  /** The object file. */
+  readonly bytes: Uint8Array;
 }
 
 /** The error for an object that did not load. Features are probed only here, where something failed. */
@@ -61,7 +63,7 @@ export function loadFailure(op: string, errno: number, log: string, parts: Loade
   }
   const [, program, text] = [...log.matchAll(VERIFIER_LOG)].at(-1) ?? [];
   if (program !== undefined && text !== undefined && text.trim() !== "") {
-    return new VerifierError(program, errno, errnoName(errno), text);
+    return new VerifierError(program, errno, errnoName(errno), text, parts.bytes);
   }
   const failed = FAILED_PROGRAM.exec(log)?.[1];
   const type = failed === undefined ? undefined : parts.programType(failed);

@@ -40,12 +40,15 @@ export class BpfObject implements Disposable {
   readonly bss: Globals;
   #btf: Btf | null | undefined;
   readonly #memory = new SectionMemory();
+  /** For the error of a load that fails; not kept longer. */
+  #bytes: Uint8Array | undefined;
   #handle: Pointer | null;
   #state: "open" | "loaded" | "failed" = "open";
 
-  private constructor(name: string, handle: Pointer, elf: Elf) {
+  private constructor(name: string, handle: Pointer, elf: Elf, bytes: Uint8Array) {
     this.name = name;
     this.sections = elf.sections;
+    this.#bytes = bytes;
     this.#handle = handle;
     const lib = native();
     this.maps = new Map(
@@ -101,7 +104,7 @@ export class BpfObject implements Disposable {
     const open = (): Pointer | number => native().objectOpen(bytes, bytes.byteLength, opts) ?? lastErrno();
     const { result, log } = withLibbpfLog(open);
     if (typeof result === "number") throw openFailure(op, result, log || lastWords(open));
-    return new BpfObject(name, result, elf);
+    return new BpfObject(name, result, elf, bytes);
   }
 
   /** Types of the object, with its variables placed; undefined if it was compiled without -g. */
@@ -139,9 +142,12 @@ export class BpfObject implements Disposable {
     if (this.#state === "loaded") throw new StateError(op, "it is loaded already");
     if (this.#state === "failed") throw new StateError(op, "an earlier load() failed", "open it again");
     this.#state = "failed";
+    const bytes = this.#bytes as Uint8Array;
+    this.#bytes = undefined;
     const { result, log } = withLibbpfLog(() => native().objectLoad(handle));
     if (result < 0) {
       throw loadFailure(op, -result, log, {
+        bytes,
         mapType: (name) => this.maps.get(name)?.shape.type,
         programType: (name) => this.programs.get(name)?.type,
       });

@@ -1,11 +1,5 @@
 import { BpfError } from "./errors.js";
-
-/** The C line that the verifier was at. Kernels before 6.8 give its text only. */
-export interface SourceLine {
-  readonly text: string;
-  readonly file: string | undefined;
-  readonly line: number | undefined;
-}
+import { LineInfo, type SourceLine } from "./line-info.js";
 
 /** The verifier refused a program. The message has the telling lines, `log` all of them. */
 export class VerifierError extends BpfError {
@@ -13,18 +7,20 @@ export class VerifierError extends BpfError {
   readonly program: string;
   /** What the verifier said, without the state dumps. */
   readonly reason: string;
+  /** The C line that the verifier was at. */
   readonly source: SourceLine | undefined;
 
-  constructor(program: string, errno: number, code: string, log: string) {
+  /** @param object the object file's bytes: they tell the C line's place, which kernels before 6.8 leave out of the log */
+  constructor(program: string, errno: number, code: string, log: string, object?: Uint8Array) {
     const telling = tellingLines(log);
-    const source = sourceLine(log);
+    const source = sourceLine(program, log, object);
     const place = source?.file === undefined ? "" : ` at ${source.file}:${source.line}`;
     const omitted = telling.omitted > 0 ? ` (${telling.omitted} lines omitted)` : "";
     super(`load program ${program}`, {
       code,
       errno,
       found: `the verifier refused it${place} (${code}): ${telling.lines.join(" | ")}${omitted}`,
-      hint: hintFor(log),
+      hint: hintFor(telling.lines.join("\n")),
       log,
     });
     this.log = log;
@@ -37,14 +33,14 @@ export class VerifierError extends BpfError {
 const STATISTICS =
   /^(processed \d+ insns|verification time|stack depth|insns_processed|max_states|mark_read)/;
 const SOURCE = /^; (.*?)(?: @ (.+):(\d+))?$/;
-const INSTRUCTION = /^\d+: \([0-9a-f]{2}\)/;
+const INSTRUCTION = /^(\d+): \([0-9a-f]{2}\)/;
 /** From Linux 7.3 on the log closes with a report whose line of this name says what is wrong. */
 const REASON = /^\s*Reason:/;
 const REASON_LINES = 3;
 /** What the verifier says after the instruction takes one line, or two with a register's range. */
 const VERDICT_LINES = 3;
 
-function lines(log: string): string[] {
+function linesOf(log: string): string[] {
   return log
     .split("\n")
     .map((line) => line.trimEnd())
@@ -53,7 +49,7 @@ function lines(log: string): string[] {
 
 /** The lines after the last instruction, with that instruction; statistics left out. */
 function tellingLines(log: string): { lines: string[]; omitted: number } {
-  const all = lines(log);
+  const all = linesOf(log);
   const kept = all.filter((line) => !STATISTICS.test(line));
   const report = kept.findLastIndex((line) => REASON.test(line));
   if (report >= 0) {
@@ -67,12 +63,16 @@ function tellingLines(log: string): { lines: string[]; omitted: number } {
   return { lines: shown, omitted: all.length - shown.length };
 }
 
-function sourceLine(log: string): SourceLine | undefined {
-  const match = lines(log)
-    .findLast((line) => line.startsWith("; "))
-    ?.match(SOURCE);
-  if (match?.[1] === undefined) return undefined;
-  return { text: match[1], file: match[2], line: match[3] === undefined ? undefined : Number(match[3]) };
+function sourceLine(program: string, log: string, object: Uint8Array | undefined): SourceLine | undefined {
+  const all = linesOf(log);
+  const [, text, file, line] = all.findLast((candidate) => candidate.startsWith("; "))?.match(SOURCE) ?? [];
+  if (text !== undefined && file !== undefined) return { text, file, line: Number(line) };
+  const info = object && new LineInfo(object);
+  const index = all.findLast((candidate) => INSTRUCTION.test(candidate))?.match(INSTRUCTION)?.[1];
+  const byIndex = index === undefined ? undefined : info?.at(program, Number(index));
+  const found = byIndex ?? (text === undefined ? undefined : info?.reading(text));
+  if (found !== undefined) return { text: found.text, file: found.file, line: found.line };
+  return text === undefined ? undefined : { text, file: undefined, line: undefined };
 }
 
 /** Common causes (kernel/bpf/verifier.c), each by the words of its message. */
@@ -82,7 +82,10 @@ const HINTS: readonly [RegExp, string][] = [
     /map_value_or_null|invalid mem access '\w*_or_null'/,
     "check the lookup's result for NULL before using it",
   ],
-  [/invalid access to map value/, "mask or compare the offset, so that the verifier knows its bounds"],
+  [
+    /invalid access to map value|unbounded memory access/,
+    "mask or compare the offset, so that the verifier knows its bounds",
+  ],
   [
     /BPF program is too large|too many instructions|processed 1000001 insns/,
     "bound the loop lower, or split the program",
@@ -96,6 +99,6 @@ const HINTS: readonly [RegExp, string][] = [
   [/unknown func|invalid func/, "this kernel or program type has no such helper"],
 ];
 
-function hintFor(log: string): string | undefined {
-  return HINTS.find(([words]) => words.test(log))?.[1];
+function hintFor(telling: string): string | undefined {
+  return HINTS.find(([words]) => words.test(telling))?.[1];
 }

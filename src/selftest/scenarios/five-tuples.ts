@@ -1,4 +1,4 @@
-import { UdpSender } from "../netns-socket.js";
+import { UdpSocket } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
 import { tcpExchanges } from "../traffic.js";
 import { connectEsp } from "../xfrm.js";
@@ -94,7 +94,7 @@ export const fiveTuples = scenario({
 
     await t.step("500 UDP flows, each by its connection", async () => {
       for (const sport of SOURCES) {
-        const sender = new UdpSender(hub.path, HUB, sport);
+        const sender = new UdpSocket(hub.path, HUB, sport);
         for (const dport of DESTINATIONS) sender.send(Buffer.alloc(8), PEER, dport);
         sender.close();
       }
@@ -110,7 +110,7 @@ export const fiveTuples = scenario({
     });
     await t.step("a flow that no rule names does not leave", async () => {
       const before = captures.map((capture) => capture.frames().length);
-      const sender = new UdpSender(hub.path, HUB, 30_000);
+      const sender = new UdpSocket(hub.path, HUB, 30_000);
       for (const dport of DESTINATIONS) sender.send(Buffer.alloc(8), PEER, dport);
       sender.close();
       const { default: rest } = await t.steer(hub).status();

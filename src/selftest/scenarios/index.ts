@@ -7,6 +7,7 @@ import { externalDrops } from "./external-drops.js";
 import { fiveTuples } from "./five-tuples.js";
 import { fragments } from "./fragments.js";
 import { kernelBackends } from "./kernel-bpf/index.js";
+import { libbpfTs } from "./libbpf-ts.js";
 import { linkPicksUnderlay } from "./link-underlay.js";
 import { lwtTransport } from "./lwt-transport.js";
 import { lwtTwoPeers } from "./lwt-two-peers.js";
@@ -37,6 +38,7 @@ export const scenarios: readonly Scenario[] = [
   moduleUnload,
   plainTools,
   twoLibbpfs,
+  ...libbpfTs,
   fiveTuples,
   manyIfIds,
   ...kernelBackends,

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { UdpSender } from "../netns-socket.js";
+import { UdpSocket } from "../netns-socket.js";
 import { scenario } from "../scenario.js";
 import { BPF_NEEDS, largePolicy, prefix4 } from "./bpf-hub.js";
 import { addUplink } from "./hub.js";
@@ -43,7 +43,7 @@ export const manyIfIds = scenario({
     }));
     await t.steer(hub).apply(largePolicy({ address: "10.0.0.1/8", connections }));
     const wire = t.capture(hub, "v01");
-    const sender = new UdpSender(hub.path, "10.0.0.1");
+    const sender = new UdpSocket(hub.path, "10.0.0.1");
     try {
       await t.step("what is in none of the subnets does not leave", async () => {
         for (let i = 0; i < 10; i++) sender.send(Buffer.alloc(8), "10.9.0.1", 9);

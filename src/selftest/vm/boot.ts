@@ -5,8 +5,8 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { defaultCpus, kvmRuns } from "./accelerator.js";
 import { DataChannel } from "./data-channel.js";
-import { VmError } from "./errors.js";
-import { GUEST_ROOT, guestInit, guestMain } from "./guest-init.js";
+import { VmError, type VmErrorKind } from "./errors.js";
+import { GUEST_ROOT, guestInit, guestMain, INIT_REACHED } from "./guest-init.js";
 import { baseArchive, projectEntries, writeInitramfs } from "./initramfs.js";
 import type { Kernel } from "./kernel.js";
 import { type CpioEntry, file, readNewc } from "./newc.js";
@@ -30,6 +30,8 @@ export interface VmRun {
   limitMs?: number;
   /** Ends the VM after so long without a sign of life; default 60 000 ms. */
   silenceMs?: number;
+  /** Boots again a VM whose kernel has not reached its init after so long; default 40 000 ms. */
+  bootMs?: number;
   onOutput?: (chunk: Buffer) => void;
 }
 
@@ -42,8 +44,12 @@ export interface VmResult {
   kernelLog: string;
   console: string;
   accelerator: "kvm" | "tcg";
+  /** How often it was booted until its kernel reached init. */
+  boots: number;
 }
 
+/** Emulated kernels hang rarely, and silently, before their init: a boot that does is tried again. */
+const MAX_BOOTS = 3;
 const CONSOLE_TAIL_LINES = 25;
 const CONSOLE_KEPT_CHARACTERS = 1 << 20;
 /** A guest that has sent all of its files has this long to power off. */
@@ -51,17 +57,27 @@ const POWER_OFF_MS = 5_000;
 
 /**
  * Boots a kernel, runs one command in it and powers off.
- * @throws VmError "unavailable" when no VM can be had; "hang" and "crash" with the console's last lines. QEMU
+ * @throws VmError "unavailable" when no VM can be had; "boot", "hang" and "crash" with the console's last lines. QEMU
  * is gone when this returns or throws, and ends with this process in any other case.
  */
 export async function runVm(run: VmRun): Promise<VmResult> {
   const accelerator = !run.instructionClock && (await kvmRuns(run.kernel.vmlinuz)) ? "kvm" : "tcg";
+  for (let boots = 1; ; boots++) {
+    try {
+      const ended = await watchVm(await start(run, accelerator), run);
+      return { ...result(ended), accelerator, boots };
+    } catch (error) {
+      if (boots === MAX_BOOTS || !(error instanceof VmError) || error.kind !== "boot") throw error;
+    }
+  }
+}
+
+async function start(run: VmRun, accelerator: "kvm" | "tcg"): Promise<ChildProcess> {
   const initrd = await openInitramfs(run.kernel, [
     file("init", guestInit("run"), 0o755),
     file("main", guestMain(run.command, run.env)),
     ...(run.files ?? []),
   ]);
-  let child: ChildProcess;
   try {
     const args = qemuArguments({
       vmlinuz: run.kernel.vmlinuz,
@@ -72,11 +88,18 @@ export async function runVm(run: VmRun): Promise<VmResult> {
       instructionClock: run.instructionClock ?? false,
       dataFd: 4,
     });
-    child = await startQemu(args, ["ignore", "pipe", "pipe", initrd.fd, "pipe"]);
+    return await startQemu(args, ["ignore", "pipe", "pipe", initrd.fd, "pipe"]);
   } finally {
     await initrd.close();
   }
-  const ended = await watchVm(child, run);
+}
+
+interface Ended {
+  entries: CpioEntry[];
+  console: string;
+}
+
+function result(ended: Ended): Omit<VmResult, "accelerator" | "boots"> {
   const files = new Map(ended.entries.map((entry) => [entry.path, entry.data]));
   const take = (name: string) => {
     const text = files.get(name)?.toString("utf8") ?? "";
@@ -88,7 +111,6 @@ export async function runVm(run: VmRun): Promise<VmResult> {
     kernelLog: take("kernel.log"),
     files,
     console: ended.console,
-    accelerator,
   };
 }
 
@@ -106,19 +128,20 @@ export async function openInitramfs(kernel: Kernel, entries: readonly CpioEntry[
 
 /**
  * Follows a started VM to its end: stdout and stderr are its console, fd 4 its data channel.
- * @throws VmError "hang" or "crash"; the process has ended in every case.
+ * @throws VmError "boot", "hang" or "crash"; the process has ended in every case.
  */
 export async function watchVm(
   child: ChildProcess,
-  limits: Pick<VmRun, "limitMs" | "silenceMs" | "onOutput">,
-): Promise<{ entries: CpioEntry[]; console: string }> {
-  const { limitMs = 240_000, silenceMs = 60_000 } = limits;
+  limits: Pick<VmRun, "limitMs" | "silenceMs" | "bootMs" | "onOutput">,
+): Promise<Ended> {
+  const { limitMs = 240_000, silenceMs = 60_000, bootMs = 40_000 } = limits;
   let consoleText = "";
-  let stopped: string | undefined;
-  const stop = (why: string) => {
-    stopped ??= why;
+  let stopped: { kind: VmErrorKind; why: string } | undefined;
+  const stop = (why: string, kind: VmErrorKind = "hang") => {
+    stopped ??= { kind, why };
     child.kill("SIGKILL");
   };
+  const boot = setTimeout(stop, bootMs, `did not reach its init within ${bootMs / 1000} s`, "boot");
   const limit = setTimeout(stop, limitMs, `did not end within ${limitMs / 1000} s`);
   const silence = setTimeout(stop, silenceMs, `said nothing for ${silenceMs / 1000} s`);
   let powerOff: NodeJS.Timeout | undefined;
@@ -127,6 +150,7 @@ export async function watchVm(
     const onConsole = (chunk: Buffer) => {
       silence.refresh();
       consoleText = (consoleText + chunk.toString("utf8")).slice(-CONSOLE_KEPT_CHARACTERS);
+      if (consoleText.includes(INIT_REACHED)) clearTimeout(boot);
     };
     child.stdout?.on("data", onConsole);
     child.stderr?.on("data", onConsole);
@@ -141,6 +165,7 @@ export async function watchVm(
   } finally {
     clearTimeout(limit);
     clearTimeout(silence);
+    clearTimeout(boot);
     clearTimeout(powerOff);
     await endProcess(child);
   }
@@ -148,7 +173,7 @@ export async function watchVm(
     throw new VmError("unavailable", "starting QEMU: it is not installed; install qemu-system-x86");
   }
   if (stopped) {
-    throw new VmError("hang", withTail(`the VM ${stopped}`, consoleText), { console: consoleText });
+    throw new VmError(stopped.kind, withTail(`the VM ${stopped.why}`, consoleText), { console: consoleText });
   }
   return { entries: unpack(channel.archive(), child, consoleText), console: consoleText };
 }

@@ -1,9 +1,10 @@
 /**
  * - `unavailable`: no VM can be had here (no QEMU, no kernel, no mirror, no depmod): a selftest skips.
+ * - `boot`: the kernel did not reach its init in time, in none of several boots.
  * - `hang`: the guest said nothing, or did not end, within its time limit.
  * - `crash`: the guest or QEMU ended before the guest's own work did.
  */
-export type VmErrorKind = "unavailable" | "hang" | "crash";
+export type VmErrorKind = "unavailable" | "boot" | "hang" | "crash";
 
 /** Why there is no VM, or no result from one. The message says what to do next. */
 export class VmError extends Error {

@@ -3,6 +3,9 @@ export const GUEST_OUT = "/out";
 /** The project's root in the guest. */
 export const GUEST_ROOT = "xfrm-steer";
 
+/** What init says first, on the console. */
+export const INIT_REACHED = "xfrm-steer: init";
+
 // ttyS1's raw stream: what the command printed, a NUL byte, then a newc archive of /out.
 const RUN = `
 export NO_COLOR=1
@@ -26,6 +29,7 @@ setsid cttyhack bash --norc
  */
 export function guestInit(mode: "run" | "shell"): string {
   return `#!/bin/busybox sh
+echo "${INIT_REACHED}"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux XFRM_STEER_OUT=${GUEST_OUT}
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -38,6 +42,9 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 ln -s /proc/self/fd /dev/fd
+# As kmod's static nodes: the module is loaded by whoever opens it first.
+mkdir -p /dev/net
+mknod /dev/net/tun c 10 200
 /usr/sbin/ip link set lo up
 ${mode === "run" ? RUN : SHELL}
 poweroff -f

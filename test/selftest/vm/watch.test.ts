@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import test, { type ExecutionContext } from "ava";
 import { watchVm } from "../../../src/selftest/vm/boot.js";
 import { VmError } from "../../../src/selftest/vm/errors.js";
+import { INIT_REACHED } from "../../../src/selftest/vm/guest-init.js";
 import { file, writeNewc } from "../../../src/selftest/vm/newc.js";
 import { endProcess } from "../../../src/selftest/vm/process.js";
 
@@ -54,6 +55,15 @@ test("a silent VM is a hang, told with its console's last lines, and ended", asy
   t.regex(error.message, /said nothing for 0.3 s; the end of its console \(75 lines omitted\):\n {2}76\n/);
   t.true(error.message.endsWith("\n  100"));
   t.true(isGone(child));
+});
+
+test("a kernel that does not reach its init is told apart from a hang, as it is booted again", async (t) => {
+  const hung = watchVm(fakeVm(t, "echo 'PCI: Fatal'; exec sleep 60"), { bootMs: 300 });
+  const error = await t.throwsAsync(hung, { instanceOf: VmError });
+  t.is(error.kind, "boot");
+  t.regex(error.message, /did not reach its init within 0.3 s; .*\n {2}PCI: Fatal$/);
+  const slow = fakeVm(t, `echo '${INIT_REACHED}'; sleep 1; ${SEND_FILES}`);
+  t.is((await watchVm(slow, { bootMs: 500 })).entries.length, 1);
 });
 
 test("a VM that talks for ever is a hang too", async (t) => {

@@ -3,13 +3,14 @@ import { parseArgs } from "node:util";
 import { BpfError } from "../errors.js";
 import { generateModule } from "./generate.js";
 
-const USAGE = `usage: libbpf-ts gen OBJECT [-o FILE] [--name NAME] [--type C_TYPE]...
+const USAGE = `usage: libbpf-ts gen OBJECT [-o FILE] [--name NAME] [--type C_TYPE]... [--types-only]
 
 Writes a TypeScript module with the types of the object's maps, global variables and programs.
 
   -o FILE        where to; "-" is standard output; default: beside the object, x.bpf.o gives x.bpf.ts
   --name NAME    the object's name; default from the file's
   --type C_TYPE  a struct, union or enum to include though no map or global variable leads to it
+  --types-only   no maps, variables and programs: the module imports "libbpf-ts/types", which needs no libbpf
 
 example: libbpf-ts gen count.bpf.o -o src/count.bpf.ts
 `;
@@ -27,8 +28,8 @@ export function main(args: readonly string[]): number {
     return 0;
   }
   try {
-    const { name, type: types = [] } = values;
-    const text = generateModule(object, name === undefined ? { types } : { name, types });
+    const { name, type: types = [], "types-only": typesOnly = false } = values;
+    const text = generateModule(object, { types, typesOnly, ...(name === undefined ? {} : { name }) });
     const output = values.output ?? object.replace(/\.o$/, ".ts");
     if (output === "-") process.stdout.write(text);
     else writeFileSync(output, text);
@@ -49,6 +50,7 @@ function parse(args: readonly string[]) {
         output: { type: "string", short: "o" },
         name: { type: "string" },
         type: { type: "string", multiple: true },
+        "types-only": { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });

@@ -1,0 +1,127 @@
+import { randomBytes } from "node:crypto";
+import type { Slab } from "../sys/slab.js";
+import type { AeadBackend, Opener, Sealer } from "./aead.js";
+import type { State } from "./database.js";
+import { AddressPair } from "./ip-header.js";
+import { ESP_IV } from "./packet.js";
+import { ReplayWindow } from "./replay.js";
+import type { Traffic } from "./statistics.js";
+import { SUITES, type Suite, type SuiteName } from "./suite.js";
+
+/** What an SA is, its key left out. */
+export interface SaParameters extends State {
+  readonly suite: SuiteName;
+  /** Extended sequence numbers (RFC 4303 section 2.2.1). */
+  readonly esn: boolean;
+  /** BEET: the inner packets' addresses, ours and the other end's; else null. */
+  readonly inner: { readonly local: string; readonly remote: string } | null;
+}
+
+/** What both directions' packet paths need, as plain numbers: the paths are the same code for all suites and modes. */
+interface Layout {
+  /** SPI, sequence number and IV. */
+  readonly headerSize: number;
+  readonly ivSize: number;
+  readonly icvSize: number;
+  readonly alignment: number;
+  /** What a received ciphertext must be a multiple of: the cipher's block. */
+  readonly blockSize: number;
+  /** Null in tunnel mode. */
+  readonly addresses: AddressPair | null;
+  readonly beet: boolean;
+}
+
+/** An outbound SA. Its cipher must work on the Slab that the packets are in. */
+export interface OutboundState extends State, Layout {
+  readonly sealer: Sealer;
+  readonly traffic: Traffic;
+  readonly esn: boolean;
+  /** Traffic flow confidentiality: inner packets are padded to this size in bytes, 0 for not at all (RFC 4303 section 2.7). */
+  readonly padTo: number;
+  /** Number of the last packet sent, 0 before the first. */
+  sequenceHigh: number;
+  sequence: number;
+  /**
+   * An 8-byte IV is this 64-bit number plus the sequence number. Random for each SA, so that manual keys which are
+   * used again after a restart do not meet the same nonce again (RFC 4106 section 3.1 asks only for uniqueness).
+   */
+  readonly ivHigh: number;
+  readonly ivLow: number;
+}
+
+/** An inbound SA. Its cipher must work on the Slab that the packets are in. */
+export interface InboundState extends State, Layout {
+  readonly opener: Opener;
+  readonly traffic: Traffic;
+  readonly replay: ReplayWindow;
+}
+
+function layout(suite: Suite, { mode, local, remote, inner }: SaParameters, outbound: boolean): Layout {
+  const ends = mode === "tunnel" ? null : (inner ?? { local, remote });
+  const addresses =
+    ends && (outbound ? new AddressPair(ends.local, ends.remote) : new AddressPair(ends.remote, ends.local));
+  const { ivSize, icvSize, alignment } = suite;
+  const blockSize = alignment > 4 ? alignment : 1;
+  return {
+    headerSize: ESP_IV + ivSize,
+    ivSize,
+    icvSize,
+    alignment,
+    blockSize,
+    addresses,
+    beet: mode === "beet",
+  };
+}
+
+const place = ({ ifId, spi, mode, local, remote }: SaParameters): State => ({
+  ifId,
+  spi,
+  mode,
+  local,
+  remote,
+});
+
+/** @param keymat keymatSize(suite) bytes; the caller may wipe them */
+export function makeOutbound(
+  slab: Slab,
+  backend: AeadBackend,
+  parameters: SaParameters & { readonly padTo: number },
+  keymat: Uint8Array,
+  traffic: Traffic,
+): OutboundState {
+  const { suite, esn, padTo } = parameters;
+  const iv = randomBytes(8);
+  return {
+    ...place(parameters),
+    ...layout(SUITES[suite], parameters, true),
+    sealer: backend.sealer(slab, { suite, esn, keymat }),
+    traffic,
+    esn,
+    padTo,
+    sequenceHigh: 0,
+    sequence: 0,
+    ivHigh: iv.readUInt32BE(0),
+    ivLow: iv.readUInt32BE(4),
+  };
+}
+
+/**
+ * @param keymat keymatSize(suite) bytes; the caller may wipe them
+ * @param replayWindow in packets
+ */
+export function makeInbound(
+  slab: Slab,
+  backend: AeadBackend,
+  parameters: SaParameters & { readonly replayWindow: number },
+  keymat: Uint8Array,
+  traffic: Traffic,
+): InboundState {
+  const { suite, esn, replayWindow } = parameters;
+  return {
+    ...place(parameters),
+    ...layout(SUITES[suite], parameters, false),
+    opener: backend.opener(slab, { suite, esn, keymat }),
+    traffic,
+    replay: new ReplayWindow(replayWindow, esn),
+  };
+}
