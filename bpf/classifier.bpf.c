@@ -81,6 +81,9 @@ __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xf
 	}
 	classify(&key, family, &decision);
 	count(&tx_counters, decision.counter, bytes);
+	/* The rule's own count cannot tell its members apart. */
+	if (actions & ACTION_GROUP && decision.member != INDEX_NONE)
+		count(&tx_counters, n_rules + decision.member, bytes);
 	*info = decision.info;
 	if (actions & (ACTION_MARK | ACTION_DSCP) && decision.rule != INDEX_NONE)
 		set_fields(skb, family, decision.rule);

@@ -104,7 +104,7 @@ test("devices are asked for once, and noted", (t) => {
 test("counters survive their way through JSON", (t) => {
   const traffic = { packets: 3, bytes: 300 };
   const counters = {
-    ...{ rules: new Map([["r", traffic]]), subnets: new Map([["a", traffic]]), received: new Map() },
+    ...{ rules: new Map([["r", traffic]]), sent: new Map([["a", traffic]]), received: new Map() },
     ...{
       badSource: new Map([["__proto__", traffic]]),
       default: traffic,

@@ -52,5 +52,7 @@ function generationCounters({ number, summary }: GenerationRecord, pins: PinDir)
   const names = (of: readonly { name: string }[]) => of.map(({ name }) => name);
   using tx = BpfMap.openPinned(pins.generation(number, "tx_counters"));
   using rx = BpfMap.openPinned(pins.generation(number, "rx_counters"));
-  return readCounters({ rules: names(summary.rules), connections: names(summary.connections) }, tx, rx);
+  const generation = { rules: names(summary.rules), connections: names(summary.connections) };
+  const leads = summary.rules.map(({ connection }) => connection);
+  return readCounters(generation, leads, tx, rx);
 }

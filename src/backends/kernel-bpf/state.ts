@@ -30,11 +30,11 @@ type Saved<T> = { readonly [K in keyof T]: T[K] extends ReadonlyMap<string, infe
 export type SavedCounters = Saved<Counters>;
 
 export function saveCounters(counters: Counters): SavedCounters {
-  const { rules, subnets, received, badSource, ...rest } = counters;
+  const { rules, sent, received, badSource, ...rest } = counters;
   return {
     ...rest,
     rules: [...rules],
-    subnets: [...subnets],
+    sent: [...sent],
     received: [...received],
     badSource: [...badSource],
   };
@@ -45,7 +45,7 @@ export function restoreCounters(saved: SavedCounters): Counters {
   return {
     ...saved,
     rules: map(saved.rules),
-    subnets: map(saved.subnets),
+    sent: map(saved.sent),
     received: map(saved.received),
     badSource: map(saved.badSource),
   };

@@ -106,7 +106,7 @@ export function readLoaded(name: string): Policy | null {
 
 const NOTHING_COUNTED = {
   rules: new Map(),
-  subnets: new Map(),
+  sent: new Map(),
   received: new Map(),
   badSource: new Map(),
   default: NO_TRAFFIC,

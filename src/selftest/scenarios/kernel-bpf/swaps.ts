@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { socketAddress, UdpSender } from "../../netns-socket.js";
+import { socketAddress, UdpSocket } from "../../netns-socket.js";
 import { scenario } from "../../scenario.js";
 import { kernelBpf } from "../contract/kernel-subject.js";
 import { buildHub, routeInto, TOPOLOGY } from "../contract/steering.js";
@@ -30,8 +30,8 @@ export const manySwaps = scenario({
     const [a, b] = branches;
     const policies = [policyOf(kernelBpf, [a, b]), policyOf(kernelBpf, [b, a])] as const;
     // Somebody listens, so that no ICMP errors come back.
-    const discards = branches.map(({ peer, inner }) => new UdpSender(peer.path, addressOf(inner), DISCARD));
-    const sender = new UdpSender(hub.ns.path, "0.0.0.0");
+    const discards = branches.map(({ peer, inner }) => new UdpSocket(peer.path, addressOf(inner), DISCARD));
+    const sender = new UdpSocket(hub.ns.path, "0.0.0.0");
     const destinations = branches.map(({ inner }) => socketAddress(addressOf(inner), DISCARD));
     const data = Buffer.alloc(32);
     let sent = 0;
