@@ -16,6 +16,7 @@ export function follow(subject: Subject): Scenario {
     `,
     needs: subject.linkNeeds,
     limitMs: 150_000,
+    typicalMs: 15_000,
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const { ns } = hub;

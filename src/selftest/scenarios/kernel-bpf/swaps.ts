@@ -25,6 +25,7 @@ export const manySwaps = scenario({
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
   limitMs: 220_000,
+  typicalMs: 100_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     const [a, b] = branches;
