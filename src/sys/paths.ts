@@ -9,6 +9,9 @@ function above(folder: string): string {
   return existsSync(join(folder, "package.json")) ? folder : above(dirname(folder));
 }
 
+/** The command line, for who starts it as a process. */
+export const cliPath = join(packageRoot, "bin", "xfrm-steer.js");
+
 /**
  * Path of one of our modules that a process or a worker starts with.
  *

@@ -3,8 +3,6 @@ import { compile, type Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
 import { loadSteering } from "../../program/load.js";
-import { ifindexesOfGroup } from "../../sys/devices.js";
-import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
 import { BackendError } from "../errors.js";
@@ -16,15 +14,14 @@ import {
   findDevice,
   releaseDevice,
 } from "../kernel/device.js";
+import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
-import { noting, summarize } from "../kernel/summary.js";
-import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
+import { summarize } from "../kernel/summary.js";
+import { type LinkState, wantedLinkState } from "../link-setup.js";
 import { DIRECTIONS, detach, install } from "./hooks.js";
 import { type Installed, readInstalled, sumCounters } from "./installed.js";
 import { PinDir } from "./pins.js";
 import { type GenerationRecord, type State, saveCounters } from "./state.js";
-
-const HOST: Devices = { ifindexOf, ifindexesOfGroup };
 
 /**
  * See Backend.apply. The caller holds the lock. What a reader of the hook sees at any time, and so what is left where
@@ -36,7 +33,7 @@ const HOST: Devices = { ifindexOf, ifindexesOfGroup };
  * 4. put its programs at the hooks
  * 5. add up and write down the old counters without the old generation, then unpin that
  */
-export async function applyPolicy(given: Policy, devices: Devices = HOST): Promise<Applied> {
+export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES): Promise<Applied> {
   const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
@@ -202,10 +199,9 @@ export async function refresh(name: string): Promise<Applied | null> {
   const kept = new StateDir<State>(name, "kernel-bpf");
   const running = readInstalled(name, kept)?.running;
   if (!running) return null;
-  const known = new Map(running.devices);
-  const resolve = (device: string) => findIfindex(device) ?? known.get(device) ?? null;
-  if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
+  const devices = renumbered(running.devices);
+  if (devices === null) return null;
   const policy = kept.readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return await applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return await applyPolicy(policy, devices);
 }

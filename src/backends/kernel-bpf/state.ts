@@ -1,6 +1,7 @@
 import type { Counters, Traffic } from "../counters.js";
 import type { Device } from "../kernel/device.js";
-import type { PolicySummary, ResolvedDevices } from "../kernel/summary.js";
+import type { ResolvedDevices } from "../kernel/resolved-devices.js";
+import type { PolicySummary } from "../kernel/summary.js";
 
 /**
  * What is kept of an interface. It is written before each step that a later process could not make out by itself, so

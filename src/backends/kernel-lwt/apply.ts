@@ -1,6 +1,5 @@
 import type { Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
-import { ifindexesOfGroup } from "../../sys/devices.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied, Status } from "../backend.js";
@@ -8,14 +7,13 @@ import { NO_TRAFFIC } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { dataPathDrops } from "../kernel/data-path.js";
 import { configureDevice, ensureDevice, type Found, findDevice, releaseDevice } from "../kernel/device.js";
+import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
-import { countedStatus, noting, summarize } from "../kernel/summary.js";
+import { countedStatus, summarize } from "../kernel/summary.js";
 import { ifindexOf, wantedLinkState } from "../link-setup.js";
 import { planRoutes } from "./plan.js";
 import { changeRoutes, readRoutes, routeText } from "./routes.js";
 import type { State } from "./state.js";
-
-const HOST: Devices = { ifindexOf, ifindexesOfGroup };
 
 const stateDir = (name: string) => new StateDir<State>(name, "kernel-lwt");
 const linkNumber = (name: string) => findIfindex(name) ?? 0;
@@ -34,7 +32,7 @@ function readState(name: string, found: Found | null = findDevice(name)): State 
  * See Backend.apply. The caller holds the lock. Each route changes in one step, one after the other: packets to
  * different prefixes may meet the old and the new policy at the same time.
  */
-export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
+export function applyPolicy(policy: Policy, devices: Devices = HOST_DEVICES): Applied {
   const { name } = policy.interface;
   const kept = stateDir(name);
   const started = performance.now();
@@ -128,10 +126,9 @@ export function removeInterface(name: string): boolean {
 export function refresh(name: string): Applied | null {
   const running = readState(name)?.running;
   if (!running) return null;
-  const known = new Map(running.devices);
-  const resolve = (device: string) => findIfindex(device) ?? known.get(device) ?? null;
-  if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
+  const devices = renumbered(running.devices);
+  if (devices === null) return null;
   const policy = stateDir(name).readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return applyPolicy(policy, devices);
 }

@@ -1,4 +1,3 @@
-import type { Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { connectionOf, formatTarget } from "../../config/target.js";
 import type { Status } from "../backend.js";
@@ -44,27 +43,5 @@ export function countedStatus(
     })),
     rules: rules.map(({ name, to }) => ({ name, to, matched: counters.rules.get(name) ?? NO_TRAFFIC })),
     default: { action, matched: counters.default },
-  };
-}
-
-/** Names and ifindexes of the devices that a generation was compiled with. */
-export type ResolvedDevices = readonly (readonly [name: string, ifindex: number])[];
-
-/** Notes what `devices` answers, so that a device that comes back under another number can be noticed. */
-export function noting({ ifindexOf, ifindexesOfGroup }: Devices): {
-  devices: Devices;
-  resolved(): ResolvedDevices;
-} {
-  const answers = new Map<string, number>();
-  return {
-    resolved: () => [...answers],
-    devices: {
-      ifindexesOfGroup,
-      ifindexOf: (name) => {
-        const ifindex = answers.get(name) ?? ifindexOf(name);
-        answers.set(name, ifindex);
-        return ifindex;
-      },
-    },
   };
 }
