@@ -30,7 +30,7 @@ export const killedApply = scenario({
   name: "kernel-bpf-apply-killed-at-random-points",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 230_000,
+  limitMs: 600_000,
   typicalMs: 60_000,
   async run(t) {
     const process = new SteeringProcess();

@@ -24,7 +24,7 @@ export const manySwaps = scenario({
   name: "kernel-bpf-200-swaps-under-50000-packets",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 220_000,
+  limitMs: 600_000,
   typicalMs: 100_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
