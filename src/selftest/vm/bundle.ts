@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { modulePath, packageRoot } from "../../sys/paths.js";
 import { type CpioEntry, file } from "./newc.js";
 
@@ -19,11 +19,25 @@ const ENTRY_POINTS = [
 /** Packages that stay what they are: koffi has a native half; tsx and esbuild are for scenario files in TypeScript. */
 const PACKAGES_APART = ["koffi", "tsx", "esbuild"];
 
+interface Bundled {
+  /** Below the package's folder. */
+  readonly path: string;
+  readonly contents: Uint8Array;
+}
+
+let bundled: Promise<Bundled[]> | undefined;
+
 /**
  * The compiled code with the packages that it depends on, in a few large modules at the entry points' own paths: each
- * module that Node resolves, reads and links by itself takes an emulated CPU some 20 ms, and there are hundreds.
+ * module that Node resolves, reads and links by itself takes an emulated CPU some 20 ms, and there are hundreds. Made
+ * once in a process, for all of its VMs.
  */
 export async function bundleEntries(into: string): Promise<CpioEntry[]> {
+  bundled ??= bundle();
+  return (await bundled).map(({ path, contents }) => file(join(into, path), Buffer.from(contents)));
+}
+
+async function bundle(): Promise<Bundled[]> {
   const { build } = await import("esbuild"); // not there in the VM, where the command line is too
   const { outputFiles } = await build({
     entryPoints: ENTRY_POINTS.map(modulePath),
@@ -44,7 +58,5 @@ export async function bundleEntries(into: string): Promise<CpioEntry[]> {
     },
     logLevel: "silent",
   });
-  return outputFiles.map(({ path, contents }) =>
-    file(join(into, path.slice(packageRoot.length)), Buffer.from(contents)),
-  );
+  return outputFiles.map(({ path, contents }) => ({ path: relative(packageRoot, path), contents }));
 }
