@@ -7,9 +7,12 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   probe: async () => (await import("./probe.js")).probeCommand(),
   check: async () => (await import("./check.js")).checkCommand(),
   compile: async () => (await import("./compile.js")).compileCommand(),
+  offload: async () => (await import("./offload.js")).offloadCommand(),
   plan: async () => (await import("./plan.js")).planCommand(),
   explain: async () => (await import("./explain.js")).explainCommand(),
   flow: async () => (await import("./flow.js")).flowCommand(),
+  sa: async () => (await import("./sa.js")).saCommand(),
+  policy: async () => (await import("./sa.js")).policyCommand(),
   apply: async () => (await import("./apply.js")).applyCommand(),
   follow: async () => (await import("./follow.js")).followCommand(),
   load: async () => (await import("./load.js")).loadCommand(),
@@ -19,6 +22,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.js")).demoCommand(),
   bench: async () => (await import("./bench.js")).benchCommand(),
   selftest: async () => (await import("./selftest.js")).selftestCommand(),
+  simulate: async () => (await import("./simulate.js")).simulateCommand(),
   vm: async () => (await import("./selftest.js")).vmCommand(),
 };
 
