@@ -10,10 +10,13 @@ import { explainCommand } from "./explain.js";
 import { flowCommand } from "./flow.js";
 import { followCommand } from "./follow.js";
 import { loadCommand } from "./load.js";
+import { offloadCommand } from "./offload.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
+import { policyCommand, saCommand } from "./sa.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
+import { simulateCommand } from "./simulate.js";
 import { statusCommand } from "./status.js";
 import { unloadCommand } from "./unload.js";
 
@@ -31,9 +34,12 @@ for (const command of [
   probeCommand(),
   checkCommand(),
   compileCommand(),
+  offloadCommand(),
   planCommand(),
   explainCommand(),
   flowCommand(),
+  saCommand(),
+  policyCommand(),
   applyCommand(),
   followCommand(),
   loadCommand(),
@@ -43,6 +49,7 @@ for (const command of [
   demoCommand(),
   benchCommand(),
   selftestCommand(),
+  simulateCommand(),
   vmCommand(),
 ])
   program.addCommand(command.copyInheritedSettings(program));

@@ -46,6 +46,8 @@ function* swallowedTunnels({ connections, rules }: Policy): Generator<Diagnostic
         `put a rule with match: {dst: ${yamlAddress(remote)}} and another target in front of it, or narrow its match`,
       );
     }
+    // In transport mode the two are the same address: with a link of its own the outer packet is not routed by it.
+    if (connection.esp.mode === "transport" && connection.link !== null) continue;
     const other = parseAddress(remote);
     const subnet = connection.subnets.find((prefix) => other !== null && contains(prefix, other));
     if (subnet === undefined || packets.every(({ key }) => decidedBefore(rules.length, key))) continue;

@@ -79,6 +79,7 @@ export class EspReader {
       replayWindow: raw.replay_window ?? REPLAY_WINDOW,
       padTo: raw.pad_to ?? 0,
       lifetime: { ...limits("soft", raw), ...limits("hard", raw) },
+      offload: offload(raw),
     };
   }
 
@@ -174,6 +175,12 @@ export class EspReader {
     if (first === undefined) known.set(id, location);
     else this.#context.report.error(location, `${message} (${seenFrom(location, first)})`, hint);
   }
+}
+
+/** The device is looked for when the policy is applied: the schema has checked the rest. */
+function offload({ offload: asked }: RawEsp): EspConfig["offload"] {
+  if (asked?.device === undefined) return null;
+  return { device: asked.device, type: asked.mode ?? "crypto", required: asked.required ?? false };
 }
 
 function limits(which: "soft" | "hard", { lifetime }: RawEsp): { soft?: Limits; hard?: Limits } {

@@ -6,6 +6,7 @@
  */
 
 import type { Lifetime } from "../esp/lifetime.js";
+import type { OffloadRequest } from "../esp/offload/provider.js";
 import type { Encapsulation, Mode } from "../esp/packet.js";
 import type { SuiteName } from "../esp/suite.js";
 
@@ -191,6 +192,8 @@ export interface EspConfig {
   /** Bytes that inner packets are padded to, 0 for none. */
   readonly padTo: number;
   readonly lifetime: Lifetime;
+  /** Null: software does all of it. */
+  readonly offload: OffloadRequest | null;
 }
 
 export interface Connection {

@@ -110,10 +110,29 @@ const esp = z
         .describe(
           "Tunnel mode: bytes that each inner packet is padded to (RFC 4303 section 2.7); 0 if left out",
         ),
+      offload: z
+        .strictObject(
+          {
+            device: deviceName.describe("The device that the SAs are offloaded to"),
+            mode: z
+              .enum(["crypto", "packet"], "write crypto or packet")
+              .optional()
+              .describe("crypto if left out; packet: the device does all of IPsec, and nothing falls back"),
+            required: z
+              .boolean("write true or false")
+              .optional()
+              .describe("Whether it is an error that the device refuses an SA; false if left out"),
+          },
+          "write {device: eth0, mode: crypto}",
+        )
+        .optional()
+        .describe("IPsec offload to a network device"),
       lifetime: z
         .strictObject({ soft: limits, hard: limits }, "write {soft: {seconds: 3000}, hard: {seconds: 3600}}")
         .optional()
-        .describe("Of each SA: at a soft limit status asks for a new one, at a hard one it is refused"),
+        .describe(
+          "Of each SA: at a soft limit an event asks for a new one (sa monitor), at a hard one it is refused",
+        ),
     },
     "write a mapping with local, remote, suite, out and in",
   )

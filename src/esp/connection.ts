@@ -1,5 +1,6 @@
 import { type Address, parseAddress } from "../sys/sockaddr.js";
 import type { Lifetime } from "./lifetime.js";
+import type { OffloadRequest } from "./offload/provider.js";
 import type { Encapsulation, Mode } from "./packet.js";
 import { ANY_SELECTOR, type Selector } from "./selector.js";
 import { keymatParts, keymatSize, SUITE_NAMES, SUITES, type SuiteName } from "./suite.js";
@@ -48,6 +49,8 @@ export interface ConnectionConfig {
   readonly padTo?: number;
   /** Of each SA; none if left out. */
   readonly lifetime?: Lifetime;
+  /** To have a device do the crypto, or all of it; none if left out. */
+  readonly offload?: OffloadRequest | null;
   /** One for all packets in each direction if left out. */
   readonly policies?: readonly ConnectionPolicy[];
 }
@@ -149,6 +152,7 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
     padTo,
     alsoIn: connection.alsoIn ?? [],
     lifetime: connection.lifetime ?? {},
+    offload: connection.offload ?? null,
     policies: connection.policies ?? ANY_POLICIES,
     inner: inner === null ? null : { local: inner[0].text, remote: inner[1].text },
     localAddress,

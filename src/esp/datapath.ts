@@ -3,12 +3,20 @@ import type { AeadBackend } from "./aead.js";
 import {
   type CheckedConnection,
   type ConnectionConfig,
+  ConnectionError,
   checkConnections,
   inboundKeys,
+  type SaKeys,
   wipeKeys,
 } from "./connection.js";
 import type { Policy } from "./database.js";
+import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
+import { type Stage, stageOf } from "./lifetime.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
+import { OffloadCounters } from "./offload/counters.js";
+import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
+import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
+import { type Rekey, rekeyed } from "./rekey.js";
 import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
 import {
@@ -27,13 +35,42 @@ export interface DatapathOptions {
   readonly connections: readonly ConnectionConfig[];
   /** "auto" unless a test wants one of the two. */
   readonly crypto?: AeadBackend["name"] | "auto";
+  /** Is told once of each limit that an SA reaches, within LIFETIME_CHECK_MS. */
+  readonly onExpire?: (event: ExpireEvent) => void;
+  /** The devices that SAs may be offloaded to; none if left out. */
+  readonly offload?: OffloadProvider | null;
+  /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`; 0 if left out. */
+  readonly sequence?: number;
 }
+
+/** An SA has reached its soft or its hard limits (XFRM_MSG_EXPIRE). */
+export interface ExpireEvent {
+  readonly ifId: number;
+  readonly direction: "in" | "out";
+  readonly spi: number;
+  readonly limit: Exclude<Stage, "valid">;
+}
+
+/** How often time limits are looked at; the packet path keeps those in packets and bytes itself. */
+const LIFETIME_CHECK_MS = 250;
 
 export interface SaStatistics {
   readonly spi: number;
   readonly packets: number;
   /** Of inner IP packets, without the encapsulation. */
   readonly bytes: number;
+  /** Of an SA whose connection asks for offload; else null. */
+  readonly offload: OffloadStatus | null;
+}
+
+export interface OffloadStatus {
+  readonly offloaded: boolean;
+  /** Why it is not. */
+  readonly reason: string;
+  /** Who encrypted or decrypted each packet, and what was dropped for what the device is or said. */
+  readonly hardwarePackets: number;
+  readonly softwarePackets: number;
+  readonly drops: number;
 }
 
 export interface DatapathStatistics {
@@ -45,11 +82,18 @@ export interface DatapathStatistics {
   readonly work: Readonly<Record<WorkCounter, number>>;
 }
 
-const read = ({ spi, traffic }: Sa): SaStatistics => ({
-  spi,
-  packets: traffic.packets,
-  bytes: traffic.bytes,
-});
+const read = ({ id, spi, traffic }: Sa, offloads: OffloadAnswers): SaStatistics => {
+  const { packets, bytes } = traffic;
+  const answer = offloads.get(id);
+  return { spi, packets, bytes, offload: answer === undefined ? null : offloadStatus(answer, packets) };
+};
+
+function offloadStatus({ spec, reason }: OffloadAnswer, packets: number): OffloadStatus {
+  if (spec === null)
+    return { offloaded: false, reason, hardwarePackets: 0, softwarePackets: packets, drops: 0 };
+  const { hardware, software, drops } = new OffloadCounters(spec.counters);
+  return { offloaded: true, reason, hardwarePackets: hardware, softwarePackets: software, drops };
+}
 
 function policiesOf(connection: CheckedConnection): Policy[] {
   const { ifId, mode, localAddress, remoteAddress, policies } = connection;
@@ -72,14 +116,29 @@ export class Datapath {
   readonly #rx: WorkerHandle<InboundSpec>;
   readonly #sockets = new SocketPool();
   readonly #registry = new SaRegistry();
+  readonly #onExpire: (event: ExpireEvent) => void;
+  readonly #lifetimes: NodeJS.Timeout;
+  /** By if_id, their keys wiped. */
+  #connections = new Map<number, CheckedConnection>();
+  readonly #offloads: SaOffloads;
   #sets = new Map<number, SaSet>();
   #inUse: readonly SocketSpec[] = [];
   #updating = false;
 
   /** @internal */
-  constructor(tunFd: number, crypto: AeadBackend["name"] | "auto") {
-    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), tunFd, crypto);
-    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), tunFd, crypto);
+  constructor({
+    tunFd,
+    crypto = "auto",
+    onExpire = () => {},
+    offload = null,
+    sequence = 0,
+  }: Omit<DatapathOptions, "connections">) {
+    this.#onExpire = onExpire;
+    this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
+    const shared = { tunFd, crypto, offload: offload?.module ?? null, sequence };
+    this.#offloads = new SaOffloads(offload);
+    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), shared);
+    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), shared);
     this.ended = this.#untilEnded();
     this.ended.catch(() => {});
   }
@@ -98,13 +157,80 @@ export class Datapath {
     this.#updating = true;
     try {
       const checked = checkConnections(connections);
-      const sockets = this.#sockets.resolve(checked);
-      await this.#install(checked, sockets);
-      this.#inUse = sockets;
+      const { sets, commit } = this.#registry.resolve(checked);
+      await this.#install(checked, sets);
+      commit();
     } finally {
-      this.#sockets.retain(this.#inUse);
       wipeKeys(connections);
       this.#updating = false;
+    }
+  }
+
+  /**
+   * Changes the SAs of one connection, so that a new key comes into use without the loss of a packet. The key is
+   * overwritten with zeros in any case.
+   * @throws ConnectionError
+   */
+  async rekey(ifId: number, change: Rekey): Promise<void> {
+    if (this.#updating) throw new Error("an update of the data path is under way; await it first");
+    this.#updating = true;
+    try {
+      const connection = this.#connections.get(ifId);
+      const set = this.#sets.get(ifId);
+      if (connection === undefined || set === undefined)
+        throw new ConnectionError(ifId, "there is no such connection with keys");
+      const changed = rekeyed(connection, change);
+      const all = new Map(this.#connections).set(ifId, changed);
+      const checked = checkConnections([...all.values()]);
+      const sets = new Map(this.#sets).set(ifId, this.#rekeyedSet(changed, set, change));
+      try {
+        await this.#install(checked, [...sets.values()]);
+      } finally {
+        this.#forgetUnused();
+      }
+    } finally {
+      if (change.step !== "remove") change.sa.key.fill(0);
+      this.#updating = false;
+    }
+  }
+
+  #rekeyedSet(connection: CheckedConnection, set: SaSet, change: Rekey): SaSet {
+    if (change.step === "switch") return { ...set, out: this.#registry.add(connection, "out", change.sa) };
+    const inbound =
+      change.step === "add"
+        ? [...set.in, this.#registry.add(connection, "in", change.sa)]
+        : set.in.filter(({ spi }) => spi !== change.spi);
+    return { ...set, in: inbound as [Sa, ...Sa[]] };
+  }
+
+  #forgetUnused(): void {
+    this.#registry.retain(new Set([...this.#sets.values()].flatMap((set) => [set.out, ...set.in])));
+  }
+
+  /** The SAD: what `ip xfrm state` shows, without keys. */
+  states(): ShownState[] {
+    return [...this.#connections].flatMap(([ifId, connection]) => {
+      const set = this.#sets.get(ifId);
+      return set === undefined ? [] : showStates(connection, set);
+    });
+  }
+
+  /** The SPD: what `ip xfrm policy` shows. */
+  policies(): ShownPolicy[] {
+    return [...this.#connections.values()].flatMap(showPolicies);
+  }
+
+  #checkLifetimes(): void {
+    for (const [ifId, set] of this.#sets) {
+      const lifetime = this.#connections.get(ifId)?.lifetime;
+      if (lifetime === undefined || (lifetime.soft === undefined && lifetime.hard === undefined)) continue;
+      for (const sa of [set.out, ...set.in]) {
+        const limit = stageOf(lifetime, sa.traffic, ageOf(sa));
+        if (limit === sa.stage) continue;
+        sa.stage = limit;
+        const direction = sa === set.out ? "out" : "in";
+        if (limit !== "valid") this.#onExpire({ ifId, direction, spi: sa.spi, limit });
+      }
     }
   }
 
@@ -112,9 +238,12 @@ export class Datapath {
   statistics(): DatapathStatistics {
     const sum = (name: XfrmStat | IoCounter | WorkCounter): number =>
       this.#tx.counters.get(name) + this.#rx.counters.get(name);
+    const { answers } = this.#offloads;
     return {
       connections: new Map(
-        [...this.#sets].map(([ifId, set]) => [ifId, { out: read(set.out), in: read(set.in[0]) }] as const),
+        [...this.#sets].map(
+          ([ifId, set]) => [ifId, { out: read(set.out, answers), in: read(set.in[0], answers) }] as const,
+        ),
       ),
       errors: Object.fromEntries(XFRM_STATS.map((name) => [name, sum(name)])) as Record<XfrmStat, number>,
       io: Object.fromEntries(IO_COUNTERS.map((name) => [name, sum(name)])) as Record<IoCounter, number>,
@@ -131,6 +260,7 @@ export class Datapath {
   async #untilEnded(): Promise<void> {
     // A direction alone is of no use: when one ends, in whatever way, so does the other.
     await Promise.race([this.#tx.ended, this.#rx.ended]).catch(() => {});
+    clearInterval(this.#lifetimes);
     const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
     this.#inUse = [];
     this.#sockets.retain([]);
@@ -138,8 +268,29 @@ export class Datapath {
     if (failed !== undefined) throw failed.reason;
   }
 
-  async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
-    const { sets, commit } = this.#registry.resolve(connections);
+  /** @param sets the SAs of each connection, in order; the keys of those that are new stand in the connections */
+  async #install(connections: readonly CheckedConnection[], sets: readonly SaSet[]): Promise<void> {
+    try {
+      const sockets = this.#sockets.resolve(connections);
+      await this.#replaceTables(connections, sets, sockets);
+      this.#inUse = sockets;
+    } finally {
+      this.#sockets.retain(this.#inUse);
+    }
+    this.#connections = new Map(connections.map((connection) => [connection.ifId, connection]));
+    this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
+  }
+
+  async #replaceTables(
+    connections: readonly CheckedConnection[],
+    sets: readonly SaSet[],
+    sockets: readonly SocketSpec[],
+  ): Promise<void> {
+    const offloads = this.#offloads.offer(connections, sets);
+    const spec = (keys: SaKeys, sa: Sa, connection: CheckedConnection) => ({
+      ...stateSpec(connection, keys, sa),
+      offload: offloads.get(sa.id)?.spec ?? null,
+    });
     const rx: InboundSpec[] = [];
     const tx: OutboundSpec[] = [];
     connections.forEach((connection, index) => {
@@ -148,19 +299,21 @@ export class Datapath {
       if (set === undefined || socket === undefined) return;
       const { replayWindow, remotePort, link, padTo } = connection;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.push({ ...stateSpec(connection, keys, set.in[each] as Sa), replayWindow });
+        rx.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow });
       });
-      tx.push({ ...stateSpec(connection, connection.out, set.out), padTo, remotePort, link, fd: socket.fd });
+      tx.push({ ...spec(connection.out, set.out, connection), padTo, remotePort, link, fd: socket.fd });
     });
     try {
       await this.#handOver(connections.flatMap(policiesOf), sockets, rx, tx);
+    } catch (error) {
+      this.#offloads.drop(offloads);
+      throw error;
     } finally {
       // What was handed over is detached, and wiped by the worker; this is for what was not.
       for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
     }
     for (const set of sets) for (const sa of [set.out, ...set.in]) sa.installed = true;
-    commit();
-    this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
+    this.#offloads.keep(offloads);
   }
 
   async #handOver(
@@ -187,17 +340,14 @@ export class Datapath {
  * the calling thread's network namespace. The `key` buffers are overwritten with zeros in any case.
  * @throws ConnectionError when a connection is wrong, SystemError when a socket cannot be opened
  */
-export async function startDatapath({
-  tunFd,
-  connections,
-  crypto = "auto",
-}: DatapathOptions): Promise<Datapath> {
+export async function startDatapath({ connections, ...options }: DatapathOptions): Promise<Datapath> {
   let datapath: Datapath | null = null;
   try {
     // A blocking read could not be interrupted, see worker-loop.ts.
+    const { tunFd } = options;
     const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
     check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
-    datapath = new Datapath(tunFd, crypto);
+    datapath = new Datapath(options);
     await datapath.update(connections);
     return datapath;
   } catch (error) {

@@ -3,6 +3,7 @@ import type { InboundEntry, Verdict } from "./database.js";
 import { decapsulateEcn } from "./ecn.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
+import { RECEIVED, type Received } from "./offload/receive.js";
 import * as esp from "./packet.js";
 import type { InboundState } from "./sa.js";
 import { COUNTER, type Counters } from "./statistics.js";
@@ -66,24 +67,31 @@ export class Inbound {
     const { replay, traffic, headerSize } = state;
     const sequence = view.getUint32(packet + esp.ESP_SEQUENCE);
     const sequenceHigh = replay.high(sequence);
-    if (!replay.check(sequenceHigh, sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
-    if (traffic.exhausted) return this.#drop(COUNTER.XfrmInStateExpired);
-
     const text = packet + headerSize;
     const textSize = length - headerSize - state.icvSize;
-    if (textSize < esp.TRAILER_SIZE || textSize % state.blockSize !== 0)
-      return this.#drop(COUNTER.XfrmInStateProtoError);
+    const wellFormed = textSize >= esp.TRAILER_SIZE && textSize % state.blockSize === 0;
+    let received: Received = RECEIVED.ENCRYPTED;
+    if (state.offload !== null && wellFormed) {
+      // The device had the packet before the stack has; what it says of it counts before the replay window does.
+      received = state.offload.receive(packet, sequenceHigh, text, textSize);
+      if (received === RECEIVED.DROP) return 0;
+    }
+    if (!replay.check(sequenceHigh, sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
+    if (traffic.exhausted) return this.#drop(COUNTER.XfrmInStateExpired);
+    if (!wellFormed) return this.#drop(COUNTER.XfrmInStateProtoError);
     this.#counters.add(COUNTER.openedBytes, textSize);
-    if (!state.opener.open(packet, sequenceHigh, textSize)) return this.#drop(COUNTER.XfrmInStateProtoError);
-    const nextHeader = view.getUint8(text + textSize - 1);
-    const size = textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
+    if (received === RECEIVED.ENCRYPTED && !state.opener.open(packet, sequenceHigh, textSize))
+      return this.#drop(COUNTER.XfrmInStateProtoError);
+    const bare = received === RECEIVED.BARE ? state.offload : null;
+    const nextHeader = bare?.nextHeader ?? view.getUint8(text + textSize - 1);
+    const size = bare?.size ?? textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
     if (size < 0) return this.#drop(COUNTER.XfrmInStateProtoError);
 
     replay.accept(sequenceHigh, sequence);
     if (nextHeader === esp.IPPROTO_NONE) return this.#drop(COUNTER.dummies);
     // net/ipv4/esp4.c, esp_remove_trailer: padding may not eat the whole payload.
     if (size === 0) return this.#drop(COUNTER.XfrmInStateProtoError);
-    traffic.add(size);
+    traffic.add(size, replay.topHigh * 2 ** 32 + replay.topLow);
     return this.#deliver(entry, text, size, nextHeader, link, tos);
   }
 

@@ -1,6 +1,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { AeadBackend } from "./aead.js";
 import type { Policy } from "./database.js";
+import type { OffloadType } from "./offload/contract.js";
 import type { SaParameters } from "./sa.js";
 import type { HardLimits } from "./statistics.js";
 
@@ -15,6 +16,22 @@ export interface WorkerSetup {
   readonly counters: SharedArrayBuffer;
   readonly crypto: AeadBackend["name"] | "auto";
   readonly mailbox: MessagePort;
+  readonly offload: OffloadModule | null;
+  /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`. */
+  readonly sequence: number;
+}
+
+/** Where a worker finds the devices that its SAs are offloaded to: a module that exports createHardware(spec). */
+export interface OffloadModule {
+  readonly module: string;
+  readonly spec: unknown;
+}
+
+/** An offloaded SA: what its device's createHardware() needs to know of it, and the memory of its OffloadCounters. */
+export interface OffloadSpec {
+  readonly type: OffloadType;
+  readonly context: unknown;
+  readonly counters: SharedArrayBuffer;
 }
 
 /** An SA on its way to a worker. One whose `id` the worker has already keeps its cipher, numbers and traffic. */
@@ -25,6 +42,8 @@ export interface StateSpec extends SaParameters {
   /** Memory of the SA's Traffic. */
   readonly traffic: SharedArrayBuffer;
   readonly limits: HardLimits;
+  /** Null where no device has the SA. Looked at together with `keymat`. */
+  readonly offload: OffloadSpec | null;
 }
 
 export interface OutboundSpec extends StateSpec {

@@ -1,5 +1,6 @@
 import { randomFillSync } from "node:crypto";
 import type { PacketSlab } from "../sys/packet-slab.js";
+import type { Sealer } from "./aead.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
 import * as framing from "./framing.js";
@@ -37,6 +38,8 @@ export class Outbound<S extends OutboundState> {
   /** What of the packet in hand is encrypted: where it starts, and what it is. Set by #wrap. */
   #payload = 0;
   #nextHeader = 0;
+  /** What encrypts it: of an offloaded SA the device may. */
+  #sealer: Sealer | null = null;
 
   constructor(slab: PacketSlab, counters: Counters, sink: EspSink<S>) {
     this.#slab = slab;
@@ -69,6 +72,7 @@ export class Outbound<S extends OutboundState> {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
+    state.offload?.startBurst(state.sequence, segmenter.segments);
     const before = segmenter.copied;
     for (let segment = segmenter.next(); segment >= 0; segment = segmenter.next()) {
       this.#transform(state, link, segment, segmenter.size, !segmenter.done);
@@ -84,6 +88,7 @@ export class Outbound<S extends OutboundState> {
     this.#slab.bytes.fill(0, packet, packet + size);
     this.#payload = packet;
     this.#nextHeader = esp.IPPROTO_NONE;
+    this.#sealer = state.sealer;
     this.#seal(state, link, size, 0, 0);
   }
 
@@ -122,6 +127,8 @@ export class Outbound<S extends OutboundState> {
   /** @param behind whether the bytes behind the packet are still needed */
   #transform(state: S, link: number, packet: number, size: number, behind: boolean): void {
     const { view, bytes } = this.#slab;
+    this.#sealer = state.offload === null ? state.sealer : state.offload.sealerFor(packet);
+    if (this.#sealer === null) return;
     const tos = trafficClass(view, packet);
     const v6 = view.getUint8(packet) >>> 4 === 6;
     if (state.addresses === null) {
@@ -190,11 +197,11 @@ export class Outbound<S extends OutboundState> {
       // That of CBC must not be predictable (RFC 3602 section 3).
       this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
     }
-    if (!state.sealer.seal(target, state.sequenceHigh, source, text)) {
+    if (!this.#sealer?.seal(target, state.sequenceHigh, source, text)) {
       this.#counters.count(COUNTER.XfrmOutStateProtoError);
       return;
     }
-    traffic.add(size);
+    traffic.add(size, state.sequenceHigh * 2 ** 32 + state.sequence);
     this.#counters.add(COUNTER.sealedBytes, text);
     this.#sink.commit(state, link, total, tos);
   }
@@ -203,6 +210,7 @@ export class Outbound<S extends OutboundState> {
   #carrySequence(state: S): boolean {
     if (!state.esn || state.sequenceHigh === LAST_SEQUENCE) return false;
     state.sequenceHigh++;
+    state.offload?.advanceEsn(state.sequenceHigh);
     // The next one is 0, which only the number 0 itself may not be.
     state.sequence = -1;
     return true;

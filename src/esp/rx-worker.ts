@@ -10,6 +10,9 @@ import { Coalescer } from "./coalescer.js";
 import { type InboundEntry, inboundTable } from "./database.js";
 import { Inbound } from "./inbound.js";
 import type { InboundSpec, WorkerSetup } from "./messages.js";
+import { OffloadCounters } from "./offload/counters.js";
+import { loadHardware } from "./offload/load-hardware.js";
+import { InboundOffload } from "./offload/receive.js";
 import { replaceStates } from "./replace-states.js";
 import { type InboundState, makeInbound } from "./sa.js";
 import { COUNTER, Counters, Traffic } from "./statistics.js";
@@ -51,6 +54,7 @@ const coalescer = new Coalescer(
 );
 /** Messages to ask for in the next call: few large ones, many small ones. */
 let most = MESSAGES;
+const hardware = await loadHardware(setup.offload);
 let states = new Map<number, InboundState>();
 /** By socket: the SAs of the address that it is bound to. */
 let bySocket = new Map<number, Entries>();
@@ -63,7 +67,18 @@ function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundSt
     return { ...kept, ifId, traffic, replay };
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
-  return makeInbound(slab, backend, spec, keymat, traffic);
+  return { ...makeInbound(slab, backend, spec, keymat, traffic), offload: makeOffload(spec, keymat) };
+}
+
+function makeOffload({ offload, suite, esn }: InboundSpec, keymat: Uint8Array): InboundOffload | null {
+  if (offload === null || hardware === null) return null;
+  const device = hardware.rx(offload.context, slab, backend.opener(slab, { suite, esn, keymat }));
+  return new InboundOffload(device, new OffloadCounters(offload.counters), counters);
+}
+
+function closeState({ opener, offload }: InboundState): void {
+  opener.close();
+  offload?.close();
 }
 
 function serve(fd: number): void {
@@ -103,13 +118,13 @@ function openAll(index: number, entries: Entries): number {
 
 run<InboundSpec>(setup, {
   apply(table) {
-    states = replaceStates(states, table.states, makeState, (state) => state.opener.close());
+    states = replaceStates(states, table.states, makeState, closeState);
     const byAddress = inboundTable(table.policies, [...states.values()]);
     bySocket = new Map(table.sockets.map(({ fd, local }) => [fd, byAddress.get(local) ?? NO_STATES]));
     return [...bySocket.keys()];
   },
   serve,
   close() {
-    for (const state of states.values()) state.opener.close();
+    for (const state of states.values()) closeState(state);
   },
 });

@@ -3,6 +3,8 @@ import type { Slab } from "../sys/slab.js";
 import type { AeadBackend, Opener, Sealer } from "./aead.js";
 import type { State } from "./database.js";
 import { AddressPair } from "./ip-header.js";
+import type { InboundOffload } from "./offload/receive.js";
+import type { OutboundOffload } from "./offload/transmit.js";
 import { ESP_IV } from "./packet.js";
 import { ReplayWindow } from "./replay.js";
 import type { Traffic } from "./statistics.js";
@@ -34,6 +36,8 @@ interface Layout {
 /** An outbound SA. Its cipher must work on the Slab that the packets are in. */
 export interface OutboundState extends State, Layout {
   readonly sealer: Sealer;
+  /** Of an SA that a device has; null for all others. */
+  readonly offload: OutboundOffload | null;
   readonly traffic: Traffic;
   readonly esn: boolean;
   /** Traffic flow confidentiality: inner packets are padded to this size in bytes, 0 for not at all (RFC 4303 section 2.7). */
@@ -52,6 +56,8 @@ export interface OutboundState extends State, Layout {
 /** An inbound SA. Its cipher must work on the Slab that the packets are in. */
 export interface InboundState extends State, Layout {
   readonly opener: Opener;
+  /** Of an SA that a device has; null for all others. */
+  readonly offload: InboundOffload | null;
   readonly traffic: Traffic;
   readonly replay: ReplayWindow;
 }
@@ -95,6 +101,7 @@ export function makeOutbound(
     ...place(parameters),
     ...layout(SUITES[suite], parameters, true),
     sealer: backend.sealer(slab, { suite, esn, keymat }),
+    offload: null,
     traffic,
     esn,
     padTo,
@@ -121,6 +128,7 @@ export function makeInbound(
     ...place(parameters),
     ...layout(SUITES[suite], parameters, false),
     opener: backend.opener(slab, { suite, esn, keymat }),
+    offload: null,
     traffic,
     replay: new ReplayWindow(replayWindow, esn),
   };

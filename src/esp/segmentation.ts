@@ -71,6 +71,11 @@ export class Segmenter {
     return true;
   }
 
+  /** How many segments there are. */
+  get segments(): number {
+    return Math.ceil(this.#payload / this.#segmentSize);
+  }
+
   /** Whether the segment last returned is the last. */
   get done(): boolean {
     return this.#done === this.#payload;

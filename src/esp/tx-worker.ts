@@ -6,10 +6,13 @@ import { PacketSlab } from "../sys/packet-slab.js";
 import { PollSet } from "../sys/poll-set.js";
 import { parseAddress } from "../sys/sockaddr.js";
 import { Destination } from "../sys/udp-send.js";
-import { chooseBackend } from "./aead.js";
+import { chooseBackend, type Sealer } from "./aead.js";
 import { outboundTable } from "./database.js";
 import { FRAME_HEADER_SIZE } from "./framing.js";
 import type { OutboundSpec, WorkerSetup } from "./messages.js";
+import { OffloadCounters } from "./offload/counters.js";
+import { loadHardware } from "./offload/load-hardware.js";
+import { OutboundOffload } from "./offload/transmit.js";
 import { Outbound } from "./outbound.js";
 import { replaceStates } from "./replace-states.js";
 import { makeOutbound, type OutboundState } from "./sa.js";
@@ -39,7 +42,10 @@ const backend = chooseBackend(setup.crypto);
 const queue = new TransmitQueue<TxState>(slab, counters, ESP, ESP_END, (fd) =>
   PollSet.forWriting(setup.wakeFd, fd).wait(SEND_WAIT_MS),
 );
-const outbound = new Outbound<TxState>(slab, counters, queue);
+const hardware = await loadHardware(setup.offload);
+/** A device that answers on its own time stands between the cipher and the socket. */
+const ring = hardware?.sink(queue, slab) ?? null;
+const outbound = new Outbound<TxState>(slab, counters, ring ?? queue);
 let states = new Map<number, TxState>();
 
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
@@ -49,11 +55,30 @@ function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
   const path = { fd, link, destination };
   if (kept !== undefined) return { ...kept, ifId, padTo, traffic, ...path };
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
-  return { ...makeOutbound(slab, backend, spec, keymat, traffic), ...path };
+  const state = makeOutbound(slab, backend, spec, keymat, traffic);
+  state.sequence = setup.sequence;
+  return { ...state, offload: makeOffload(spec, keymat, state.sealer), ...path };
+}
+
+function makeOffload(
+  { offload, suite, esn }: OutboundSpec,
+  keymat: Uint8Array,
+  software: Sealer,
+): OutboundOffload | null {
+  if (offload === null || hardware === null) return null;
+  const device = hardware.tx(offload.context, slab, backend.sealer(slab, { suite, esn, keymat }));
+  const counted = new OffloadCounters(offload.counters);
+  return new OutboundOffload(slab, software, device, offload.type, counted, counters);
+}
+
+function closeState({ sealer, offload }: TxState): void {
+  sealer.close();
+  offload?.close();
 }
 
 function serve(tunFd: number): void {
   readAll(tunFd);
+  ring?.poll();
   queue.flush();
 }
 
@@ -75,12 +100,12 @@ function readAll(tunFd: number): void {
 
 run<OutboundSpec>(setup, {
   apply(table) {
-    states = replaceStates(states, table.states, makeState, (state) => state.sealer.close());
+    states = replaceStates(states, table.states, makeState, closeState);
     outbound.table = outboundTable(table.policies, [...states.values()]);
     return [setup.tunFd];
   },
   serve,
   close() {
-    for (const state of states.values()) state.sealer.close();
+    for (const state of states.values()) closeState(state);
   },
 });

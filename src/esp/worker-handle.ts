@@ -1,6 +1,5 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { EventFd } from "../sys/eventfd.js";
-import type { AeadBackend } from "./aead.js";
 import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
 import { Counters } from "./statistics.js";
 
@@ -27,18 +26,21 @@ export class WorkerHandle<S extends StateSpec> {
   readonly #waiting: Waiting[] = [];
   #running = true;
 
-  constructor(name: string, module: URL, tunFd: number, crypto: AeadBackend["name"] | "auto") {
+  constructor(
+    name: string,
+    module: URL,
+    shared: Pick<WorkerSetup, "tunFd" | "crypto" | "offload" | "sequence">,
+  ) {
     const channel = new MessageChannel();
     const counters = Counters.allocate();
     this.#name = name;
     this.counters = new Counters(counters);
     this.#mailbox = channel.port1;
     const setup: WorkerSetup = {
-      tunFd,
+      ...shared,
       wakeFd: this.#wake.fd,
       stop: this.#stop.buffer as SharedArrayBuffer,
       counters,
-      crypto,
       mailbox: channel.port2,
     };
     this.#mailbox.on("message", (answer: Answer) => this.#settle(answer));

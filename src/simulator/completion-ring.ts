@@ -11,8 +11,9 @@ interface Pending {
 
 /** Under "completion-late" so many packets may overtake one. */
 const LATE_WINDOW = 64;
-/** What a device takes at a time under "backlog-full". */
+/** What a device takes at a time under "backlog-full"; and under "completion-never", where its places run out. */
 const SMALL_DEPTH = 4;
+const LEAKING_DEPTH = 16;
 const ONE_IN = 4;
 
 /**
@@ -32,7 +33,7 @@ export class CompletionRing {
   #lost = 0;
 
   constructor(completion: { depth: number; window: number }, faults: ReadonlySet<FaultName>, seed: number) {
-    this.#depth = faults.has("backlog-full") ? SMALL_DEPTH : completion.depth;
+    this.#depth = depthOf(completion.depth, faults);
     this.#window = faults.has("completion-late") ? LATE_WINDOW : completion.window;
     this.#faults = faults;
     this.#random = new SeededRandom(seed ^ 0x5bd1e995);
@@ -89,6 +90,7 @@ export class CompletionRing {
       return;
     }
     this.#pending.push(pending);
+    // Under "backlog-full" nothing is done before all that was handed over is.
     if (!this.#faults.has("backlog-full") && this.#pending.length > this.#window) this.#completeOne();
   }
 
@@ -101,4 +103,9 @@ export class CompletionRing {
   #strikes(fault: FaultName): boolean {
     return this.#faults.has(fault) && this.#random.below(ONE_IN) === 0;
   }
+}
+
+function depthOf(depth: number, faults: ReadonlySet<FaultName>): number {
+  if (faults.has("backlog-full")) return SMALL_DEPTH;
+  return faults.has("completion-never") ? LEAKING_DEPTH : depth;
 }

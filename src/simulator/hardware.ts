@@ -28,10 +28,10 @@ export interface HardwareSpec {
   readonly completion: NonNullable<NicProfile["completion"]> | null;
   readonly faults: readonly FaultName[];
   readonly seed: number;
+  /** A fault strikes one packet of so many. */
+  readonly oneIn: number;
 }
 
-/** A fault strikes one packet of so many. */
-const ONE_IN = 4;
 /** Pad length and next header. */
 const TRAILER_SIZE = 2;
 
@@ -39,14 +39,16 @@ const TRAILER_SIZE = 2;
 class Dice {
   readonly #random: SeededRandom;
   readonly #faults: ReadonlySet<FaultName>;
+  readonly #oneIn: number;
 
-  constructor({ seed, faults }: HardwareSpec) {
+  constructor({ seed, faults, oneIn }: HardwareSpec) {
     this.#random = new SeededRandom(seed);
     this.#faults = new Set(faults);
+    this.#oneIn = oneIn;
   }
 
   strikes(fault: FaultName): boolean {
-    return this.#faults.has(fault) && this.#random.below(ONE_IN) === 0;
+    return this.#faults.has(fault) && this.#random.below(this.#oneIn) === 0;
   }
 }
 
@@ -111,6 +113,10 @@ class SimulatedTx implements TxContext {
 
   get present(): boolean {
     return this.#sa.present;
+  }
+
+  advanceEsn(high: number): void {
+    this.#sa.esnHigh = high;
   }
 
   rerouted(): boolean {
@@ -202,14 +208,14 @@ class SimulatedRx implements RxContext {
   }
 
   /** @returns the flag, or 0 for a trailer that the stack is to judge */
-  #takeTrailer(target: number, length: number): number {
+  #takeTrailer(text: number, length: number): number {
     const { bytes } = this.#slab;
-    const end = target + length;
+    const end = text + length;
     const size = length - TRAILER_SIZE - (bytes[end - TRAILER_SIZE] ?? 0);
     if (size <= 0) return 0;
     this.nextHeader = bytes[end - 1] ?? 0;
     this.size = size;
-    bytes.fill(0, target + size, end);
+    bytes.fill(0, text + size, end);
     return XO_FLAGS.ESP_NO_TRAILER;
   }
 }

@@ -41,6 +41,8 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
   readonly #policies: SlotTable<OffloadPolicy>;
   readonly #addresses = new Map<string, number>();
   #references = 0;
+  /** Packets of SAs that are gone. */
+  #transmittedBefore = 0;
 
   constructor(name: string, profile: NicProfile, faults: ReadonlySet<FaultName> = new Set()) {
     this.name = name;
@@ -185,6 +187,14 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
     this.#demand("policy_free");
   }
 
+  /** Packets that the port encrypted. */
+  get transmitted(): number {
+    let sum = this.#transmittedBefore;
+    for (const [, { state, memory }] of this.slots())
+      if (state.direction === "out") sum += memory.statistics.packets;
+    return sum;
+  }
+
   /** Of an SA in the table. */
   memoryOf(handle: number): SaMemory {
     return this.#slot(handle, "memoryOf").memory;
@@ -222,7 +232,8 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
     return true;
   }
 
-  #release(handle: number, { state }: SaSlot): void {
+  #release(handle: number, { state, memory }: SaSlot): void {
+    if (state.direction === "out") this.#transmittedBefore += memory.statistics.packets;
     this.#table(state.direction).release(handle);
     const { direction, destination } = state;
     if (direction === "out" || this.profile.addresses === undefined) return;

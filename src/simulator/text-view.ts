@@ -11,11 +11,7 @@ export type KeyLookup = (spi: number) => Uint8Array | null;
  */
 export function textView(nic: SimulatedNic, keys: KeyLookup = () => null): string {
   const slots = [...nic.slots()];
-  const transmitted = slots.reduce(
-    (sum, [, { state, memory }]) => sum + (state.direction === "out" ? memory.statistics.packets : 0),
-    0,
-  );
-  const lines = [`SA count=${slots.length} tx=${transmitted}`];
+  const lines = [`SA count=${slots.length} tx=${nic.transmitted}`];
   for (const [index, { state }] of slots) {
     const inbound = state.direction === "in";
     const key = keys(state.spi);

@@ -47,3 +47,21 @@ export function inNetns<T>(name: string, work: () => T): T {
     close(before);
   }
 }
+
+/**
+ * As inNetns, for work that is not synchronous: the whole thread is in the other namespace until it is done, so this is
+ * only for a process that does nothing else in the meantime.
+ */
+export async function withinNetns<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const before = check(
+    open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC),
+    "opening the current network namespace",
+  );
+  try {
+    enterNetns(name);
+    return await work();
+  } finally {
+    check(setns(before, CLONE_NEWNET), "returning to the network namespace before");
+    close(before);
+  }
+}

@@ -127,6 +127,7 @@ test("an esp block has NAT-T ports, a window, and key files relative to the poli
     esn: false,
     padTo: 0,
     lifetime: {},
+    offload: null,
   });
 });
 

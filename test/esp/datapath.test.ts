@@ -40,8 +40,8 @@ for (const [outer, left, right] of [
     t.deepEqual(counted(b.datapath.statistics()), {});
     const bytes = 84 + 1400 + 20 + 40 + 9000;
     t.deepEqual(a.datapath.statistics().connections.get(101), {
-      out: { spi: 0x10000 + 101, packets: 5, bytes },
-      in: { spi: 0x20000 + 101, packets: 5, bytes },
+      out: { spi: 0x10000 + 101, packets: 5, bytes, offload: null },
+      in: { spi: 0x20000 + 101, packets: 5, bytes, offload: null },
     });
   });
 }

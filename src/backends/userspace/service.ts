@@ -2,7 +2,14 @@ import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { formatTarget } from "../../config/target.js";
-import { type ConnectionConfig, type Datapath, startDatapath } from "../../esp/index.js";
+import {
+  type ConnectionConfig,
+  type Datapath,
+  type DatapathOptions,
+  type DatapathStatistics,
+  type Rekey,
+  startDatapath,
+} from "../../esp/index.js";
 import { loadSteering, steeringPrefix } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
@@ -13,7 +20,11 @@ import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
+import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
+
+/** What is set for the data path by who makes it, and not by a policy. */
+export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
 
 /** One generation at work. */
 interface Running {
@@ -31,11 +42,13 @@ interface Running {
  */
 export class UserspaceService {
   readonly #name: string;
+  readonly #options: ServiceOptions;
   readonly #tun: Tun;
   readonly #ifindex: number;
   #links: { egress: TcLink; ingress: TcLink } | null = null;
   #datapath: Datapath | null = null;
   #running: Running | null = null;
+  readonly #events = new EventLog();
   /** Counters of the generations before. */
   #carried: Counters | null = null;
   readonly #failed: (error: Error) => void;
@@ -43,14 +56,20 @@ export class UserspaceService {
   readonly failed: Promise<never>;
 
   /** Makes the device, down and without addresses. @throws TunError */
-  constructor(name: string) {
+  constructor(name: string, options: ServiceOptions = {}) {
     this.#name = name;
+    this.#options = options;
     this.#tun = openTun(name);
     this.#ifindex = ifindexOf(name);
     const failed = deferred<never>();
     this.failed = failed.promise;
     this.failed.catch(() => {});
     this.#failed = failed.reject;
+  }
+
+  /** Of the data path as it is; null before the first policy. */
+  get statistics(): DatapathStatistics | null {
+    return this.#datapath?.statistics() ?? null;
   }
 
   /** See Backend.apply. */
@@ -106,7 +125,12 @@ export class UserspaceService {
     const attach = (direction: "egress" | "ingress") =>
       attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
-    this.#datapath = await startDatapath({ tunFd: this.#tun.fd, connections });
+    this.#datapath = await startDatapath({
+      ...this.#options,
+      tunFd: this.#tun.fd,
+      connections,
+      onExpire: (event) => this.#events.add(event),
+    });
     this.#datapath.ended.catch(this.#failed);
     setUpLink(this.#name, link);
   }
@@ -133,6 +157,31 @@ export class UserspaceService {
     if (this.#running === null) throw new BackendError(`${this.#name} has no policy yet`);
     const { object, policy } = this.#running;
     return serveFlows(new LiveFlows(object, policy), policy, request);
+  }
+
+  /** SAD, SPD and events. */
+  databases(): XfrmDatabases {
+    if (this.#datapath === null || this.#running === null)
+      throw new BackendError(`${this.#name} has no policy yet`);
+    const names = new Map(this.#running.policy.connections.map(({ ifId, name }) => [ifId, name]));
+    const named = <T extends { readonly ifId: number }>(each: T) => ({
+      connection: names.get(each.ifId) ?? "",
+      ...each,
+    });
+    return {
+      states: this.#datapath.states().map(named),
+      policies: this.#datapath.policies().map(named),
+      events: this.#events.events.map(named),
+    };
+  }
+
+  /** One step towards another key of a connection; the next apply brings back what the policy says. */
+  async rekey({ connection, step, spi, key }: RekeyRequest): Promise<void> {
+    const found = this.#running?.policy.connections.find(({ name }) => name === connection);
+    if (found === undefined || this.#datapath === null)
+      throw new BackendError(`${this.#name} has no connection ${connection}`);
+    const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key: keyBytes(key) } };
+    await this.#datapath.rekey(found.ifId, change);
   }
 
   status(): Status {
@@ -205,23 +254,24 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
   return policy.connections.flatMap(({ name, ifId, link, esp }) => {
     const key = byName.get(name);
     if (!esp || !key) return [];
-    const bytes = (hex: string) => {
-      // alloc, as Buffer.from() takes its memory from a pool; the data path wipes it.
-      const buffer = Buffer.alloc(hex.length / 2);
-      buffer.write(hex, "hex");
-      return buffer;
-    };
     return [
       {
         ...esp,
         ifId,
         link: link === null ? 0 : ifindexOf(link),
-        out: { spi: esp.out.spi, key: bytes(key.out) },
-        in: { spi: esp.in.spi, key: bytes(key.in) },
-        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: bytes(key.alsoIn[index] ?? "") })),
+        out: { spi: esp.out.spi, key: keyBytes(key.out) },
+        in: { spi: esp.in.spi, key: keyBytes(key.in) },
+        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
       },
     ];
   });
+}
+
+/** In a buffer of its own, as Buffer.from() takes its memory from a pool; the data path wipes it. */
+function keyBytes(hex: string): Buffer {
+  const buffer = Buffer.alloc(hex.length / 2);
+  buffer.write(hex, "hex");
+  return buffer;
 }
 
 function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {

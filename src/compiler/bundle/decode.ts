@@ -75,6 +75,7 @@ const byName = <T extends string>(names: readonly T[]): Readonly<Record<string, 
   Object.fromEntries(names.map((name) => [name, name]));
 const SUITES = byName(SUITE_NAMES);
 const MODES = byName(["tunnel", "transport", "beet"]);
+const OFFLOAD_TYPES = byName(["crypto", "packet"]);
 const ENCAPSULATIONS = byName(["udp", "none"]);
 const FIELDS = Object.fromEntries(MATCH_FIELDS.map((field) => [fieldName(field), field]));
 
@@ -115,7 +116,7 @@ function connection(wire: WireConnection, locate: Locate): Connection {
 }
 
 function esp(wire: WireEsp, locate: Locate): EspConfig {
-  const { suite, mode, encapsulation, out, in: inbound, alsoIn, soft, hard, ...rest } = wire;
+  const { suite, mode, encapsulation, out, in: inbound, alsoIn, soft, hard, offload, ...rest } = wire;
   return {
     ...rest,
     suite: one(SUITES, suite),
@@ -124,6 +125,7 @@ function esp(wire: WireEsp, locate: Locate): EspConfig {
     out: sa(out, locate),
     in: sa(inbound, locate),
     alsoIn: alsoIn.map((each) => sa(each, locate)),
+    offload: offload && { ...offload, type: one(OFFLOAD_TYPES, offload.type) },
     lifetime: { ...(soft ? { soft } : {}), ...(hard ? { hard } : {}) },
   };
 }

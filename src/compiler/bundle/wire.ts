@@ -55,6 +55,7 @@ export interface WireEsp {
   padTo: number;
   soft: Limits | null;
   hard: Limits | null;
+  offload: { device: string; type: string; required: boolean } | null;
 }
 
 export interface WireConnection {

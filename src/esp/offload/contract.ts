@@ -145,6 +145,8 @@ export interface TxContext extends Sealer {
   readonly present: boolean;
   /** Whether the next packet's route leads through another device; asked once a packet. */
   rerouted(): boolean;
+  /** xdo_dev_state_advance_esn, from the thread that sends. */
+  advanceEsn(high: number): void;
 }
 
 /** What a device has of an inbound SA: decrypts with it before the stack sees the packet. */
@@ -162,8 +164,8 @@ export interface RxContext extends Pick<Opener, "close"> {
 
 /** What a thread that sends or receives has of the devices. Specs come from the thread that configures them. */
 export interface OffloadHardware {
-  tx(spec: unknown, slab: Slab, sealer: Sealer): TxContext;
-  rx(spec: unknown, slab: Slab, opener: Opener): RxContext;
+  tx(context: unknown, slab: Slab, sealer: Sealer): TxContext;
+  rx(context: unknown, slab: Slab, opener: Opener): RxContext;
   /**
    * Where packets go when they are sealed: a device that answers on its own time holds them for a while. `poll` takes
    * what is done; after it nothing is under way that could be done.

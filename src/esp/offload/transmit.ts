@@ -21,6 +21,8 @@ export class OutboundOffload {
   readonly #packetMode: boolean;
   readonly #counted: OffloadCounters;
   readonly #counters: Counters;
+  /** The device, counted. */
+  readonly #hardware: Sealer;
   /** Segments of this burst that the stack encrypts, as their numbers wrap. */
   #softwareSegments = 0;
 
@@ -38,6 +40,15 @@ export class OutboundOffload {
     this.#packetMode = type === "packet";
     this.#counted = counted;
     this.#counters = counters;
+    this.#hardware = {
+      seal: (packet, sequenceHigh, source, length) => {
+        const sealed = device.seal(packet, sequenceHigh, source, length);
+        if (sealed) counted.countHardware();
+        else counted.countDrop();
+        return sealed;
+      },
+      close: () => device.close(),
+    };
   }
 
   /**
@@ -61,22 +72,22 @@ export class OutboundOffload {
     const ok = device.present && !device.rerouted() && this.#isPlain(packet);
     if (this.#packetMode) {
       if (!ok) return this.#drop(COUNTER.XfrmOutError);
-      return this.#hardware();
+      return this.#hardware;
     }
     if (this.#softwareSegments > 0) {
       this.#softwareSegments--;
       return this.#inSoftware();
     }
-    return ok && this.#has("esp-hw-offload") ? this.#hardware() : this.#inSoftware();
+    return ok && this.#has("esp-hw-offload") ? this.#hardware : this.#inSoftware();
+  }
+
+  /** xfrm_dev_state_advance_esn: the sequence number's lower half wrapped. */
+  advanceEsn(high: number): void {
+    this.#device.advanceEsn(high);
   }
 
   close(): void {
     this.#device.close();
-  }
-
-  #hardware(): Sealer {
-    this.#counted.countHardware();
-    return this.#device;
   }
 
   #inSoftware(): Sealer {
