@@ -7,6 +7,7 @@ import { type Decision, decide, sourceAllowed } from "../../src/compiler/referen
 import { VERDICT } from "../../src/compiler/targets.js";
 import { parsePolicy } from "../../src/config/index.js";
 import type { Policy } from "../../src/config/policy.js";
+import { connectionOf } from "../../src/config/target.js";
 import { bpfObjectPath } from "../../src/sys/paths.js";
 import { decided, ETHERNET, runPacket } from "../support/bpf-decide.js";
 import { Random } from "../support/random.js";
@@ -110,6 +111,7 @@ rootTest("the BPF program decides about random packets as the linear reference d
   const seen = { flow: 0, rule: 0, subnet: 0, default: 0, malformed: 0 };
   forEachPolicy((policy, generation, object, random) => {
     const byRule = new Map<string, number>();
+    const byIfId = new Map<number, number>();
     const reasons = { default: 0, malformed: 0 };
     for (let i = 0; i < PACKETS_A_POLICY; i++) {
       const packet = randomPacket(random, policy);
@@ -130,15 +132,19 @@ rootTest("the BPF program decides about random packets as the linear reference d
       )
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, decision }));
       seen[decision.by]++;
+      if (got.verdict === VERDICT.connection) byIfId.set(got.ifId, (byIfId.get(got.ifId) ?? 0) + 1);
       if (decision.by === "rule") {
         const name = policy.rules[decision.rule]?.name ?? "";
         byRule.set(name, (byRule.get(name) ?? 0) + 1);
       } else if (decision.by === "default" || decision.by === "malformed") reasons[decision.by]++;
     }
     // The counters tell the rule itself, also where two rules lead to one connection.
-    const counters = readCounters(generation, object.map("tx_counters"), object.map("rx_counters"));
+    const leads = policy.rules.map(({ to }) => connectionOf(to));
+    const counters = readCounters(generation, leads, object.map("tx_counters"), object.map("rx_counters"));
     for (const [name, { packets }] of counters.rules)
       t.is(packets, byRule.get(name) ?? 0, `rule ${name}, seed ${SEED}`);
+    for (const { name, ifId } of policy.connections)
+      t.is(counters.sent.get(name)?.packets, byIfId.get(ifId) ?? 0, `connection ${name}, seed ${SEED}`);
     t.is(counters.default.packets, reasons.default);
     t.is(counters.malformed.packets, reasons.malformed);
   });
