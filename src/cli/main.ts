@@ -14,6 +14,7 @@ import { offloadCommand } from "./offload.js";
 import { planCommand } from "./plan.js";
 import { probeCommand } from "./probe.js";
 import { runCommand } from "./run.js";
+import { policyCommand, saCommand } from "./sa.js";
 import { selftestCommand, vmCommand } from "./selftest.js";
 import { simulateCommand } from "./simulate.js";
 import { statusCommand } from "./status.js";
@@ -37,6 +38,8 @@ for (const command of [
   planCommand(),
   explainCommand(),
   flowCommand(),
+  saCommand(),
+  policyCommand(),
   applyCommand(),
   followCommand(),
   loadCommand(),

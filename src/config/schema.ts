@@ -130,7 +130,9 @@ const esp = z
       lifetime: z
         .strictObject({ soft: limits, hard: limits }, "write {soft: {seconds: 3000}, hard: {seconds: 3600}}")
         .optional()
-        .describe("Of each SA: at a soft limit status asks for a new one, at a hard one it is refused"),
+        .describe(
+          "Of each SA: at a soft limit an event asks for a new one (sa monitor), at a hard one it is refused",
+        ),
     },
     "write a mapping with local, remote, suite, out and in",
   )

@@ -3,16 +3,20 @@ import type { AeadBackend } from "./aead.js";
 import {
   type CheckedConnection,
   type ConnectionConfig,
+  ConnectionError,
   checkConnections,
   inboundKeys,
   type SaKeys,
   wipeKeys,
 } from "./connection.js";
 import type { Policy } from "./database.js";
+import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
+import { type Stage, stageOf } from "./lifetime.js";
 import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
 import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
 import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
+import { type Rekey, rekeyed } from "./rekey.js";
 import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { SocketPool } from "./socket-pool.js";
 import {
@@ -31,11 +35,24 @@ export interface DatapathOptions {
   readonly connections: readonly ConnectionConfig[];
   /** "auto" unless a test wants one of the two. */
   readonly crypto?: AeadBackend["name"] | "auto";
+  /** Is told once of each limit that an SA reaches, within LIFETIME_CHECK_MS. */
+  readonly onExpire?: (event: ExpireEvent) => void;
   /** The devices that SAs may be offloaded to; none if left out. */
   readonly offload?: OffloadProvider | null;
   /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`; 0 if left out. */
   readonly sequence?: number;
 }
+
+/** An SA has reached its soft or its hard limits (XFRM_MSG_EXPIRE). */
+export interface ExpireEvent {
+  readonly ifId: number;
+  readonly direction: "in" | "out";
+  readonly spi: number;
+  readonly limit: Exclude<Stage, "valid">;
+}
+
+/** How often time limits are looked at; the packet path keeps those in packets and bytes itself. */
+const LIFETIME_CHECK_MS = 250;
 
 export interface SaStatistics {
   readonly spi: number;
@@ -99,6 +116,10 @@ export class Datapath {
   readonly #rx: WorkerHandle<InboundSpec>;
   readonly #sockets = new SocketPool();
   readonly #registry = new SaRegistry();
+  readonly #onExpire: (event: ExpireEvent) => void;
+  readonly #lifetimes: NodeJS.Timeout;
+  /** By if_id, their keys wiped. */
+  #connections = new Map<number, CheckedConnection>();
   readonly #offloads: SaOffloads;
   #sets = new Map<number, SaSet>();
   #inUse: readonly SocketSpec[] = [];
@@ -108,9 +129,12 @@ export class Datapath {
   constructor({
     tunFd,
     crypto = "auto",
+    onExpire = () => {},
     offload = null,
     sequence = 0,
   }: Omit<DatapathOptions, "connections">) {
+    this.#onExpire = onExpire;
+    this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
     const shared = { tunFd, crypto, offload: offload?.module ?? null, sequence };
     this.#offloads = new SaOffloads(offload);
     this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), shared);
@@ -133,13 +157,80 @@ export class Datapath {
     this.#updating = true;
     try {
       const checked = checkConnections(connections);
-      const sockets = this.#sockets.resolve(checked);
-      await this.#install(checked, sockets);
-      this.#inUse = sockets;
+      const { sets, commit } = this.#registry.resolve(checked);
+      await this.#install(checked, sets);
+      commit();
     } finally {
-      this.#sockets.retain(this.#inUse);
       wipeKeys(connections);
       this.#updating = false;
+    }
+  }
+
+  /**
+   * Changes the SAs of one connection, so that a new key comes into use without the loss of a packet. The key is
+   * overwritten with zeros in any case.
+   * @throws ConnectionError
+   */
+  async rekey(ifId: number, change: Rekey): Promise<void> {
+    if (this.#updating) throw new Error("an update of the data path is under way; await it first");
+    this.#updating = true;
+    try {
+      const connection = this.#connections.get(ifId);
+      const set = this.#sets.get(ifId);
+      if (connection === undefined || set === undefined)
+        throw new ConnectionError(ifId, "there is no such connection with keys");
+      const changed = rekeyed(connection, change);
+      const all = new Map(this.#connections).set(ifId, changed);
+      const checked = checkConnections([...all.values()]);
+      const sets = new Map(this.#sets).set(ifId, this.#rekeyedSet(changed, set, change));
+      try {
+        await this.#install(checked, [...sets.values()]);
+      } finally {
+        this.#forgetUnused();
+      }
+    } finally {
+      if (change.step !== "remove") change.sa.key.fill(0);
+      this.#updating = false;
+    }
+  }
+
+  #rekeyedSet(connection: CheckedConnection, set: SaSet, change: Rekey): SaSet {
+    if (change.step === "switch") return { ...set, out: this.#registry.add(connection, "out", change.sa) };
+    const inbound =
+      change.step === "add"
+        ? [...set.in, this.#registry.add(connection, "in", change.sa)]
+        : set.in.filter(({ spi }) => spi !== change.spi);
+    return { ...set, in: inbound as [Sa, ...Sa[]] };
+  }
+
+  #forgetUnused(): void {
+    this.#registry.retain(new Set([...this.#sets.values()].flatMap((set) => [set.out, ...set.in])));
+  }
+
+  /** The SAD: what `ip xfrm state` shows, without keys. */
+  states(): ShownState[] {
+    return [...this.#connections].flatMap(([ifId, connection]) => {
+      const set = this.#sets.get(ifId);
+      return set === undefined ? [] : showStates(connection, set);
+    });
+  }
+
+  /** The SPD: what `ip xfrm policy` shows. */
+  policies(): ShownPolicy[] {
+    return [...this.#connections.values()].flatMap(showPolicies);
+  }
+
+  #checkLifetimes(): void {
+    for (const [ifId, set] of this.#sets) {
+      const lifetime = this.#connections.get(ifId)?.lifetime;
+      if (lifetime === undefined || (lifetime.soft === undefined && lifetime.hard === undefined)) continue;
+      for (const sa of [set.out, ...set.in]) {
+        const limit = stageOf(lifetime, sa.traffic, ageOf(sa));
+        if (limit === sa.stage) continue;
+        sa.stage = limit;
+        const direction = sa === set.out ? "out" : "in";
+        if (limit !== "valid") this.#onExpire({ ifId, direction, spi: sa.spi, limit });
+      }
     }
   }
 
@@ -169,6 +260,7 @@ export class Datapath {
   async #untilEnded(): Promise<void> {
     // A direction alone is of no use: when one ends, in whatever way, so does the other.
     await Promise.race([this.#tx.ended, this.#rx.ended]).catch(() => {});
+    clearInterval(this.#lifetimes);
     const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
     this.#inUse = [];
     this.#sockets.retain([]);
@@ -176,8 +268,24 @@ export class Datapath {
     if (failed !== undefined) throw failed.reason;
   }
 
-  async #install(connections: readonly CheckedConnection[], sockets: readonly SocketSpec[]): Promise<void> {
-    const { sets, commit } = this.#registry.resolve(connections);
+  /** @param sets the SAs of each connection, in order; the keys of those that are new stand in the connections */
+  async #install(connections: readonly CheckedConnection[], sets: readonly SaSet[]): Promise<void> {
+    try {
+      const sockets = this.#sockets.resolve(connections);
+      await this.#replaceTables(connections, sets, sockets);
+      this.#inUse = sockets;
+    } finally {
+      this.#sockets.retain(this.#inUse);
+    }
+    this.#connections = new Map(connections.map((connection) => [connection.ifId, connection]));
+    this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
+  }
+
+  async #replaceTables(
+    connections: readonly CheckedConnection[],
+    sets: readonly SaSet[],
+    sockets: readonly SocketSpec[],
+  ): Promise<void> {
     const offloads = this.#offloads.offer(connections, sets);
     const spec = (keys: SaKeys, sa: Sa, connection: CheckedConnection) => ({
       ...stateSpec(connection, keys, sa),
@@ -205,9 +313,7 @@ export class Datapath {
       for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
     }
     for (const set of sets) for (const sa of [set.out, ...set.in]) sa.installed = true;
-    commit();
     this.#offloads.keep(offloads);
-    this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
   }
 
   async #handOver(

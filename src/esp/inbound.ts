@@ -91,7 +91,7 @@ export class Inbound {
     if (nextHeader === esp.IPPROTO_NONE) return this.#drop(COUNTER.dummies);
     // net/ipv4/esp4.c, esp_remove_trailer: padding may not eat the whole payload.
     if (size === 0) return this.#drop(COUNTER.XfrmInStateProtoError);
-    traffic.add(size);
+    traffic.add(size, replay.topHigh * 2 ** 32 + replay.topLow);
     return this.#deliver(entry, text, size, nextHeader, link, tos);
   }
 

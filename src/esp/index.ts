@@ -4,14 +4,17 @@ export type {
   Datapath,
   DatapathOptions,
   DatapathStatistics,
+  ExpireEvent,
   OffloadStatus,
   SaStatistics,
 } from "./datapath.js";
 export { startDatapath } from "./datapath.js";
 export { FRAME_HEADER_SIZE, SHIM_SIZE } from "./framing.js";
+export type { ShownPolicy, ShownState } from "./inventory.js";
 export type { Lifetime, Limits } from "./lifetime.js";
 export type { Encapsulation, Mode, Wrapping } from "./packet.js";
 export { innerMtu } from "./packet.js";
+export type { Rekey } from "./rekey.js";
 export type { Selector } from "./selector.js";
 export type { IoCounter, XfrmStat } from "./statistics.js";
 export { IO_COUNTERS, XFRM_STATS } from "./statistics.js";

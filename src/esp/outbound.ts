@@ -201,7 +201,7 @@ export class Outbound<S extends OutboundState> {
       this.#counters.count(COUNTER.XfrmOutStateProtoError);
       return;
     }
-    traffic.add(size);
+    traffic.add(size, state.sequenceHigh * 2 ** 32 + state.sequence);
     this.#counters.add(COUNTER.sealedBytes, text);
     this.#sink.commit(state, link, total, tos);
   }

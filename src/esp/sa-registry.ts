@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { type CheckedConnection, inboundKeys, type SaKeys } from "./connection.js";
-import { hardLimits } from "./lifetime.js";
+import { hardLimits, type Stage } from "./lifetime.js";
 import type { StateSpec } from "./messages.js";
 import { Traffic } from "./statistics.js";
 
@@ -9,6 +9,10 @@ export interface Sa {
   readonly id: number;
   readonly spi: number;
   readonly traffic: Traffic;
+  /** Milliseconds since the epoch. */
+  readonly added: number;
+  /** Last reported. */
+  stage: Stage;
   /** False until a worker has taken its key. */
   installed: boolean;
 }
@@ -34,17 +38,8 @@ export class SaRegistry {
   /** @returns the SAs of each connection, in order; `commit` or the next call decides which are remembered */
   resolve(connections: readonly CheckedConnection[]): { readonly sets: SaSet[]; commit(): void } {
     const next = new Map<string, Sa>();
-    const find = (connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa => {
-      const identity = this.#identity(connection, direction, keys);
-      const sa = this.#known.get(identity) ?? {
-        id: this.#nextId++,
-        spi: keys.spi,
-        traffic: new Traffic(),
-        installed: false,
-      };
-      next.set(identity, sa);
-      return sa;
-    };
+    const find = (connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa =>
+      this.#find(next, connection, direction, keys);
     const sets = connections.map((connection): SaSet => {
       const inbound = inboundKeys(connection).map((keys) => find(connection, "in", keys));
       return { out: find(connection, "out", connection.out), in: inbound as [Sa, ...Sa[]] };
@@ -53,6 +48,30 @@ export class SaRegistry {
       this.#known = next;
     };
     return { sets, commit };
+  }
+
+  /** Adds one SA to those that are remembered, or finds it there. */
+  add(connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa {
+    return this.#find(this.#known, connection, direction, keys);
+  }
+
+  #find(into: Map<string, Sa>, connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa {
+    const identity = this.#identity(connection, direction, keys);
+    const sa = this.#known.get(identity) ?? {
+      id: this.#nextId++,
+      spi: keys.spi,
+      traffic: new Traffic(),
+      added: Date.now(),
+      stage: "valid",
+      installed: false,
+    };
+    into.set(identity, sa);
+    return sa;
+  }
+
+  /** Forgets all others: were one of them added again, it would be a new one. */
+  retain(used: ReadonlySet<Sa>): void {
+    this.#known = new Map([...this.#known].filter(([, sa]) => used.has(sa)));
   }
 
   #identity(connection: CheckedConnection, direction: string, { spi, key }: SaKeys): string {

@@ -113,6 +113,7 @@ const NO_LIMITS: HardLimits = { packets: Infinity, bytes: Infinity };
 const PACKETS = 0;
 const BYTES = 1;
 const EXPIRED = 2;
+const SEQUENCE = 3;
 
 /**
  * Packets and bytes of one SA, shared as Counters are, and whether it may still be used. A byte is one of the inner
@@ -132,12 +133,18 @@ export class Traffic {
   }
 
   static allocate(): SharedArrayBuffer {
-    return new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT);
+    return new SharedArrayBuffer(4 * Float64Array.BYTES_PER_ELEMENT);
   }
 
-  add(bytes: number): void {
+  /** Counts a packet. @param sequence the number last sent, or the highest accepted; exact below 2^53 */
+  add(bytes: number, sequence: number): void {
     this.#values[PACKETS] = this.packets + 1;
     this.#values[BYTES] = this.bytes + bytes;
+    this.#values[SEQUENCE] = sequence;
+  }
+
+  get sequence(): number {
+    return this.#values[SEQUENCE] ?? 0;
   }
 
   get packets(): number {
@@ -150,7 +157,11 @@ export class Traffic {
 
   /** Whether a hard limit is reached (net/xfrm/xfrm_state.c, xfrm_state_check_expire). */
   get exhausted(): boolean {
-    return this.#values[EXPIRED] !== 0 || this.packets >= this.#maxPackets || this.bytes >= this.#maxBytes;
+    return this.expired || this.packets >= this.#maxPackets || this.bytes >= this.#maxBytes;
+  }
+
+  get expired(): boolean {
+    return this.#values[EXPIRED] !== 0;
   }
 
   /** Ends the SA, from whichever thread: its time is over. */

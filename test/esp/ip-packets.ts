@@ -50,6 +50,12 @@ function pseudoHeader(packet: Buffer, family: 4 | 6, protocol: number, length: n
   return Buffer.concat([family === 4 ? packet.subarray(12, 20) : packet.subarray(8, 40), tail]);
 }
 
+/** Writes the checksum of an IPv4 header. */
+export function completeIpv4(packet: Buffer): void {
+  packet.writeUInt16BE(0, 10);
+  packet.writeUInt16BE(~sum(packet.subarray(0, ipHeaderSize(packet))) & 0xffff, 10);
+}
+
 /** Length of the IP header of a packet built here. */
 const ipHeaderSize = (packet: Buffer): number =>
   (packet[0] as number) >>> 4 === 6 ? 40 : ((packet[0] as number) & 15) * 4;

@@ -88,10 +88,11 @@ export async function startSite(
   t: ExecutionContext,
   connections: readonly ConnectionConfig[],
   crypto: DatapathOptions["crypto"] = "auto",
+  onExpire: DatapathOptions["onExpire"] = () => {},
 ): Promise<Site> {
   const tun = new FakeTun();
   t.teardown(() => tun.close());
-  const datapath = await startDatapath({ tunFd: tun.fd, connections, crypto });
+  const datapath = await startDatapath({ tunFd: tun.fd, connections, crypto, onExpire });
   t.teardown(() => datapath.stop().catch(() => {}));
   return { tun, datapath };
 }

@@ -3,6 +3,7 @@ import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
+import type { RekeyRequest, XfrmDatabases } from "./databases.js";
 import type { FlowAnswer, FlowRequest } from "./flows.js";
 
 /**
@@ -14,6 +15,8 @@ export interface Requests {
   policy: { request: Record<never, never>; answer: { bundle: Bundle64 | null } };
   flows: { request: FlowRequest; answer: FlowAnswer };
   status: { request: Record<never, never>; answer: Status };
+  xfrm: { request: Record<never, never>; answer: XfrmDatabases };
+  rekey: { request: RekeyRequest; answer: Record<never, never> };
   stop: { request: Record<never, never>; answer: Record<never, never> };
 }
 

@@ -29,6 +29,11 @@ export async function serve(interfaceName: string): Promise<Served> {
     },
     flows: async (request) => demand().flows(request),
     status: async () => demand().status(),
+    xfrm: async () => demand().databases(),
+    rekey: async (request) => {
+      await demand().rekey(request);
+      return {};
+    },
     stop: async () => {
       await demand().stop();
       stopped.resolve();

@@ -7,6 +7,7 @@ import {
   type Datapath,
   type DatapathOptions,
   type DatapathStatistics,
+  type Rekey,
   startDatapath,
 } from "../../esp/index.js";
 import { loadSteering, steeringPrefix } from "../../program/load.js";
@@ -19,6 +20,7 @@ import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
+import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
 
 /** What is set for the data path by who makes it, and not by a policy. */
@@ -46,6 +48,7 @@ export class UserspaceService {
   #links: { egress: TcLink; ingress: TcLink } | null = null;
   #datapath: Datapath | null = null;
   #running: Running | null = null;
+  readonly #events = new EventLog();
   /** Counters of the generations before. */
   #carried: Counters | null = null;
   readonly #failed: (error: Error) => void;
@@ -122,7 +125,12 @@ export class UserspaceService {
     const attach = (direction: "egress" | "ingress") =>
       attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
-    this.#datapath = await startDatapath({ ...this.#options, tunFd: this.#tun.fd, connections });
+    this.#datapath = await startDatapath({
+      ...this.#options,
+      tunFd: this.#tun.fd,
+      connections,
+      onExpire: (event) => this.#events.add(event),
+    });
     this.#datapath.ended.catch(this.#failed);
     setUpLink(this.#name, link);
   }
@@ -149,6 +157,31 @@ export class UserspaceService {
     if (this.#running === null) throw new BackendError(`${this.#name} has no policy yet`);
     const { object, policy } = this.#running;
     return serveFlows(new LiveFlows(object, policy), policy, request);
+  }
+
+  /** SAD, SPD and events. */
+  databases(): XfrmDatabases {
+    if (this.#datapath === null || this.#running === null)
+      throw new BackendError(`${this.#name} has no policy yet`);
+    const names = new Map(this.#running.policy.connections.map(({ ifId, name }) => [ifId, name]));
+    const named = <T extends { readonly ifId: number }>(each: T) => ({
+      connection: names.get(each.ifId) ?? "",
+      ...each,
+    });
+    return {
+      states: this.#datapath.states().map(named),
+      policies: this.#datapath.policies().map(named),
+      events: this.#events.events.map(named),
+    };
+  }
+
+  /** One step towards another key of a connection; the next apply brings back what the policy says. */
+  async rekey({ connection, step, spi, key }: RekeyRequest): Promise<void> {
+    const found = this.#running?.policy.connections.find(({ name }) => name === connection);
+    if (found === undefined || this.#datapath === null)
+      throw new BackendError(`${this.#name} has no connection ${connection}`);
+    const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key: keyBytes(key) } };
+    await this.#datapath.rekey(found.ifId, change);
   }
 
   status(): Status {
@@ -221,23 +254,24 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
   return policy.connections.flatMap(({ name, ifId, link, esp }) => {
     const key = byName.get(name);
     if (!esp || !key) return [];
-    const bytes = (hex: string) => {
-      // alloc, as Buffer.from() takes its memory from a pool; the data path wipes it.
-      const buffer = Buffer.alloc(hex.length / 2);
-      buffer.write(hex, "hex");
-      return buffer;
-    };
     return [
       {
         ...esp,
         ifId,
         link: link === null ? 0 : ifindexOf(link),
-        out: { spi: esp.out.spi, key: bytes(key.out) },
-        in: { spi: esp.in.spi, key: bytes(key.in) },
-        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: bytes(key.alsoIn[index] ?? "") })),
+        out: { spi: esp.out.spi, key: keyBytes(key.out) },
+        in: { spi: esp.in.spi, key: keyBytes(key.in) },
+        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
       },
     ];
   });
+}
+
+/** In a buffer of its own, as Buffer.from() takes its memory from a pool; the data path wipes it. */
+function keyBytes(hex: string): Buffer {
+  const buffer = Buffer.alloc(hex.length / 2);
+  buffer.write(hex, "hex");
+  return buffer;
 }
 
 function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {

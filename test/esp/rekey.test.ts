@@ -1,0 +1,148 @@
+/** Rekeys and lifetimes of running data paths on loopback. */
+import { randomBytes } from "node:crypto";
+import test from "ava";
+import { ConnectionError, type ExpireEvent, type Rekey } from "../../src/esp/index.js";
+import { frame, ipv4 } from "./frames.js";
+import { startSite, Tunnel, until } from "./site.js";
+
+const IF_ID = 101;
+const PACKET = frame(ipv4(100));
+
+test.serial("30 rekeys under traffic lose no packet and leave no SA behind", async (t) => {
+  const tunnel = await Tunnel.between();
+  const connection = tunnel.connection(IF_ID);
+  const a = await startSite(t, [connection.left]);
+  const b = await startSite(t, [connection.right]);
+  let sent = 0;
+  let received = 0;
+  /** A packet goes in before and after each step of either end; it is taken out only later. */
+  const traffic = () => {
+    for (let i = 0; i < 8; i++) if (a.tun.send(PACKET)) sent++;
+  };
+  const drain = () => {
+    while (received < sent && b.tun.receive() !== null) received++;
+  };
+  let spi = 0x10000 + IF_ID;
+  for (let round = 0; round < 30; round++) {
+    const next = 0x50000 + round;
+    const key = randomBytes(20);
+    traffic();
+    await b.datapath.rekey(IF_ID, { step: "add", sa: { spi: next, key: Buffer.from(key) } });
+    traffic();
+    await a.datapath.rekey(IF_ID, { step: "switch", sa: { spi: next, key } });
+    t.deepEqual(key, Buffer.alloc(20), "the key is wiped");
+    traffic();
+    drain();
+    await b.datapath.rekey(IF_ID, { step: "remove", spi });
+    spi = next;
+  }
+  traffic();
+  drain();
+  t.is(received, sent);
+  const nonZero = Object.entries(b.datapath.statistics().errors).filter(([, count]) => count !== 0);
+  t.deepEqual(nonZero, []);
+  t.is(a.datapath.states().length, 2);
+  t.is(b.datapath.states().length, 2);
+  t.is(b.datapath.states()[1]?.spi, spi);
+});
+
+test.serial(
+  "an update may name the next inbound SA besides, so that new policies rekey without loss",
+  async (t) => {
+    const tunnel = await Tunnel.between();
+    const secrets = [randomBytes(20), randomBytes(20)] as const;
+    const connection = () => tunnel.connection(IF_ID, secrets);
+    const next = { spi: 0x9999, key: randomBytes(20) };
+    const nextKeys = () => ({ spi: next.spi, key: Buffer.from(next.key) });
+    const a = await startSite(t, [connection().left]);
+    const b = await startSite(t, [connection().right]);
+    const crosses = () => {
+      a.tun.send(PACKET);
+      return b.tun.receive() !== null;
+    };
+    t.true(crosses());
+    await b.datapath.update([{ ...connection().right, alsoIn: [nextKeys()] }]);
+    t.true(crosses());
+    await a.datapath.update([{ ...connection().left, out: nextKeys() }]);
+    t.true(crosses());
+    await b.datapath.update([{ ...connection().right, in: nextKeys() }]);
+    t.true(crosses());
+    t.deepEqual(
+      b.datapath.states().map(({ spi, packets }) => [spi, packets]),
+      [
+        [0x20000 + IF_ID, 0],
+        [next.spi, 2],
+      ],
+    );
+  },
+);
+
+const mistakes: [string, Rekey, RegExp][] = [
+  ["removing the only inbound SA", { step: "remove", spi: 0x20000 + IF_ID }, /only inbound SA/],
+  ["removing one that is not there", { step: "remove", spi: 77777 }, /no inbound SA with SPI 0x12fd1/],
+  ["a key of the wrong length", { step: "switch", sa: { spi: 300, key: Buffer.alloc(19) } }, /19 bytes/],
+  [
+    "an SPI that an inbound SA has",
+    { step: "add", sa: { spi: 0x20000 + IF_ID, key: Buffer.alloc(20) } },
+    /is that of if_id 101 too/,
+  ],
+];
+
+test.serial("a rekey that cannot be is refused, and changes nothing", async (t) => {
+  const tunnel = await Tunnel.between();
+  const { left } = tunnel.connection(IF_ID);
+  const { datapath } = await startSite(t, [left]);
+  const before = datapath.states();
+  for (const [name, change, message] of mistakes) {
+    await t.throwsAsync(datapath.rekey(IF_ID, change), { instanceOf: ConnectionError, message }, name);
+    t.deepEqual(datapath.states(), before, name);
+  }
+  await t.throwsAsync(datapath.rekey(5, { step: "remove", spi: 300 }), { instanceOf: ConnectionError });
+});
+
+test.serial(
+  "at a soft limit an event asks for a new SA, at a hard one the SA is refused to the packet",
+  async (t) => {
+    const tunnel = await Tunnel.between();
+    const events: ExpireEvent[] = [];
+    const lifetime = { soft: { packets: 3 }, hard: { packets: 5 } };
+    const connection = tunnel.connection(IF_ID, undefined, { lifetime });
+    const a = await startSite(t, [connection.left], "auto", (event) => events.push(event));
+    const b = await startSite(t, [{ ...connection.right, lifetime: {} }]);
+    const spi = 0x10000 + IF_ID;
+    for (let i = 0; i < 3; i++) a.tun.send(PACKET);
+    await until(() => events.length > 0);
+    t.deepEqual(events, [{ ifId: IF_ID, direction: "out", spi, limit: "soft" }]);
+    t.is(a.datapath.states()[0]?.stage, "soft");
+    for (let i = 0; i < 4; i++) a.tun.send(PACKET);
+    await until(() => events.length > 1);
+    t.deepEqual(events[1], { ifId: IF_ID, direction: "out", spi, limit: "hard" });
+    await until(() => a.datapath.statistics().errors.XfrmOutStateExpired === 2);
+    t.is(a.datapath.statistics().errors.XfrmOutStateExpired, 2);
+    await until(() => b.datapath.states()[1]?.packets === 5);
+    t.is(b.datapath.states()[1]?.packets, 5);
+  },
+);
+
+test.serial("an SA whose time is over is refused in both directions", async (t) => {
+  const tunnel = await Tunnel.between();
+  const events: ExpireEvent[] = [];
+  const connection = tunnel.connection(IF_ID);
+  const lifetime = { hard: { seconds: 1 } };
+  const a = await startSite(t, [connection.left]);
+  const b = await startSite(t, [{ ...connection.right, lifetime }], "auto", (event) => events.push(event));
+  await until(() => events.length === 2, 10_000);
+  t.deepEqual(
+    events.map(({ direction, limit }) => [direction, limit]),
+    [
+      ["out", "hard"],
+      ["in", "hard"],
+    ],
+  );
+  a.tun.send(PACKET);
+  b.tun.send(PACKET);
+  const errors = () => b.datapath.statistics().errors;
+  await until(() => errors().XfrmInStateExpired === 1 && errors().XfrmOutStateExpired === 1);
+  t.is(errors().XfrmInStateExpired, 1);
+  t.is(errors().XfrmOutStateExpired, 1);
+});
