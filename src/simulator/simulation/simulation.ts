@@ -69,6 +69,8 @@ export interface SimulationReport {
 
 const WIRE = "wire0";
 const WIRE_MTU = 1500;
+/** Routing table of what is to leave by the wire. */
+const WIRE_TABLE = "100";
 const TUNNEL_MTU = 1300;
 const ROUNDS = 4;
 /** Connections whose packets are under way at a time: the devices' queues hold 500. */
@@ -164,7 +166,11 @@ function setUpWire(lines: readonly Line[]): void {
       (address) => `addr add ${host(address)} dev ${WIRE}${address.includes(":") ? " nodad" : ""}`,
     ),
     ...["0.0.0.0/0", "::/0"].map((any) => `route add ${any} dev ${WIRE}`),
+    `route add ::/0 dev ${WIRE} table ${WIRE_TABLE}`,
   ]);
+  // A packet with a source address may leave by another interface than its flowi6_oif (net/ipv6/route.c,
+  // ip6_route_output_flags_noref): the outer one of a transport SA has the same route as the inner one without this.
+  ip("-6", "rule", "add", "oif", WIRE, "lookup", WIRE_TABLE);
 }
 
 /** What is to be steered is routed to the interface. */
