@@ -76,6 +76,9 @@ static __always_inline void decide_by_key(struct __sk_buff *skb, __u32 l3, struc
 		return;
 	}
 	classify(&key, family, decision);
+	/* The rule's own count cannot tell its members apart. */
+	if (actions & ACTION_GROUP && decision->member != INDEX_NONE)
+		count(&tx_counters, n_rules + decision->member, skb->len - l3);
 	if (actions & (ACTION_MARK | ACTION_DSCP) && decision->rule != INDEX_NONE)
 		set_fields(skb, family, decision->rule);
 }

@@ -16,6 +16,7 @@ struct decision {
 	__u32 verdict; /* enum xfrm_steer_verdict */
 	__u32 counter; /* its index in tx_counters */
 	__u32 rule;    /* index of the rule that decided, or INDEX_NONE */
+	__u32 member;  /* index of the connection that a group chose, or INDEX_NONE */
 	struct xfrm_steer_info info;
 };
 
@@ -56,9 +57,10 @@ static __always_inline void apply_rule(const struct key *key, int family, struct
 	target = &all[decision->rule & mask.targets];
 	decision->counter = decision->rule;
 	decision->verdict = target->verdict;
-	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP)
-		steer_to(group_member(key, family, target->connection), decision);
-	else if (target->verdict == XFRM_STEER_STEER)
+	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP) {
+		decision->member = group_member(key, family, target->connection);
+		steer_to(decision->member, decision);
+	} else if (target->verdict == XFRM_STEER_STEER)
 		steer_to(target->connection, decision);
 	if (actions & ACTION_LINK && target->link)
 		decision->info.link = target->link;
@@ -88,6 +90,7 @@ static __always_inline void classify(const struct key *key, int family, struct d
 
 	decision->verdict = XFRM_STEER_DROP;
 	decision->rule = INDEX_NONE;
+	decision->member = INDEX_NONE;
 	if (has_live_flows || flow_table4.slots || flow_table6.slots)
 		owner = flow_owner(key, family);
 	if (owner == OWNER_NONE) {

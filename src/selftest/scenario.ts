@@ -14,6 +14,8 @@ export interface Scenario {
   host?: boolean;
   /** Default 60 000 ms. */
   limitMs?: number;
+  /** How long it takes on an emulated CPU of its own; default 5 000 ms. Scenarios are shared out among VMs by it. */
+  typicalMs?: number;
   run(t: ScenarioContext): Promise<void>;
 }
 

@@ -31,10 +31,16 @@ export interface Key {
   readonly words: Uint32Array;
 }
 
-function descend(generation: Generation, root: number, key: Key, best: number) {
+/** Counts what a walk reads: nodes and rules. */
+export interface Steps {
+  steps: number;
+}
+
+function descend(generation: Generation, root: number, key: Key, best: number, walked: Steps) {
   const slots = words(generation.tables.slots);
   let at = root;
   for (;;) {
+    walked.steps++;
     const low = slots[2 * at] as number;
     const high = slots[2 * at + 1] as number;
     const first = (high >>> SlotHigh.first) & INDEX_NONE;
@@ -124,7 +130,12 @@ const MORE_GUARDS = (1n << 17n) | (1n << 27n) | (1n << 30n) | (1n << 33n);
 const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
 
 /** Index of the first matching rule, or INDEX_NONE. */
-export function matchRules(generation: Generation, key: Key, ported: boolean): number {
+export function matchRules(
+  generation: Generation,
+  key: Key,
+  ported: boolean,
+  walked: Steps = { steps: 0 },
+): number {
   const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
   const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
   const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
@@ -135,9 +146,10 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   const k = lanes(key, ported);
   let best: number = INDEX_NONE;
   for (let t = 0; t < forest.count; t++) {
-    const leaf = descend(generation, forest.root + t, key, best);
+    const leaf = descend(generation, forest.root + t, key, best, walked);
     for (let i = 0; i < leaf.count; i++) {
       const at = leaf.start + i;
+      walked.steps++;
       const q = (j: number) => rules[at * size + j] as bigint;
       const values = key.family === 4 ? [q(0)] : [q(0), q(1), q(4), q(5)];
       const masks = key.family === 4 ? [q(1)] : [q(2), q(3), q(6), q(7)];
