@@ -36,6 +36,12 @@ const program = new Command("xfrm-steer")
     if (netns !== undefined) enterNetns(netns);
   });
 
+// `xfrm-steer status | head` ends quietly when its reader has seen enough.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(ExitCode.done);
+});
+
 const words = new Set(process.argv.slice(2));
 const named = Object.keys(COMMANDS).filter((name) => words.has(name));
 for (const name of named.length > 0 ? named : Object.keys(COMMANDS)) {
