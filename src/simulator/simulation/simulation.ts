@@ -21,7 +21,7 @@ import type { Profile } from "../profile.js";
 import { SimulatedOffload } from "../provider.js";
 import { type Line, linesOf } from "./ends.js";
 import { SimulationError } from "./error.js";
-import { strike } from "./fault-schedule.js";
+import { hasStruck, strike } from "./fault-schedule.js";
 import { Peer } from "./peer.js";
 import { PACKETS_A_ROUND, Traffic } from "./traffic.js";
 import { Wire } from "./wire.js";
@@ -143,9 +143,10 @@ async function run(options: SimulationOptions, lines: readonly Line[]): Promise<
     setUpRoutes(policy.interface.name, lines);
     const traffic = new Traffic(lines);
     undo.push(() => traffic.close());
-    const lossy = faults.some((fault) => expectation(fault, isPacketMode(lines))?.where === "gateway");
+    const losing = faults.filter((fault) => expectation(fault, isPacketMode(lines))?.where === "gateway");
     for (let round = 0; round < ROUNDS; round++) {
       strike(round, faults, offload);
+      const lossy = losing.some((fault) => hasStruck(fault, round));
       await sendRound(lines, traffic, wire, PATIENCE_MS[lossy ? "lossy" : "lossless"]);
     }
     const statistics = service.statistics;

@@ -114,7 +114,7 @@ export const trafficRules: readonly Scenario[] = [
     },
   }),
   scenario({
-    name: "offload-inbound-if-id-from-6.16",
+    name: "offload-inbound-if-id-from-6-16",
     host: true,
     limitMs: 180_000,
     topology: TOPOLOGY,
