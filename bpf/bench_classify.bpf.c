@@ -214,7 +214,10 @@ static long one(__u64 index, struct run *run)
 		run->sum += key.word[KEY_DST];
 		break;
 	case SUBJECT_CLASSIFIER:
-		classify(&key, family, &decision);
+		if (only_subnets)
+			decide_by_owner(destination_owner(&key, family), &decision);
+		else
+			classify(&key, family, &decision);
 		run->sum += decision.info.if_id + decision.verdict;
 		break;
 	case SUBJECT_LPM:

@@ -65,25 +65,37 @@ static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 
 		set_dscp(skb, family, target->dscp);
 }
 
+/* By flows, rules and subnets, in this order. */
+static __always_inline void decide_by_key(struct __sk_buff *skb, __u32 l3, struct decision *decision)
+{
+	struct key key = {};
+	int family = parse_packet(skb, &key, l3);
+
+	if (family < 0) {
+		decide_by_owner(OWNER_MALFORMED, decision);
+		return;
+	}
+	classify(&key, family, decision);
+	/* The rule's own count cannot tell its members apart. */
+	if (actions & ACTION_GROUP && decision->member != INDEX_NONE)
+		count(&tx_counters, n_rules + decision->member, skb->len - l3);
+	if (actions & (ACTION_MARK | ACTION_DSCP) && decision->rule != INDEX_NONE)
+		set_fields(skb, family, decision->rule);
+}
+
 __attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
 	struct decision decision = {};
-	struct key key = {};
-	__u32 bytes = skb->len - l3_offset;
-	int family;
+	__u32 l3 = l3_offset;
 
 	if (!info)
 		return XFRM_STEER_DROP;
-	family = parse_packet(skb, &key, l3_offset);
-	if (family < 0) {
-		count(&tx_counters, n_rules + n_connections + TX_MALFORMED, bytes);
-		return XFRM_STEER_DROP;
-	}
-	classify(&key, family, &decision);
-	count(&tx_counters, decision.counter, bytes);
+	if (only_subnets)
+		decide_by_owner(owner_of_address(skb, l3, DESTINATION), &decision);
+	else
+		decide_by_key(skb, l3, &decision);
+	count(&tx_counters, decision.counter, skb->len - l3);
 	*info = decision.info;
-	if (actions & (ACTION_MARK | ACTION_DSCP) && decision.rule != INDEX_NONE)
-		set_fields(skb, family, decision.rule);
 	return decision.verdict;
 }
 
@@ -109,10 +121,8 @@ static __always_inline int owns(__u32 owner, __u32 index)
 
 __attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)
 {
-	struct key key = {};
-	__u32 index = owner4(&if_ids, if_id), owner, bytes;
+	__u32 index = connection_of(if_id), owner, bytes;
 	const struct connection *all = table(&connections), *connection;
-	int family;
 
 	if (l3 > XFRM_STEER_L3_MAX)
 		return XFRM_STEER_DROP;
@@ -122,12 +132,11 @@ __attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_i
 		count(&rx_counters, 2 * n_connections + RX_UNKNOWN_IF_ID, bytes);
 		return XFRM_STEER_DROP;
 	}
-	family = parse_packet(skb, &key, l3);
-	if (family < 0) {
+	owner = owner_of_address(skb, l3, SOURCE);
+	if (owner == OWNER_MALFORMED) {
 		count(&rx_counters, 2 * n_connections + RX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;
 	}
-	owner = subnet_owner(family, &key.word[KEY_SRC]);
 	if (!owns(owner, index)) {
 		count(&rx_counters, n_connections + index, bytes);
 		return XFRM_STEER_DROP;

@@ -16,23 +16,25 @@ struct decision {
 	__u32 verdict; /* enum xfrm_steer_verdict */
 	__u32 counter; /* its index in tx_counters */
 	__u32 rule;    /* index of the rule that decided, or INDEX_NONE */
+	__u32 member;  /* index of the connection that a group chose, or INDEX_NONE */
 	struct xfrm_steer_info info;
 };
 
-/* Owner of the longest subnet that holds the address in these words of the key. */
-static __always_inline __u32 subnet_owner(int family, const __u32 *words)
+static __always_inline __u32 destination_owner(const struct key *key, int family)
 {
-	return family == 4 ? owner4(&subnets4, words[0]) : owner6(&subnets6, pair(words), pair(words + 2));
+	return family == 4 ? subnet_owner(4, (__u64)key->word[KEY_DST] << 32, 0)
+			   : subnet_owner(6, pair(&key->word[KEY_DST]), pair(&key->word[KEY_DST + 2]));
 }
 
 static __always_inline void steer_to(__u32 index, struct decision *decision)
 {
-	const struct connection *all = table(&connections);
+	const struct connection *connection = table(&connections);
 
-	if (!all)
+	if (!connection)
 		return;
-	decision->info.if_id = all[index & mask.connections].if_id;
-	decision->info.link = all[index & mask.connections].link;
+	connection += index & mask.connections;
+	decision->info.if_id = connection->if_id;
+	decision->info.link = connection->link;
 	decision->verdict = XFRM_STEER_STEER;
 }
 
@@ -55,12 +57,31 @@ static __always_inline void apply_rule(const struct key *key, int family, struct
 	target = &all[decision->rule & mask.targets];
 	decision->counter = decision->rule;
 	decision->verdict = target->verdict;
-	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP)
-		steer_to(group_member(key, family, target->connection), decision);
-	else if (target->verdict == XFRM_STEER_STEER)
+	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP) {
+		decision->member = group_member(key, family, target->connection);
+		steer_to(decision->member, decision);
+	} else if (target->verdict == XFRM_STEER_STEER)
 		steer_to(target->connection, decision);
 	if (actions & ACTION_LINK && target->link)
 		decision->info.link = target->link;
+}
+
+/* By the owner of a flow or of a subnet. */
+static __always_inline void decide_by_owner(__u32 owner, struct decision *decision)
+{
+	if (owner < OWNER_SHARED) {
+		decision->counter = n_rules + owner;
+		steer_to(owner, decision);
+		return;
+	}
+	if (owner == OWNER_MALFORMED) {
+		decision->counter = n_rules + n_connections + TX_MALFORMED;
+		decision->verdict = XFRM_STEER_DROP;
+		return;
+	}
+	/* A subnet that several connections share decides nothing. */
+	decision->counter = n_rules + n_connections + TX_DEFAULT;
+	decision->verdict = default_verdict;
 }
 
 static __always_inline void classify(const struct key *key, int family, struct decision *decision)
@@ -69,7 +90,8 @@ static __always_inline void classify(const struct key *key, int family, struct d
 
 	decision->verdict = XFRM_STEER_DROP;
 	decision->rule = INDEX_NONE;
-	if (has_live_flows || flow_buckets4 || flow_buckets6)
+	decision->member = INDEX_NONE;
+	if (has_live_flows || flow_table4.slots || flow_table6.slots)
 		owner = flow_owner(key, family);
 	if (owner == OWNER_NONE) {
 		decision->rule = match_rules(key, family);
@@ -77,14 +99,7 @@ static __always_inline void classify(const struct key *key, int family, struct d
 			apply_rule(key, family, decision);
 			return;
 		}
-		owner = subnet_owner(family, &key->word[KEY_DST]);
+		owner = destination_owner(key, family);
 	}
-	if (owner < OWNER_SHARED) {
-		decision->counter = n_rules + owner;
-		steer_to(owner, decision);
-		return;
-	}
-	/* A subnet that several connections share decides nothing. */
-	decision->counter = n_rules + n_connections + TX_DEFAULT;
-	decision->verdict = default_verdict;
+	decide_by_owner(owner, decision);
 }

@@ -36,13 +36,32 @@ static __always_inline __u32 live_owner(const struct key *key, int family)
 	return owner ? *owner : OWNER_NONE;
 }
 
-/* Bucket of a hash: a multiplication instead of a division (Lemire 2019). */
-static __always_inline __u32 bucket_of(__u32 hash, __u32 buckets)
-{
-	__u64 bucket = (__u64)hash * buckets >> 32;
+/* A perfect hash table, built as a whole: `buckets` pilots and `slots` flows; without flows, 0. */
+const volatile struct flow_table {
+	__u32 buckets, slots, seed;
+} flow_table4 = {}, flow_table6 = {};
 
-	barrier_var(bucket); /* clang would join this shift with the next; the verifier then loses the bound */
-	return bucket;
+/* From a 32-bit hash to one of n: a multiplication instead of a division (Lemire 2019). */
+static __always_inline __u32 scale(__u32 hash, __u32 n)
+{
+	__u64 scaled = (__u64)hash * n >> 32;
+
+	barrier_var(scaled); /* clang would join this shift with the next; the verifier then loses the bound */
+	return scaled;
+}
+
+static __always_inline __u64 stir(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+	return hash ^ hash >> 32;
+}
+
+/* The only slot that can hold the flow: the bucket's pilot was chosen so that no two flows have the same. */
+static __always_inline __u32 slot_of(const volatile struct flow_table *flows, const __u8 *pilots, __u64 hash)
+{
+	__u32 pilot = pilots[scale(hash >> 32, flows->buckets)];
+
+	return scale(finish((__u32)hash ^ pilot * 0x9e3779b9), flows->slots);
 }
 
 static __always_inline __u64 flow_rest(const struct key *key)
@@ -52,42 +71,33 @@ static __always_inline __u64 flow_rest(const struct key *key)
 
 static __always_inline __u32 flow_owner4(const struct key *key)
 {
-	const struct flow4 *flows = table(&flows4);
-	__u32 h = hash_flow(key, 4, key->word[KEY_PORTS]);
+	const struct flow4 *flow = table(&flows4);
+	const __u8 *pilots = table(&pilots4);
 	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST], rest = flow_rest(key);
 
-	if (!flows)
+	if (!flow || !pilots)
 		return OWNER_NONE;
-	for (int choice = 0; choice < 2; choice++) {
-		const struct flow4 *bucket = &flows[bucket_of(finish(h), flow_buckets4) * FLOW_SLOTS];
-
-		for (int i = 0; i < FLOW_SLOTS; i++)
-			if (bucket[i].addr == addr && (bucket[i].rest & ~(__u64)OWNER_NONE) == rest)
-				return bucket[i].rest & OWNER_NONE;
-		h = mix(h, 1);
-	}
-	return OWNER_NONE;
+	flow += slot_of(&flow_table4, pilots, stir(stir(flow_table4.seed, addr), rest));
+	if (flow->addr != addr || (flow->rest & ~(__u64)OWNER_NONE) != rest)
+		return OWNER_NONE;
+	return flow->rest & OWNER_NONE;
 }
 
 static __always_inline __u32 flow_owner6(const struct key *key)
 {
-	const struct flow6 *flows = table(&flows6);
-	__u32 h = hash_flow(key, 6, key->word[KEY_PORTS]);
+	const struct flow6 *flow = table(&flows6);
+	const __u8 *pilots = table(&pilots6);
 	__u64 src0 = pair(&key->word[KEY_SRC]), src1 = pair(&key->word[KEY_SRC + 2]);
 	__u64 dst0 = pair(&key->word[KEY_DST]), dst1 = pair(&key->word[KEY_DST + 2]), rest = flow_rest(key);
+	__u64 hash = stir(stir(stir(stir(stir(flow_table6.seed, src0), src1), dst0), dst1), rest);
 
-	if (!flows)
+	if (!flow || !pilots)
 		return OWNER_NONE;
-	for (int choice = 0; choice < 2; choice++) {
-		const struct flow6 *bucket = &flows[bucket_of(finish(h), flow_buckets6) * FLOW_SLOTS];
-
-		for (int i = 0; i < FLOW_SLOTS; i++)
-			if ((bucket[i].rest & ~(__u64)OWNER_NONE) == rest && bucket[i].src[1] == src1 &&
-			    bucket[i].dst[1] == dst1 && bucket[i].src[0] == src0 && bucket[i].dst[0] == dst0)
-				return bucket[i].rest & OWNER_NONE;
-		h = mix(h, 1);
-	}
-	return OWNER_NONE;
+	flow += slot_of(&flow_table6, pilots, hash);
+	if (flow->src[0] != src0 || flow->src[1] != src1 || flow->dst[0] != dst0 || flow->dst[1] != dst1 ||
+	    (flow->rest & ~(__u64)OWNER_NONE) != rest)
+		return OWNER_NONE;
+	return flow->rest & OWNER_NONE;
 }
 
 /* Protocols whose header begins with two 16-bit ports: TCP, UDP, DCCP, SCTP, UDP-Lite. */
@@ -111,6 +121,6 @@ static __always_inline __u32 flow_owner(const struct key *key, int family)
 			return owner;
 	}
 	if (family == 4)
-		return flow_buckets4 ? flow_owner4(key) : OWNER_NONE;
-	return flow_buckets6 ? flow_owner6(key) : OWNER_NONE;
+		return flow_table4.slots ? flow_owner4(key) : OWNER_NONE;
+	return flow_table6.slots ? flow_owner6(key) : OWNER_NONE;
 }

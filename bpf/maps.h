@@ -22,20 +22,21 @@ FLAT_TABLE(rules4, struct rule4);
 FLAT_TABLE(rules6, struct rule6);
 FLAT_TABLE(extra4, struct rule_extra);
 FLAT_TABLE(extra6, struct rule_extra);
-FLAT_TABLE(nodes, struct prefix_node);
-FLAT_TABLE(values, __u32);
-FLAT_TABLE(prefixes4, struct prefix4);
-FLAT_TABLE(prefixes6, struct prefix6);
+FLAT_TABLE(trie4, __u32); /* words */
+FLAT_TABLE(trie6, __u32);
+FLAT_TABLE(trie_ids, __u32);
 FLAT_TABLE(shared, __u32);
 FLAT_TABLE(flows4, struct flow4);
 FLAT_TABLE(flows6, struct flow6);
+FLAT_TABLE(pilots4, __u32); /* bytes, one a bucket of flows */
+FLAT_TABLE(pilots6, __u32);
 FLAT_TABLE(targets, struct target);
 FLAT_TABLE(groups, __u32);
 FLAT_TABLE(connections, struct connection);
 
 /* One less than each table's (power of two) number of entries. */
 const volatile struct {
-	__u32 slots, rules4, rules6, nodes, values, prefixes4, prefixes6, shared, targets, groups, connections;
+	__u32 slots, rules4, rules6, shared, targets, groups, connections;
 } mask = {};
 
 /* Trees over the rules: `count` roots in consecutive slots, and the bounds of the walk. */
@@ -44,11 +45,11 @@ const volatile struct rule_trees {
 	__u32 extra; /* enum extra */
 } rule_trees4 = {}, rule_trees6 = {};
 
-/* Buckets of the tables of exact flows. */
-const volatile __u32 flow_buckets4 = 0, flow_buckets6 = 0;
-
 /* enum action */
 const volatile __u32 actions = 0;
+
+/* Subnets alone decide: there are no rules and no exact flows. */
+const volatile __u32 only_subnets = 0;
 
 const volatile __u32 n_rules = 0, n_connections = 0;
 const volatile __u32 default_verdict = 0;

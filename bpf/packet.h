@@ -25,6 +25,7 @@
 #include <bpf/bpf_endian.h>
 #include "flows.h"
 #include "key.h"
+#include "prefixes.h"
 #include "xfrm_steer.h"
 
 #define IPV6_EXTENSIONS_MAX 8
@@ -79,17 +80,48 @@ static __always_inline void finish_key(struct __sk_buff *skb, struct key *key, _
 	key_lanes(key);
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key, __u32 l3)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct upper upper = {.icmp_type = ICMP_NONE};
-	struct iphdr *ip = data + l3;
-	__u32 header;
+/*
+ * The packet's bounds. Written out, as clang takes the context's 32-bit words for numbers and narrows them, which a
+ * pointer does not survive in the verifier.
+ */
+#define PACKET_POINTER(skb, member)                                                                                    \
+	({                                                                                                             \
+		void *pointer;                                                                                         \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                                                  \
+			     : "=r"(pointer)                                                                           \
+			     : "r"(skb), "i"(offsetof(struct __sk_buff, member)));                                     \
+		pointer;                                                                                               \
+	})
 
-	if ((void *)(ip + 1) > end)
-		return -1;
-	header = ip->ihl * 4;
-	if (header < sizeof(*ip) || l3 + header > skb->len)
+/* The `size` bytes at `l3`, pulled into the linear part where they are not there, or NULL where there are fewer. */
+static __always_inline void *header_at(struct __sk_buff *skb, __u32 l3, __u32 size)
+{
+	void *header = PACKET_POINTER(skb, data) + l3;
+
+	if (header + size <= PACKET_POINTER(skb, data_end))
+		return header;
+	if (bpf_skb_pull_data(skb, l3 + size))
+		return NULL;
+	header = PACKET_POINTER(skb, data) + l3;
+	return header + size <= PACKET_POINTER(skb, data_end) ? header : NULL;
+}
+
+/* Length of the header at `l3`, or 0 where it is cut off. */
+static __always_inline __u32 ipv4_header_length(struct __sk_buff *skb, const struct iphdr *ip, __u32 l3)
+{
+	__u32 length = ip->ihl * 4;
+
+	if (length == sizeof(*ip))
+		return length;
+	return length > sizeof(*ip) && l3 + length <= skb->len ? length : 0;
+}
+
+static __always_inline int parse_ipv4(struct __sk_buff *skb, const struct iphdr *ip, struct key *key, __u32 l3)
+{
+	struct upper upper = {.icmp_type = ICMP_NONE};
+	__u32 header = ipv4_header_length(skb, ip, l3);
+
+	if (!header)
 		return -1;
 	key->word[KEY_SRC] = bpf_ntohl(ip->saddr);
 	key->word[KEY_DST] = bpf_ntohl(ip->daddr);
@@ -101,7 +133,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct key *key, __
 		upper.fragment = FRAGMENT_FIRST;
 
 	if (upper.fragment != FRAGMENT_LATER && has_ports(upper.proto) && header == sizeof(*ip) &&
-	    (void *)(ip + 1) + sizeof(__be32) <= end) {
+	    (void *)(ip + 1) + sizeof(__be32) <= PACKET_POINTER(skb, data_end)) {
 		upper.ports = bpf_ntohl(*(__be32 *)(ip + 1));
 		upper.ported = 1;
 	} else {
@@ -140,12 +172,11 @@ static __always_inline __u32 extension_size(__u32 type, __u32 length)
 
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct upper upper = {.icmp_type = ICMP_NONE};
-	struct ipv6hdr *ip = data + l3;
+	struct ipv6hdr *ip = header_at(skb, l3, sizeof(*ip));
 	__u32 proto, offset = l3 + sizeof(*ip);
 
-	if ((void *)(ip + 1) > end)
+	if (!ip)
 		return -1;
 	proto = ip->nexthdr;
 	upper.tos = (bpf_ntohl(*(__be32 *)ip) >> 20) & 0xff;
@@ -180,28 +211,44 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __
 	return 6;
 }
 
-/*
- * Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. Reads as much of the linear part
- * as an IPv6 header needs, and pulls it in first where it is not there.
- */
+/* Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. */
 static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, __u32 l3)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 want = l3 + sizeof(struct ipv6hdr);
+	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
 
-	if (data + want > end) {
-		bpf_skb_pull_data(skb, skb->len < want ? skb->len : want);
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-	}
-	if (data + l3 + 1 > end)
+	if (!ip)
 		return -1;
-	switch (*(__u8 *)(data + l3) >> 4) {
+	switch (ip->version) {
 	case 4:
-		return parse_ipv4(skb, key, l3);
+		return parse_ipv4(skb, ip, key, l3);
 	case 6:
 		return parse_ipv6(skb, key, l3);
 	default:
 		return -1;
 	}
+}
+
+enum side { SOURCE, DESTINATION };
+
+/* Owner of the longest subnet that holds one of the packet's addresses, of which nothing else is looked at. */
+static __always_inline __u32 owner_of_address(struct __sk_buff *skb, __u32 l3, enum side side)
+{
+	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
+
+	if (ip && ip->version == 4 && ipv4_header_length(skb, ip, l3)) {
+		__be32 address = side == SOURCE ? ip->saddr : ip->daddr;
+
+		return subnet_owner(4, (__u64)bpf_ntohl(address) << 32, 0);
+	}
+	if (ip && ip->version == 6) {
+		const struct ipv6hdr *ip6 = header_at(skb, l3, sizeof(*ip6));
+		const __be32 *words;
+
+		if (ip6) {
+			words = side == SOURCE ? ip6->saddr.in6_u.u6_addr32 : ip6->daddr.in6_u.u6_addr32;
+			return subnet_owner(6, (__u64)bpf_ntohl(words[0]) << 32 | bpf_ntohl(words[1]),
+					    (__u64)bpf_ntohl(words[2]) << 32 | bpf_ntohl(words[3]));
+		}
+	}
+	return OWNER_MALFORMED;
 }

@@ -7,15 +7,21 @@
 #include "maps.h"
 
 /*
- * A trie over prefixes. All of them begin with the `skip` leading bits of `start`; the next `width` bits pick one of
- * 2^width consecutive nodes. Where there are few prefixes `root` is a list, or an owner, and `width` is 0.
+ * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
+ * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
+ * `root` is that value itself. No window crosses the halves of an address.
  */
 const volatile struct prefix_trie {
-	__u32 root, skip, width;
+	__u64 start[2], shared[2];
+	__u32 root, shift, picked;
+	__u32 by_low;	   /* the low half is the one that picks */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
-	__u32 outside;	   /* owner of addresses that do not begin with `start` */
-	__u64 start[2];
+	__u32 lists, units; /* first unit of the lists, and all units of the table */
+	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
+	__u32 is_long;	   /* lists are of struct prefix6_long */
 } subnets4 = {}, subnets6 = {}, if_ids = {};
+
+enum { UNIT = sizeof(struct prefix_node) };
 
 /* Warren, Hacker's Delight, figure 5-2. BPF has no instruction for it. */
 static __always_inline __u32 count_bits(__u64 x)
@@ -26,106 +32,137 @@ static __always_inline __u32 count_bits(__u64 x)
 	return (x * 0x0101010101010101ull) >> 56;
 }
 
-/* Value of the child that the 6 address bits in `bits` (and more above them) pick. */
-static __always_inline __u32 child_value(const struct prefix_node *node, const __u32 *value, __u64 bits)
+static __always_inline __u32 value_at(const volatile struct prefix_trie *trie, const void *table, __u32 word)
 {
-	__u64 upto = node->children << (~bits & 63); /* the child's own bit comes first, then those below it */
+	return word < trie->units * 4 ? ((const __u32 *)table)[word] : OWNER_NONE;
+}
 
+/* Value of the child of a node that the 6 address bits in `bits` (and more above them) pick. */
+static __always_inline __u32 child_value(const volatile struct prefix_trie *trie, const void *table, __u32 index,
+					 __u64 bits)
+{
+	const struct prefix_node *node = (const struct prefix_node *)table + index;
+	__u64 upto;
+
+	if (index >= trie->units)
+		return OWNER_NONE;
+	upto = node->children << (~bits & 63); /* the child's own bit comes first, then those below it */
 	if (!(upto >> 63))
 		return node->otherwise;
-	return value[(node->values + count_bits(upto) - 1) & mask.values];
+	return value_at(trie, table, node->values + count_bits(upto) - 1);
 }
 
-static __always_inline __u64 leading(__u32 bits)
+/* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
+static __always_inline __u64 ones_if_zero(__u64 x)
 {
-	return bits ? ~0ull << (64 - bits) : 0;
+	__u64 ones = (__s64)(~x & (x - 1)) >> 63;
+
+	barrier_var(ones);
+	return ones;
 }
 
-static __always_inline __u32 root_value(const volatile struct prefix_trie *trie, __u64 high, __u64 low)
+static __always_inline int begins(const struct prefix6_long *prefix, __u64 high, __u64 low)
 {
-	if (!trie->skip && !trie->width)
-		return trie->root;
-	if (trie->skip <= 64) {
-		if ((high ^ trie->start[0]) & leading(trie->skip))
-			return trie->outside;
-	} else if (high != trie->start[0] || (low ^ trie->start[1]) & leading(trie->skip - 64)) {
+	if (prefix->length <= 64)
+		return !((high ^ prefix->addr[0]) >> ((64 - prefix->length) & 63));
+	return high == prefix->addr[0] && !((low ^ prefix->addr[1]) >> ((128 - prefix->length) & 63));
+}
+
+/* `value`, or that of a list's entry where this holds the address. */
+static __always_inline __u32 compared(const volatile struct prefix_trie *trie, const void *entry, int family,
+				      __u64 high, __u64 low, __u32 value)
+{
+	__u64 holds;
+	__u32 other;
+
+	if (family == 4) {
+		const struct prefix4 *prefix = entry;
+
+		holds = ones_if_zero(((high >> 32) ^ prefix->addr) & prefix->mask);
+		other = prefix->value;
+	} else if (!trie->is_long) {
+		const struct prefix6 *prefix = entry;
+
+		holds = ones_if_zero((high ^ prefix->high) >> (prefix->shift & 63));
+		other = prefix->value;
+	} else {
+		const struct prefix6_long *prefix = entry;
+
+		return begins(prefix, high, low) ? prefix->value : value;
+	}
+	return value ^ ((value ^ other) & holds);
+}
+
+/*
+ * Value of a list: that of its first entry which holds the address. The first LIST_AT_ONCE entries, or those of the
+ * next list where it has fewer, are compared without a branch: how many there are and which holds the address is
+ * different for every packet, and a wrong guess costs more than all of them.
+ */
+static __always_inline __u32 list_value(const volatile struct prefix_trie *trie, const void *table, __u32 list,
+					int family, __u64 high, __u64 low)
+{
+	__u32 size = family == 6 && trie->is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
+	__u64 bytes = (__u64)trie->units * UNIT, at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
+
+	at *= UNIT;
+	barrier_var(at); /* clang would add to it before the comparison and use the sum behind it */
+	if (at >= bytes - LIST_AT_ONCE * size)
+		return OWNER_NONE;
+#pragma unroll
+	for (int i = LIST_AT_ONCE - 1; i >= 0; i--)
+		if (longest > i)
+			value = compared(trie, table + at + i * size, family, high, low, value);
+	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++) {
+		at += i == LIST_AT_ONCE ? LIST_AT_ONCE * size : size;
+		barrier_var(at);
+		if (at < bytes - size)
+			value = compared(trie, table + at, family, high, low, value);
+	}
+	return value;
+}
+
+/* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
+static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, void *map, int family, __u64 high,
+					__u64 low)
+{
+	const void *entries = table(map);
+	__u32 value = trie->root, picked = trie->picked;
+	__u64 outside = (high ^ trie->start[0]) & trie->shared[0];
+
+	if (!entries)
+		return OWNER_NONE;
+	if (family == 6)
+		outside |= (low ^ trie->start[1]) & trie->shared[1];
+	if (outside)
 		return trie->outside;
+	if (picked) {
+		__u64 half = family == 6 && trie->by_low ? low : high;
+		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;
+
+		barrier_var(word); /* keeps the bound that the mask gives */
+		value = ((const __u32 *)entries)[value + word];
 	}
-	if (!trie->width)
-		return trie->root;
-	return trie->root + (trie->skip < 64 ? (high << trie->skip) >> (64 - trie->width)
-					     : (low << (trie->skip - 64)) >> (64 - trie->width));
-}
-
-static __always_inline __u32 owner4(const volatile struct prefix_trie *trie, __u32 addr)
-{
-	const struct prefix_node *node = table(&nodes);
-	const struct prefix4 *prefix = table(&prefixes4);
-	const __u32 *all = table(&values);
-	__u64 high = (__u64)addr << 32;
-	__u32 value = root_value(trie, high, 0);
-
-	if (!node || !prefix || !all)
-		return OWNER_NONE;
-	for (__u32 d = 0; d < trie->depth; d++) {
+	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
 		if (value >> VALUE_NODE) {
-			__u32 offset = (value >> VALUE_OFFSET) & 127;
+			__u32 window = (value >> VALUE_OFFSET) & 127;
+			__u64 bits = family == 4 || window < 64 ? high : low;
 
-			value = child_value(&node[value & OWNER_NONE & mask.nodes], all, high >> ((58 - offset) & 63));
-		} else if (value >> VALUE_LIST) {
-			__u32 at = value & ((1u << VALUE_COUNT) - 1), n = (value >> VALUE_COUNT) & 15;
-
-			value = OWNER_NONE;
-			for (__u32 i = 0; i < trie->list && i < n; i++) {
-				const struct prefix4 *p = &prefix[(at + i) & mask.prefixes4];
-
-				if (!((addr ^ p->addr) & p->mask)) {
-					value = p->value;
-					break;
-				}
-			}
+			value = child_value(trie, entries, value & OWNER_NONE, bits >> ((58 - window) & 63));
 		} else {
-			break;
+			value = list_value(trie, entries, value, family, high, low);
 		}
 	}
-	return value;
+	return value == OWNER_NONE ? trie->outside : value;
 }
 
-static __always_inline __u32 owner6(const volatile struct prefix_trie *trie, __u64 high, __u64 low)
+/* Owner of the longest subnet that holds the address; of an IPv4 address, `low` is 0. */
+static __always_inline __u32 subnet_owner(int family, __u64 high, __u64 low)
 {
-	const struct prefix_node *node = table(&nodes);
-	const struct prefix6 *prefix = table(&prefixes6);
-	const __u32 *all = table(&values);
-	__u32 value = root_value(trie, high, low);
+	return family == 4 ? find_owner(&subnets4, &trie4, 4, high, 0) : find_owner(&subnets6, &trie6, 6, high, low);
+}
 
-	if (!node || !prefix || !all)
-		return OWNER_NONE;
-	for (__u32 d = 0; d < trie->depth; d++) {
-		if (value >> VALUE_NODE) {
-			__u32 offset = (value >> VALUE_OFFSET) & 127; /* no window crosses the halves */
-			__u64 half = offset < 64 ? high : low;
-
-			value = child_value(&node[value & OWNER_NONE & mask.nodes], all, half >> ((122 - offset) & 63));
-		} else if (value >> VALUE_LIST) {
-			__u32 at = value & ((1u << VALUE_COUNT) - 1), n = (value >> VALUE_COUNT) & 15;
-
-			value = OWNER_NONE;
-			for (__u32 i = 0; i < trie->list && i < n; i++) {
-				const struct prefix6 *p = &prefix[(at + i) & mask.prefixes6];
-				__u32 length = p->length;
-
-				if (length <= 64) {
-					if (length && (high ^ p->addr[0]) >> ((64 - length) & 63))
-						continue;
-				} else if (high != p->addr[0] || (low ^ p->addr[1]) >> ((128 - length) & 63)) {
-					continue;
-				}
-				value = p->value;
-				break;
-			}
-		} else {
-			break;
-		}
-	}
-	return value;
+/* Index of the connection with this if_id, or OWNER_NONE. */
+static __always_inline __u32 connection_of(__u32 if_id)
+{
+	return find_owner(&if_ids, &trie_ids, 4, (__u64)if_id << 32, 0);
 }

@@ -12,7 +12,7 @@
  */
 int xfrm_steer_rules_sent(struct __sk_buff *skb, __u32 if_id)
 {
-	__u32 owner = owner4(&if_ids, if_id), bytes = skb->len - l3_offset;
+	__u32 owner = connection_of(if_id), bytes = skb->len - l3_offset;
 
 	if (owner >= OWNER_SHARED) {
 		count(&tx_counters, n_rules + n_connections + TX_DEFAULT, bytes);

@@ -111,10 +111,14 @@ enum extra { EXTRA_MARK_IIF = 1, EXTRA_MORE = 2 };
  * Prefixes: a trie whose nodes cut 6 bits and keep only the children that differ from `otherwise`, found by counting
  * the bits of `children` up to the packet's own. A value is the owner of the longest prefix, or leads on: to a node, or
  * to a short list of prefixes, longest first, of which the first that holds the address gives the next value.
+ *
+ * A trie is one table in units of 16 bytes: nodes, and between them the words of their values, then all lists. Every
+ * prefix of a list begins with the bits that lead to it, so that reading on into the next list finds nothing wrong.
+ * Behind the last list are LIST_AT_ONCE entries that say OWNER_NONE.
  */
 struct prefix_node {
 	__u64 children;	 /* bit i: child i has a value of its own */
-	__u32 values;	 /* position of the first in the table of values */
+	__u32 values;	 /* position of the first, in words */
 	__u32 otherwise; /* value of the other children */
 };
 
@@ -125,26 +129,39 @@ enum prefix_value {
 	VALUE_OFFSET = 24,
 	VALUE_COUNT = 26,
 	NODE_BITS = 6,
+	LIST_AT_ONCE = 4, /* prefixes that are compared without a branch */
 };
 
 struct prefix4 {
 	__u32 addr, mask;
 	__u32 value;
+	__u32 unused;
 };
 
+/* Where no prefix of the trie is longer than 64 bits. */
 struct prefix6 {
-	__u64 addr[2];
-	__u32 length;
+	__u64 high;
+	__u32 shift; /* 64 - its length, which is 1 at least */
 	__u32 value;
 };
 
-/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
-enum owner { OWNER_BITS = 24, OWNER_SHARED = 0x800000, OWNER_NONE = 0xffffff };
+/* Where some are: two units. */
+struct prefix6_long {
+	__u64 addr[2];
+	__u32 length; /* 1 at least */
+	__u32 value;
+	__u64 unused;
+};
 
-/*
- * Exact flows: a cuckoo hash table with buckets of FLOW_SLOTS. A flow is in one of the two buckets that its hash gives.
- * `rest` is ports << 32 | protocol << 24 | owner, with owner OWNER_NONE in an empty slot.
- */
+/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
+enum owner {
+	OWNER_BITS = 24,
+	OWNER_SHARED = 0x800000,
+	OWNER_NONE = 0xffffff,
+	OWNER_MALFORMED = 0xfffffe, /* in no table: of a packet whose addresses cannot be told */
+};
+
+/* Exact flows. `rest` is ports << 32 | protocol << 24 | owner, with owner OWNER_NONE in an empty slot. */
 struct flow4 {
 	__u64 addr; /* source << 32 | destination */
 	__u64 rest;
@@ -155,7 +172,7 @@ struct flow6 {
 	__u64 rest;
 };
 
-enum flow { FLOW_SLOTS = 4, FLOW_PROTO = 24, FLOW_PORTS = 32 };
+enum flow { FLOW_PROTO = 24, FLOW_PORTS = 32 };
 
 /* Key of the hash map of flows that come and go without a new generation; words as in the key of a packet. */
 struct live_flow {

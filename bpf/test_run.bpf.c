@@ -35,6 +35,7 @@ KEEP(enum prefix_value, prefix_value);
 KEEP(struct prefix_node, prefix_node);
 KEEP(struct prefix4, prefix4);
 KEEP(struct prefix6, prefix6);
+KEEP(struct prefix6_long, prefix6_long);
 KEEP(struct connection, connection);
 KEEP(struct counter, counter);
 KEEP(enum counter_block_size, counter_block_size);

@@ -35,6 +35,7 @@ const packages = [
         { name: "iperf3", present: () => onPath(/^iperf3$/) },
         { name: "qemu-system-x86", present: () => onPath(/^qemu-system-x86_64$/) },
         { name: "busybox-static", present: () => onPath(/^busybox$/) },
+        { name: "xz-utils", present: () => onPath(/^xz$/) },
         { name: "kmod", present: () => onPath(/^modprobe$/) },
         { name: "bpftool", present: () => onPath(/^bpftool$/) },
       ]),

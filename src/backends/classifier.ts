@@ -51,6 +51,7 @@ export function loadClassifier(
     if (options.liveFlows) {
       object.map(`${prefix}live_flows`).setMaxEntries(options.liveFlows);
       set("has_live_flows", 1);
+      set("only_subnets", 0);
     }
     const reused = options.before ? reuseTables(object, generation, options.before, prefix) : NONE;
     options.prepare?.(object);
@@ -81,10 +82,6 @@ export function setTables(object: BpfObject, generation: Generation, prefix = ""
     slots: last("slots"),
     rules4: last("rules4"),
     rules6: last("rules6"),
-    nodes: last("nodes"),
-    values: last("values"),
-    prefixes4: last("prefixes4"),
-    prefixes6: last("prefixes6"),
     shared: last("shared"),
     targets: last("targets"),
     groups: last("groups"),
@@ -97,8 +94,11 @@ export function setTables(object: BpfObject, generation: Generation, prefix = ""
   set("if_ids", prefixTrie(generation.ifIds));
   set("n_rules", generation.rules.length);
   set("n_connections", generation.connections.length);
-  set("flow_buckets4", generation.flowBuckets4);
-  set("flow_buckets6", generation.flowBuckets6);
+  const { ruleTrees4, ruleTrees6, flowTable4, flowTable6 } = generation;
+  set("flow_table4", flowTable4);
+  set("flow_table6", flowTable6);
+  const besides = ruleTrees4.count + ruleTrees6.count + flowTable4.slots + flowTable6.slots;
+  set("only_subnets", besides === 0 ? 1 : 0);
   set("actions", generation.actions);
   set("default_verdict", generation.defaultVerdict);
 }
@@ -137,7 +137,10 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, ...trie }: CompiledTrie): PrefixTrie {
-  const word = (high: number) => (BigInt(start[high] ?? 0) << 32n) | BigInt(start[high + 1] ?? 0);
-  return { ...trie, start: BigUint64Array.of(word(0), word(2)) };
+function prefixTrie({ start, shared, ...trie }: CompiledTrie): PrefixTrie {
+  return { ...trie, start: halves(start), shared: halves(shared) };
+}
+
+function halves([a = 0, b = 0, c = 0, d = 0]: readonly number[]): BigUint64Array {
+  return BigUint64Array.of((BigInt(a) << 32n) | BigInt(b), (BigInt(c) << 32n) | BigInt(d));
 }

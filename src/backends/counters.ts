@@ -24,8 +24,8 @@ export function add(a: Traffic, b: Traffic): Traffic {
 /** Counters of the classifier under names, so that they can be carried over to a generation with other indexes. */
 export interface Counters {
   readonly rules: ReadonlyMap<string, Traffic>;
-  /** By connection: chosen by its subnets, accepted on receive, refused for their source. */
-  readonly subnets: ReadonlyMap<string, Traffic>;
+  /** By connection: steered to it, accepted on receive, refused for their source. */
+  readonly sent: ReadonlyMap<string, Traffic>;
   readonly received: ReadonlyMap<string, Traffic>;
   readonly badSource: ReadonlyMap<string, Traffic>;
   readonly default: Traffic;
@@ -33,9 +33,15 @@ export interface Counters {
   readonly unknownIfId: Traffic;
 }
 
-/** Reads tx_counters and rx_counters, summed over CPUs. */
+/**
+ * Reads tx_counters and rx_counters, summed over CPUs.
+ *
+ * @param leads the connection that each rule leads to; null for one that leads to none, or to a group, whose packets
+ * are counted with their connection too
+ */
 export function readCounters(
   { rules, connections }: Pick<Generation, "rules" | "connections">,
+  leads: readonly (string | null)[],
   tx: BpfMap,
   rx: BpfMap,
 ): Counters {
@@ -45,9 +51,13 @@ export function readCounters(
     new Map(names.map((name, i) => [name, from[start + i] ?? NO_TRAFFIC]));
   const txReason = (reason: number) => sent[rules.length + connections.length + reason] ?? NO_TRAFFIC;
   const rxReason = (reason: number) => received[2 * connections.length + reason] ?? NO_TRAFFIC;
+  const steered = named(connections, sent, rules.length);
+  for (const [i, connection] of leads.entries())
+    if (connection !== null)
+      steered.set(connection, add(steered.get(connection) ?? NO_TRAFFIC, sent[i] ?? NO_TRAFFIC));
   return {
     rules: named(rules, sent, 0),
-    subnets: named(connections, sent, rules.length),
+    sent: steered,
     received: named(connections, received, 0),
     badSource: named(connections, received, connections.length),
     default: txReason(TxReason.TX_DEFAULT),
@@ -65,7 +75,7 @@ export function addCounters(a: Counters, b: Counters): Counters {
   };
   return {
     rules: merged(a.rules, b.rules),
-    subnets: merged(a.subnets, b.subnets),
+    sent: merged(a.sent, b.sent),
     received: merged(a.received, b.received),
     badSource: merged(a.badSource, b.badSource),
     default: add(a.default, b.default),

@@ -15,6 +15,8 @@ export interface KernelBenchOptions {
   readonly kernel?: string | undefined;
   /** Numbers of subnets and routes. */
   readonly sizes: readonly number[];
+  /** Numbers of interfaces, one a connection; those of `sizes` up to 10,000 if left out. */
+  readonly interfaces?: readonly number[] | undefined;
   /** Runs of each subject on the whole way. */
   readonly runs: number;
   readonly progress?: (what: string) => void;
@@ -37,7 +39,9 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, { progress });
   const plan: GuestPlan = {
     sizes: [...sizes].sort((a, b) => a - b),
-    interfaces: sizes.filter((size) => size <= MOST_INTERFACES).sort((a, b) => a - b),
+    interfaces: [...(options.interfaces ?? sizes.filter((size) => size <= MOST_INTERFACES))].sort(
+      (a, b) => a - b,
+    ),
     runs,
   };
   const generations = plan.sizes.map((size) => {

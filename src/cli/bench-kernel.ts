@@ -9,6 +9,7 @@ const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
 interface KernelFlags {
   kernel: string;
   size?: number[];
+  interfaces?: number[];
   runs: number;
   json?: boolean;
 }
@@ -23,11 +24,16 @@ export function benchKernelCommand(): Command {
       ...before,
       count(value),
     ])
-    .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 7)
+    .option(
+      "--interfaces <n...>",
+      "numbers of interfaces, one a connection; those of --size up to 10,000 if left out",
+      (value, before: number[] = []) => [...before, count(value)],
+    )
+    .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 25)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench kernel --size 1 100 10000")
-    .action(async ({ kernel, size = SIZES, runs, json }: KernelFlags) => {
-      const result = await benchKernel({ kernel, sizes: size, runs, progress });
+    .action(async ({ kernel, size = SIZES, interfaces, runs, json }: KernelFlags) => {
+      const result = await benchKernel({ kernel, sizes: size, interfaces, runs, progress });
       if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
       print(json, result, () => asTable(result.cases));
     });

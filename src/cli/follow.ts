@@ -10,8 +10,8 @@ const FOLLOWING: readonly FollowingBackend[] = [kernelBpfBackend, kernelLwtBacke
 export function followCommand(): Command {
   return new Command("follow")
     .description(
-      "in the foreground: apply the running policy anew when a device that it names (link, iif) is made again; " +
-        "ends at SIGINT or SIGTERM",
+      "in the foreground: apply the running policy anew when a device that it names (link, iif) is made again, or a device " +
+        "group gets other members; ends at SIGINT or SIGTERM",
     )
     .argument("<interface>", "an interface of a kernel backend")
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer follow ipsec0")

@@ -1,18 +1,18 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
-import { buildFlowTable } from "./flow-table.js";
+import { buildFlowTable, type FlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
-import { actionsAlike, matchesAlike } from "./same-rules.js";
+import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
 import { memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
-  /** Table contents, little endian; each a power of two of entries long, but for those of exact flows. */
+  /** Table contents, little endian; most are a power of two of entries long. */
   readonly tables: Readonly<Record<TableName, Uint8Array>>;
   readonly ruleTrees4: Forest & { readonly extra: number };
   readonly ruleTrees6: Forest & { readonly extra: number };
@@ -21,13 +21,14 @@ export interface Generation {
   readonly ifIds: PrefixTrie;
   /** Members of the longest list in the shared table. */
   readonly sharedLongest: number;
-  /** Buckets of the tables of exact flows. */
-  readonly flowBuckets4: number;
-  readonly flowBuckets6: number;
+  readonly flowTable4: FlowTable;
+  readonly flowTable6: FlowTable;
   /** Bits of enum action in bpf/tables.h. */
   readonly actions: number;
   readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
+  /** What the rules match, to tell whether those of the next policy match the same: see matchWords(). */
+  readonly matches: Uint32Array | null;
   /** By index: what counters are reported under. */
   readonly rules: readonly string[];
   readonly connections: readonly string[];
@@ -67,19 +68,20 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   if (policy.connections.length >= OWNER_SHARED)
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
-  const kept = before && matchesAlike(policy.rules, before.policy.rules) ? before.generation : null;
+  const matches = matchWords(policy.rules);
+  const kept = before && sameWords(matches, before.generation.matches) ? before.generation : null;
   const acting = before && actionsAlike(policy, before.policy) ? before.generation : null;
   const forests = kept ?? buildForests(policy, devices, tables);
 
   const shared = new SharedLists(tables.shared);
-  const { nodes, values } = tables;
   const subnets = (family: Family) =>
     buildPrefixTrie(
       mergeEqual(
         sortPrefixes(subnetsOf(policy.connections, policy.flows[`subnets${family}`], family)),
         (owners) => shared.add(owners),
       ),
-      { nodes, values, prefixes: family === 4 ? tables.prefixes4 : tables.prefixes6 },
+      tables[`trie${family}`],
+      `trie${family}`,
     );
   const subnets4 = subnets(4);
   const subnets6 = subnets(6);
@@ -87,11 +89,11 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   policy.connections.forEach(({ ifId }, index) => {
     putPrefix(ids, index, { family: 4, words: [ifId], length: 32 }, index);
   });
-  const ifIds = buildPrefixTrie(sortPrefixes(ids), { nodes, values, prefixes: tables.prefixes4 });
+  const ifIds = buildPrefixTrie(sortPrefixes(ids), tables.trie_ids, "trie_ids");
 
   const { exact4, exact6 } = policy.flows;
-  const flowBuckets4 = buildFlowTable(exact4, 4, tables.flows4);
-  const flowBuckets6 = buildFlowTable(exact6, 6, tables.flows6);
+  const flowTable4 = buildFlowTable(exact4, 4, tables.flows4, tables.pilots4);
+  const flowTable6 = buildFlowTable(exact6, 6, tables.flows6, tables.pilots6);
   const actions = acting?.actions ?? buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
   const { words } = tables.connections;
@@ -108,7 +110,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
       TABLES.map((name) => [
         name,
         (RULE_TABLES.has(name) ? kept : ACTION_TABLES.has(name) ? acting : null)?.tables[name] ??
-          tables[name].finish(!name.startsWith("flows")),
+          tables[name].finish(!EXACT_SIZE.has(name)),
       ]),
     ) as Generation["tables"],
     ruleTrees4: forests.ruleTrees4,
@@ -117,11 +119,12 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     subnets6,
     ifIds,
     sharedLongest: shared.longest,
-    flowBuckets4,
-    flowBuckets6,
+    flowTable4,
+    flowTable6,
     actions,
     usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: VERDICT[policy.default],
+    matches,
     rules: policy.rules.map(({ name }) => name),
     connections: policy.connections.map(({ name }) => name),
   };
@@ -146,19 +149,31 @@ function buildForests(policy: Policy, devices: Devices, tables: Tables) {
 const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
 const ACTION_TABLES: ReadonlySet<TableName> = new Set(["targets", "groups"]);
 
+/** Tables whose every index is compared with their size rather than masked. */
+const EXACT_SIZE: ReadonlySet<TableName> = new Set([
+  "trie4",
+  "trie6",
+  "trie_ids",
+  "flows4",
+  "flows6",
+  "pilots4",
+  "pilots6",
+]);
+
 const TABLES: readonly TableName[] = [
   "slots",
   "rules4",
   "rules6",
   "extra4",
   "extra6",
-  "nodes",
-  "values",
-  "prefixes4",
-  "prefixes6",
+  "trie4",
+  "trie6",
+  "trie_ids",
   "shared",
   "flows4",
   "flows6",
+  "pilots4",
+  "pilots6",
   "targets",
   "groups",
   "connections",

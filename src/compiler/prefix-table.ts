@@ -3,79 +3,100 @@
  * and counted bits find them (the idea of poptrie, Asai and Ohara 2015). Few prefixes end in a short list that is
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
-import { Owner, Prefix4, Prefix6, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
+import { Owner, Prefix4, Prefix6, Prefix6Long, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
-import { memberWords, type Table } from "./table.js";
+import { memberWords, Table, type TableName } from "./table.js";
 
 /** Members of struct prefix_trie in bpf/prefixes.h. */
 export interface PrefixTrie {
   readonly root: number;
-  /** Leading bits that all prefixes share with `start`, and the bits that pick the root node. */
-  readonly skip: number;
-  readonly width: number;
-  /** Values on the longest path, prefixes in the longest list: bounds for the verifier. */
+  /** The bits of one half of the address, shifted right, that pick the root's value; 0: `root` is it. */
+  readonly shift: number;
+  readonly picked: number;
+  /** 1 where the low half picks. */
+  readonly by_low: number;
+  /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
-  /** Owner of what does not begin as `start` does. */
+  /** First unit of the lists, and all units of the table. */
+  readonly lists: number;
+  readonly units: number;
+  /** Owner where no other prefix holds the address. */
   readonly outside: number;
-  /** 4 words, most significant first. */
+  /** 1 where lists are of struct prefix6_long. */
+  readonly is_long: number;
+  /** 4 words each, most significant first: bits that all prefixes begin with, and which bits those are. */
   readonly start: readonly number[];
-}
-
-export interface PrefixTables {
-  readonly nodes: Table;
-  readonly values: Table;
-  /** prefixes4 or prefixes6. */
-  readonly prefixes: Table;
+  readonly shared: readonly number[];
 }
 
 /** Prefixes that are rather compared than given a node. */
-const LIST = 3;
+const LIST = 6;
 /** Shared bits from which a comparison is cheaper than the nodes that it saves. */
 const SKIP = 6;
 const WIDEST_ROOT = 20;
-const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT } = PrefixValue;
+/** ... and of one that ends where the prefixes do; its values for each prefix. */
+const WIDEST_DIRECT = 24;
+const DIRECT = 256;
+const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT, LIST_AT_ONCE } = PrefixValue;
 const { OWNER_NONE } = Owner;
 const NODE = memberWords(PrefixNode);
 const PREFIX4 = memberWords(Prefix4);
 const PREFIX6 = memberWords(Prefix6);
+const PREFIX6_LONG = memberWords(Prefix6Long);
+/** 32-bit words of a unit of the table. */
+const UNIT = NODE.size;
 const FANOUT = 2 ** NODE_BITS;
 const NODES_MAX = 2 ** VALUE_OFFSET;
-const ENTRIES_MAX = 2 ** VALUE_COUNT;
+const LISTS_MAX = 2 ** VALUE_COUNT;
 /** Bits of the BPF program's halves of an address, which a window must not cross. */
 const HALF = 64;
 
-/** @param prefixes sorted, none twice @throws RangeError where the table would need more than 2^24 nodes */
-export function buildPrefixTrie(prefixes: PrefixColumns, tables: PrefixTables): PrefixTrie {
-  return new TrieBuilder(prefixes, tables).build();
+/**
+ * Fills an empty table with a trie over the prefixes.
+ *
+ * @param prefixes sorted, none twice
+ * @throws RangeError where a node would lie behind the first 2^24 units
+ */
+export function buildPrefixTrie(prefixes: PrefixColumns, table: Table, name: TableName): PrefixTrie {
+  return new TrieBuilder(prefixes, table, name).build();
 }
 
-/** What one node (or the root) gives each of its children: the range of longer prefixes, and the owner around them. */
+/** What a node gives each of its children: the range of longer prefixes, and the owner around them. */
 interface Level {
   readonly owner: Uint32Array;
   readonly from: Uint32Array;
   readonly to: Uint32Array;
 }
 
-function level(children: number): Level {
+function level(): Level {
   return {
-    owner: new Uint32Array(children),
-    from: new Uint32Array(children),
-    to: new Uint32Array(children),
+    owner: new Uint32Array(FANOUT),
+    from: new Uint32Array(FANOUT),
+    to: new Uint32Array(FANOUT),
   };
 }
 
 class TrieBuilder {
   readonly #set: PrefixColumns;
-  readonly #tables: PrefixTables;
+  /** Words: nodes, each at a unit, and values. */
+  readonly #table: Table;
+  /** Words of the lists, which come behind. */
+  readonly #lists: Table;
+  readonly #isLong: boolean;
+  /** Words of a list's entry. */
+  readonly #entry: { readonly size: number; readonly value: number };
   /** Scratch, by depth of recursion. */
   readonly #levels: Level[] = [];
   #depth = 0;
   #list = 0;
 
-  constructor(set: PrefixColumns, tables: PrefixTables) {
+  constructor(set: PrefixColumns, table: Table, name: TableName) {
     this.#set = set;
-    this.#tables = tables;
+    this.#table = table;
+    this.#lists = new Table(name);
+    this.#isLong = set.length.subarray(0, set.count).some((bits) => bits > HALF);
+    this.#entry = set.wordsEach === 1 ? PREFIX4 : this.#isLong ? PREFIX6_LONG : PREFIX6;
   }
 
   build(): PrefixTrie {
@@ -87,18 +108,31 @@ class TrieBuilder {
       outside = this.#set.owner[0] as number;
       first = 1;
     }
-    const none = { skip: 0, width: 0, outside, start: [0, 0, 0, 0] };
+    let [root, skip, width] = [outside, 0, 0];
     if (count - first <= LIST) {
-      const root = this.#value(first, count, 0, outside, 0);
-      return { ...none, root, depth: this.#depth, list: this.#list };
+      root = this.#value(first, count, 0, outside, 0);
+    } else {
+      const shared = this.#sharedBits(first, count);
+      width = this.#rootWidth(first, shared);
+      skip = Math.min(shared, windowStart(shared, width, wordsEach));
+      root = this.#root(first, skip, width, outside);
     }
-    const shared = this.#sharedBits(first, count);
-    const width = this.#rootWidth(first, shared);
-    const skip = Math.min(shared, windowStart(shared, width + NODE_BITS, wordsEach));
-    const root =
-      width === 0 ? this.#node(first, count, skip, outside, 1) : this.#root(first, skip, width, outside);
-    const start = [0, 1, 2, 3].map((w) => (w < wordsEach ? (words[first * wordsEach + w] as number) : 0));
-    return { root, skip, width, depth: this.#depth, list: this.#list, outside, start };
+    return {
+      ...{ root, ...rootWindow(skip, width, wordsEach), depth: this.#depth, list: this.#list, outside },
+      ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
+      start: WORDS.map((w) => (w < wordsEach ? (words[first * wordsEach + w] ?? 0) : 0)),
+      shared: WORDS.map((w) => leading(skip - 32 * w)),
+    };
+  }
+
+  /** Puts the lists behind nodes and values, and behind them entries that say that nothing holds the address. */
+  #joinLists(): { lists: number; units: number } {
+    const nothing = this.#reserveList(LIST_AT_ONCE) * UNIT;
+    const { size, value } = this.#entry;
+    for (let k = 0; k < LIST_AT_ONCE; k++) this.#lists.words[nothing + k * size + value] = OWNER_NONE;
+    const lists = this.#reserveUnits(this.#lists.length / UNIT);
+    this.#table.words.set(this.#lists.words.subarray(0, this.#lists.length), lists * UNIT);
+    return { lists, units: this.#table.length / UNIT };
   }
 
   /** Leading bits that prefixes [from, to) share; sorted as they are, first and last differ soonest. */
@@ -109,60 +143,80 @@ class TrieBuilder {
     return shared;
   }
 
-  /** Wide enough for about four prefixes a node, or to end a node at the length that most prefixes have. */
+  /**
+   * Bits that pick the root's value: up to where most prefixes end, if that is worth the memory (DIR-24-8, Gupta, Lin
+   * and McKeown 1998), else as many as give one prefix to a value.
+   */
   #rootWidth(first: number, shared: number): number {
     const { count, length } = this.#set;
     const byLength = new Uint32Array(129);
     for (let i = first; i < count; i++)
       byLength[length[i] as number] = (byLength[length[i] as number] as number) + 1;
     const usual = byLength.indexOf(Math.max(...byLength));
-    const exact = usual - NODE_BITS - shared;
-    if (exact > 0 && exact <= WIDEST_ROOT && 2 ** exact <= 8 * count) return exact;
-    return Math.max(0, Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)) - 2));
+    const direct = usual - shared;
+    if (2 * (byLength[usual] as number) > count && direct <= WIDEST_DIRECT && 2 ** direct <= DIRECT * count)
+      return direct;
+    return Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)));
   }
 
   #root(first: number, skip: number, width: number, outside: number): number {
-    const size = 2 ** width;
-    const children = level(size);
-    this.#split(children, first, this.#set.count, skip, width, outside);
-    const base = this.#reserveNodes(size);
-    for (let i = 0; i < size; i++)
-      this.#fillNode(
-        base + i,
-        children.from[i] as number,
-        children.to[i] as number,
-        skip + width,
-        children.owner[i] as number,
-        1,
-      );
-    return nodeValue(base, skip + width);
+    const { count, words, wordsEach, length } = this.#set;
+    const base = this.#table.reserve(2 ** width);
+    const end = skip + width;
+    this.#table.words.fill(outside, base, base + 2 ** width);
+    for (let i = first; i < count; ) {
+      const child = base + addressBits(words, i, wordsEach, skip, width);
+      const owner = this.#table.words[child] as number;
+      let to = i;
+      while (
+        to < count &&
+        (length[to] as number) > end &&
+        base + addressBits(words, to, wordsEach, skip, width) === child
+      )
+        to++;
+      if (to > i) {
+        // What is around them all has come before: shorter prefixes are sorted first.
+        const value = this.#value(i, to, end, owner, 0);
+        this.#table.words[child] = value;
+        i = to;
+      } else {
+        const { words: values } = this.#table;
+        const owned = this.#set.owner[i] as number;
+        const last = child + 2 ** (end - (length[i] as number));
+        for (let at = child; at < last; at++) values[at] = owned;
+        i++;
+      }
+    }
+    return base;
   }
 
-  #reserveNodes(count: number): number {
-    const base = this.#tables.nodes.reserve(count);
-    if (base + count > NODES_MAX) throw new RangeError(`the prefixes need more than ${NODES_MAX} nodes`);
-    return base;
+  /** Reserves whole units, and returns the number of the first. */
+  #reserveUnits(count: number): number {
+    const table = this.#table;
+    table.reserve(-table.length & (UNIT - 1));
+    return table.reserve(count * UNIT) / UNIT;
   }
 
   /** Value for prefixes [from, to), all of which begin with the `known` bits that led here, around which is `owner`. */
   #value(from: number, to: number, known: number, owner: number, depth: number): number {
     if (from === to) return owner;
-    if (to - from <= LIST) return this.#comparedList(from, to, owner, depth);
+    if (to - from <= LIST) return this.#comparedList(from, to, known, owner, depth);
     const shared = this.#sharedBits(from, to);
     if (shared >= known + SKIP) {
       const offset = windowStart(shared, NODE_BITS, this.#set.wordsEach);
-      const inner = this.#node(from, to, offset, owner, depth + 2);
-      const at = this.#reserveList(owner === OWNER_NONE ? 1 : 2);
-      this.#writePrefix(at, from, offset, inner);
-      if (owner !== OWNER_NONE) this.#writePrefix(at + 1, from, 0, owner);
-      return this.#listValue(at, owner === OWNER_NONE ? 1 : 2);
+      const inner = this.#node(from, to, offset, owner, depth + 1);
+      return this.#writeList([[from, offset, inner]], known, from, owner, depth);
     }
-    return this.#node(from, to, windowStart(known, NODE_BITS, this.#set.wordsEach), owner, depth + 1);
+    return this.#node(from, to, windowStart(known, NODE_BITS, this.#set.wordsEach), owner, depth);
   }
 
   #node(from: number, to: number, offset: number, owner: number, depth: number): number {
-    const node = this.#reserveNodes(1);
-    this.#fillNode(node, from, to, offset, owner, depth);
+    const node = this.#reserveUnits(1);
+    if (node >= NODES_MAX)
+      throw new RangeError(
+        `the prefixes need nodes behind the ${NODES_MAX * UNIT * 4} bytes that they can be in`,
+      );
+    this.#fillNode(node, from, to, offset, owner, depth + 1);
     return nodeValue(node, offset);
   }
 
@@ -172,9 +226,9 @@ class TrieBuilder {
     let base = 0;
     this.#depth = Math.max(this.#depth, depth);
     if (from < to) {
-      this.#levels[depth] ??= level(FANOUT);
+      this.#levels[depth] ??= level();
       const children = this.#levels[depth] as Level;
-      this.#split(children, from, to, offset, NODE_BITS, owner);
+      this.#split(children, from, to, offset, owner);
       let count = 0;
       for (let i = 0; i < FANOUT; i++) {
         if (children.owner[i] === owner && children.from[i] === children.to[i]) continue;
@@ -182,8 +236,7 @@ class TrieBuilder {
         else high |= 1 << (i - 32);
         count++;
       }
-      const { values } = this.#tables;
-      base = values.reserve(count);
+      base = this.#table.reserve(count);
       let at = base;
       for (let i = 0; i < FANOUT; i++) {
         if (!(((i < 32 ? low : high) >>> (i & 31)) & 1)) continue;
@@ -194,11 +247,11 @@ class TrieBuilder {
           children.owner[i] as number,
           depth,
         );
-        values.words[at++] = value;
+        this.#table.words[at++] = value;
       }
     }
-    const out = this.#tables.nodes.words;
-    const at = node * NODE.size;
+    const out = this.#table.words;
+    const at = node * UNIT;
     out[at + NODE.children] = low;
     out[at + NODE.children + 1] = high;
     out[at + NODE.values] = base;
@@ -206,19 +259,19 @@ class TrieBuilder {
   }
 
   /** Which of prefixes [from, to) end within the window, and so own children, and which go on below each child. */
-  #split(children: Level, from: number, to: number, offset: number, width: number, owner: number): void {
+  #split(children: Level, from: number, to: number, offset: number, owner: number): void {
     const { words, wordsEach, length } = this.#set;
-    const end = offset + width;
+    const end = offset + NODE_BITS;
     children.owner.fill(owner);
     children.from.fill(0);
     children.to.fill(0);
     for (let i = from; i < to; i++) {
-      const child = addressBits(words, i, wordsEach, offset, width);
+      const child = addressBits(words, i, wordsEach, offset, NODE_BITS);
       const bits = length[i] as number;
       if (bits <= end) {
         // Longer ones come later where prefixes nest.
         const owned = this.#set.owner[i] as number;
-        for (let c = child; c < child + 2 ** Math.min(width, end - bits); c++) children.owner[c] = owned;
+        for (let c = child; c < child + 2 ** Math.min(NODE_BITS, end - bits); c++) children.owner[c] = owned;
         continue;
       }
       if (children.from[child] === children.to[child]) children.from[child] = i;
@@ -227,51 +280,71 @@ class TrieBuilder {
   }
 
   /** The prefixes themselves, longest first, and behind them what is around them. */
-  #comparedList(from: number, to: number, owner: number, depth: number): number {
+  #comparedList(from: number, to: number, known: number, owner: number, depth: number): number {
     const { length } = this.#set;
     const order: number[] = [];
     for (let i = from; i < to; i++) order.push(i);
     order.sort((a, b) => (length[b] as number) - (length[a] as number));
-    const count = order.length + (owner === OWNER_NONE ? 0 : 1);
-    const at = this.#reserveList(count);
-    for (let k = 0; k < order.length; k++) {
-      const i = order[k] as number;
-      this.#writePrefix(at + k, i, length[i] as number, this.#set.owner[i] as number);
-    }
-    if (owner !== OWNER_NONE) this.#writePrefix(at + order.length, from, 0, owner);
+    const entries = order.map((i): Entry => [i, length[i] as number, this.#set.owner[i] as number]);
+    return this.#writeList(entries, known, from, owner, depth);
+  }
+
+  /** A list of entries, and of the `known` bits of prefix `around` that all addresses here begin with. */
+  #writeList(entries: readonly Entry[], known: number, around: number, owner: number, depth: number): number {
+    // Around the prefixes of the first list is what is outside of all.
+    const all: readonly Entry[] =
+      owner === OWNER_NONE || known === 0 ? entries : [...entries, [around, known, owner]];
+    const at = this.#reserveList(all.length);
+    if (at >= LISTS_MAX) throw new RangeError(`the prefixes need more than ${LISTS_MAX} units of lists`);
+    all.forEach(([source, length, value], k) => {
+      this.#writePrefix(at, k, source, length, value);
+    });
     this.#depth = Math.max(this.#depth, depth + 1);
-    return this.#listValue(at, count);
+    this.#list = Math.max(this.#list, all.length);
+    return (at | (all.length << VALUE_COUNT) | (1 << VALUE_LIST)) >>> 0;
   }
 
+  /** @returns the first unit, counted from the first list */
   #reserveList(count: number): number {
-    const at = this.#tables.prefixes.reserve(count);
-    if (at + count > ENTRIES_MAX) throw new RangeError(`the prefixes need more than ${ENTRIES_MAX} entries`);
-    return at;
+    return this.#lists.reserve(count * this.#entry.size) / UNIT;
   }
 
-  #listValue(at: number, count: number): number {
-    this.#list = Math.max(this.#list, count);
-    return (at | (count << VALUE_COUNT) | (1 << VALUE_LIST)) >>> 0;
-  }
-
-  /** The first `length` bits of prefix `source` as an entry. */
-  #writePrefix(index: number, source: number, length: number, value: number): void {
+  /** The first `length` bits of prefix `source` as entry `k` of the list in unit `list`. */
+  #writePrefix(list: number, k: number, source: number, length: number, value: number): void {
     const { words, wordsEach } = this.#set;
-    const out = this.#tables.prefixes.words;
+    const out = this.#lists.words;
+    const at = list * UNIT + k * this.#entry.size;
+    out[at + this.#entry.value] = value;
     if (wordsEach === 1) {
-      const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0;
-      const at = index * PREFIX4.size;
+      const mask = (-1 << (32 - length)) >>> 0;
       out[at + PREFIX4.addr] = ((words[source] as number) & mask) >>> 0;
       out[at + PREFIX4.mask] = mask;
-      out[at + PREFIX4.value] = value;
       return;
     }
-    const at = index * PREFIX6.size;
-    // Two 64-bit words, low half first.
-    for (let w = 0; w < 4; w++) out[at + PREFIX6.addr + (w ^ 1)] = words[4 * source + w] as number;
-    out[at + PREFIX6.length] = length;
-    out[at + PREFIX6.value] = value;
+    // 64-bit words, low half first.
+    const size = this.#isLong ? 4 : 2;
+    const first = this.#isLong ? PREFIX6_LONG.addr : PREFIX6.high;
+    for (let w = 0; w < size; w++) out[at + first + (w ^ 1)] = words[4 * source + w] as number;
+    if (this.#isLong) out[at + PREFIX6_LONG.length] = length;
+    else out[at + PREFIX6.shift] = HALF - length;
   }
+}
+
+/** The first `length` bits of prefix number `source`, and the value of addresses that begin with them. */
+type Entry = readonly [source: number, length: number, value: number];
+
+const WORDS = [0, 1, 2, 3];
+
+/** A word whose first `bits` bits are set: none where there are less than one, at most all. */
+function leading(bits: number): number {
+  return bits <= 0 ? 0 : bits >= 32 ? 0xffffffff : (-1 << (32 - bits)) >>> 0;
+}
+
+/** The `width` bits behind the first `skip`, of halves of which an IPv4 address is the top of the first. */
+function rootWindow(skip: number, width: number, wordsEach: number) {
+  const low = wordsEach === 4 && skip >= HALF;
+  const end = (skip + width - (low ? HALF : 0)) & (HALF - 1);
+  return { shift: (HALF - end) & (HALF - 1), picked: 2 ** width - 1, by_low: low ? 1 : 0 };
 }
 
 function nodeValue(node: number, offset: number): number {

@@ -1,16 +1,5 @@
 import { type Codec, u32, u64 } from "libbpf-ts/types";
-import {
-  Connection,
-  Flow4,
-  Flow6,
-  Prefix4,
-  Prefix6,
-  PrefixNode,
-  Rule4,
-  Rule6,
-  RuleExtra,
-  Target,
-} from "../bpf/tables.bpf.js";
+import { Connection, Flow4, Flow6, Rule4, Rule6, RuleExtra, Target } from "../bpf/tables.bpf.js";
 
 /** Bytes of one entry of each table of bpf/maps.h. */
 export const EntrySize = {
@@ -19,13 +8,14 @@ export const EntrySize = {
   rules6: Rule6.size,
   extra4: RuleExtra.size,
   extra6: RuleExtra.size,
-  nodes: PrefixNode.size,
-  values: u32.size,
-  prefixes4: Prefix4.size,
-  prefixes6: Prefix6.size,
+  trie4: u32.size,
+  trie6: u32.size,
+  trie_ids: u32.size,
   shared: u32.size,
   flows4: Flow4.size,
   flows6: Flow6.size,
+  pilots4: u32.size,
+  pilots6: u32.size,
   targets: Target.size,
   groups: u32.size,
   connections: Connection.size,

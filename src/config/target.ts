@@ -123,3 +123,8 @@ function readGroup(
   }
   return members.size === 0 ? null : { kind: "group", members: [...members.values()] };
 }
+
+/** The one connection that a target leads to; null where it leads to none, or to a group. */
+export function connectionOf(to: Target): string | null {
+  return to.kind === "connection" ? to.connection : null;
+}

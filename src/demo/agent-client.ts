@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { modulePath } from "../sys/paths.js";
 import { DemoError } from "./error.js";
 import type { Scope } from "./scope.js";
 
@@ -36,7 +36,7 @@ export class Agent {
   }
 
   static async start(netns: string, scope: Scope): Promise<Agent> {
-    const child = fork(fileURLToPath(new URL("./agent.js", import.meta.url)), [netns]);
+    const child = fork(modulePath("demo/agent.js"), [netns]);
     scope.own(child);
     const agent = new Agent(child, netns);
     await agent.#answer(0);

@@ -1,16 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import type { Status } from "../backends/backend.js";
-import { packageRoot } from "../sys/paths.js";
+import { cliPath } from "../sys/paths.js";
 import { DemoError } from "./error.js";
 import type { Scope } from "./scope.js";
 
-const CLI = join(packageRoot, "bin", "xfrm-steer.js");
-
 /** Runs `xfrm-steer run` in a namespace; resolves once its interface is up. It ends with its standard input. */
 export async function startNode(netns: string, policy: string, scope: Scope): Promise<void> {
-  const child = spawn(process.execPath, [CLI, "--netns", netns, "run", policy, "--until-eof", "--json"], {
+  const child = spawn(process.execPath, [cliPath, "--netns", netns, "run", policy, "--until-eof", "--json"], {
     stdio: ["pipe", "pipe", "pipe"],
   });
   scope.own(child);
@@ -29,7 +26,7 @@ export async function startNode(netns: string, policy: string, scope: Scope): Pr
 /** `xfrm-steer status` of a namespace. */
 export async function statusOf(netns: string, scope: Scope): Promise<Status> {
   const text = await output(
-    spawn(process.execPath, [CLI, "--netns", netns, "status", "ipsec0", "--json"]),
+    spawn(process.execPath, [cliPath, "--netns", netns, "status", "ipsec0", "--json"]),
     scope,
   );
   const [status] = JSON.parse(text) as Status[];

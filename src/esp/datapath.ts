@@ -1,4 +1,5 @@
 import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
+import { modulePath } from "../sys/paths.js";
 import type { AeadBackend } from "./aead.js";
 import {
   type CheckedConnection,
@@ -137,8 +138,8 @@ export class Datapath {
     this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
     const shared = { tunFd, crypto, offload: offload?.module ?? null, sequence };
     this.#offloads = new SaOffloads(offload);
-    this.#tx = new WorkerHandle("esp-tx", new URL("./tx-worker.js", import.meta.url), shared);
-    this.#rx = new WorkerHandle("esp-rx", new URL("./rx-worker.js", import.meta.url), shared);
+    this.#tx = new WorkerHandle("esp-tx", modulePath("esp/tx-worker.js"), shared);
+    this.#rx = new WorkerHandle("esp-rx", modulePath("esp/rx-worker.js"), shared);
     this.ended = this.#untilEnded();
     this.ended.catch(() => {});
   }

@@ -28,7 +28,7 @@ export class WorkerHandle<S extends StateSpec> {
 
   constructor(
     name: string,
-    module: URL,
+    module: string,
     shared: Pick<WorkerSetup, "tunFd" | "crypto" | "offload" | "sequence">,
   ) {
     const channel = new MessageChannel();

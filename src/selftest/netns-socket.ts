@@ -41,7 +41,7 @@ const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 
 /** struct sockaddr_in or sockaddr_in6: family in host order, port in network order. */
-function socketAddress(address: string, port: number): Buffer {
+export function socketAddress(address: string, port: number): Buffer {
   const bytes = Buffer.from(ipaddr.parse(address).toByteArray());
   const v6 = bytes.length === 16;
   const result = Buffer.alloc(v6 ? 28 : 16);
@@ -97,11 +97,12 @@ export class UdpSocket {
 
   /** @throws SocketError where the kernel refuses the datagram */
   send(data: Buffer, address: string, port: number): void {
-    const to = socketAddress(address, port);
-    checked(
-      Number(sendto(this.fd, data, data.length, 0, to, to.length)),
-      `sending to ${address} port ${port}`,
-    );
+    this.sendTo(data, socketAddress(address, port));
+  }
+
+  /** As send(), to what {@link socketAddress} has made once for many. */
+  sendTo(data: Buffer, to: Buffer): void {
+    checked(Number(sendto(this.fd, data, data.length, 0, to, to.length)), "sending a datagram");
   }
 
   /** @returns the next datagram, or null where none has come yet */

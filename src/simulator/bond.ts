@@ -107,7 +107,7 @@ export class SimulatedBond implements OffloadDevice, XfrmdevOps {
 
   state_free(handle: number): void {
     const sa = this.#sa(handle, "state_free");
-    if (sa.handle !== null && this.operations.has("state_free")) this.active.state_free(sa.handle);
+    if (sa.handle !== null && this.active.operations.has("state_free")) this.active.state_free(sa.handle);
     this.#sas.delete(handle);
   }
 

@@ -57,7 +57,7 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
       this.#in = new SlotTable(slots.shared, first);
       this.#out = this.#in;
     } else {
-      const first = handles !== undefined && "in" in handles ? handles : { in: 1, out: 1 };
+      const first = handles !== undefined && "in" in handles ? handles : { in: 1, out: 1 + slots.in };
       this.#in = new SlotTable(slots.in, first.in);
       this.#out = new SlotTable(slots.out, first.out);
     }

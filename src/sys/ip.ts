@@ -21,7 +21,7 @@ export function ip(...args: string[]): string {
 
 /** As `ip`, many commands in one process, one a line; stops at the first that fails. */
 export function ipBatch(lines: readonly string[]): void {
-  run(["-batch", "-"], lines.join("\n"));
+  if (lines.length > 0) run(["-batch", "-"], lines.join("\n"));
 }
 
 /** `ip -json ...`, parsed; an empty answer is an empty list. */

@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
+import { noting } from "../../src/backends/kernel/resolved-devices.js";
 import { keptInterfaces, StateDir } from "../../src/backends/kernel/state-dir.js";
-import { noting } from "../../src/backends/kernel/summary.js";
 import { restoreCounters, saveCounters } from "../../src/backends/kernel-bpf/state.js";
 import { LockError, withLock } from "../../src/sys/lock.js";
 import { tidyRuntimeDir } from "../../src/sys/runtime-dir.js";
@@ -90,21 +90,31 @@ test("undo runs last first, past steps that fail, and the error stays the first 
 
 test("devices are asked for once, and noted", (t) => {
   let asked = 0;
-  const { devices, resolved } = noting({ ifindexOf: () => ++asked, ifindexesOfGroup: () => [] });
+  const { devices, resolved } = noting({ ifindexOf: () => ++asked, ifindexesOfGroup: () => [++asked, 9] });
   t.deepEqual(
     [devices.ifindexOf("constructor"), devices.ifindexOf("constructor"), devices.ifindexOf("b")],
     [1, 1, 2],
   );
-  t.deepEqual(resolved(), [
-    ["constructor", 1],
-    ["b", 2],
-  ]);
+  t.deepEqual(
+    [devices.ifindexesOfGroup("lan"), devices.ifindexesOfGroup("lan")],
+    [
+      [3, 9],
+      [3, 9],
+    ],
+  );
+  t.deepEqual(resolved(), {
+    devices: [
+      ["constructor", 1],
+      ["b", 2],
+    ],
+    groups: [["lan", [3, 9]]],
+  });
 });
 
 test("counters survive their way through JSON", (t) => {
   const traffic = { packets: 3, bytes: 300 };
   const counters = {
-    ...{ rules: new Map([["r", traffic]]), subnets: new Map([["a", traffic]]), received: new Map() },
+    ...{ rules: new Map([["r", traffic]]), sent: new Map([["a", traffic]]), received: new Map() },
     ...{
       badSource: new Map([["__proto__", traffic]]),
       default: traffic,

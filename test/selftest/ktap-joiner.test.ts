@@ -35,12 +35,12 @@ test("what a stream said before it broke off is not lost", (t) => {
   t.is(written.at(-1), "# hanging\n");
 });
 
-const named = (name: string, limitMs?: number): Scenario => ({
+const named = (name: string, typicalMs?: number): Scenario => ({
   ...{ name, topology: "", run: async () => {} },
-  ...(limitMs === undefined ? {} : { limitMs }),
+  ...(typicalMs === undefined ? {} : { typicalMs }),
 });
 
-test("scenarios are divided by their time limits, in their order", (t) => {
+test("scenarios are divided by how long they take, in their order", (t) => {
   const all = [named("a"), named("long", 180_000), named("b"), named("c")];
   const names = divide(all, 2).map((share) => share.map(({ name }) => name));
   t.deepEqual(names, [["long"], ["a", "b", "c"]]);

@@ -13,7 +13,7 @@ import {
 } from "../../src/bpf/tables.bpf.js";
 import { FRAGMENT } from "../../src/compiler/alternatives.js";
 import type { Generation } from "../../src/compiler/compile.js";
-import { finish, mix, SEED } from "../../src/compiler/flow-hash.js";
+import { finish } from "../../src/compiler/flow-hash.js";
 import type { PacketKey } from "../../src/compiler/packet.js";
 import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
 import { SlotHigh } from "../../src/compiler/tree.js";
@@ -31,10 +31,16 @@ export interface Key {
   readonly words: Uint32Array;
 }
 
-function descend(generation: Generation, root: number, key: Key, best: number) {
+/** Counts what a walk reads: nodes and rules. */
+export interface Steps {
+  steps: number;
+}
+
+function descend(generation: Generation, root: number, key: Key, best: number, walked: Steps) {
   const slots = words(generation.tables.slots);
   let at = root;
   for (;;) {
+    walked.steps++;
     const low = slots[2 * at] as number;
     const high = slots[2 * at + 1] as number;
     const first = (high >>> SlotHigh.first) & INDEX_NONE;
@@ -83,24 +89,30 @@ function moreLanes(key: Key): bigint {
 export function matchFlow(generation: Generation, key: Key, packet: PacketKey): number | null {
   if (packet.proto === null || (PORT_PROTOCOLS.has(packet.proto) && packet.sport === null)) return null;
   const wide = key.family === 6;
-  const buckets = wide ? generation.flowBuckets6 : generation.flowBuckets4;
-  const table = words(wide ? generation.tables.flows6 : generation.tables.flows4);
+  const { buckets, slots, seed } = wide ? generation.flowTable6 : generation.flowTable4;
+  if (slots === 0) return null;
+  const { tables } = generation;
   const size = wide ? 10 : 4;
-  const rest = [packet.proto, key.words[KeyWord.KEY_PORTS] as number];
-  const wanted = wide
-    ? [1, 0, 3, 2, 5, 4, 7, 6].map((i) => key.words[i] as number)
-    : [key.words[KeyWord.KEY_DST] as number, key.words[KeyWord.KEY_SRC] as number];
-  let h = SEED;
-  for (const word of [...packet.src, ...packet.dst, rest[1] as number, packet.proto]) h = mix(h, word);
-  for (const hash of buckets ? [finish(h), finish(mix(h, 1))] : [])
-    for (let i = 0; i < Flow.FLOW_SLOTS; i++) {
-      const at = (Math.floor((hash * buckets) / 2 ** 32) * Flow.FLOW_SLOTS + i) * size;
-      const low = table[at + size - 2] as number;
-      const same = wanted.every((word, w) => word === table[at + w]);
-      if (same && low >>> Flow.FLOW_PROTO === rest[0] && table[at + size - 1] === rest[1])
-        return low & OWNER_NONE;
-    }
-  return null;
+  const ports = key.words[KeyWord.KEY_PORTS] as number;
+  const addresses = [...packet.src, ...packet.dst];
+  const stirred = [...addresses, ports, packet.proto << Flow.FLOW_PROTO];
+  let hash = BigInt(seed);
+  for (let w = 0; w < stirred.length; w += 2) {
+    const word = (BigInt((stirred[w] as number) >>> 0) << 32n) | BigInt((stirred[w + 1] as number) >>> 0);
+    hash = BigInt.asUintN(64, (hash ^ word) * 0x9e3779b97f4a7c15n);
+    hash ^= hash >> 32n;
+  }
+  const bucket = Number(((hash >> 32n) * BigInt(buckets)) >> 32n);
+  const pilot = (wide ? tables.pilots6 : tables.pilots4)[bucket] as number;
+  const mixed = finish((Number(hash & 0xffffffffn) ^ Math.imul(pilot, 0x9e3779b9)) >>> 0);
+  const at = Math.floor((mixed * slots) / 2 ** 32) * size;
+  const flow = words(wide ? tables.flows6 : tables.flows4).subarray(at, at + size);
+  const wanted = wide ? [1, 0, 3, 2, 5, 4, 7, 6].map((i) => addresses[i]) : [addresses[1], addresses[0]];
+  const low = flow[size - 2] as number;
+  const same = wanted.every((word, w) => word === flow[w]);
+  return same && low >>> Flow.FLOW_PROTO === packet.proto && flow[size - 1] === ports
+    ? low & OWNER_NONE
+    : null;
 }
 
 function lanes(key: Key, ported: boolean): bigint {
@@ -118,7 +130,12 @@ const MORE_GUARDS = (1n << 17n) | (1n << 27n) | (1n << 30n) | (1n << 33n);
 const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
 
 /** Index of the first matching rule, or INDEX_NONE. */
-export function matchRules(generation: Generation, key: Key, ported: boolean): number {
+export function matchRules(
+  generation: Generation,
+  key: Key,
+  ported: boolean,
+  walked: Steps = { steps: 0 },
+): number {
   const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
   const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
   const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
@@ -129,9 +146,10 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   const k = lanes(key, ported);
   let best: number = INDEX_NONE;
   for (let t = 0; t < forest.count; t++) {
-    const leaf = descend(generation, forest.root + t, key, best);
+    const leaf = descend(generation, forest.root + t, key, best, walked);
     for (let i = 0; i < leaf.count; i++) {
       const at = leaf.start + i;
+      walked.steps++;
       const q = (j: number) => rules[at * size + j] as bigint;
       const values = key.family === 4 ? [q(0)] : [q(0), q(1), q(4), q(5)];
       const masks = key.family === 4 ? [q(1)] : [q(2), q(3), q(6), q(7)];
@@ -159,38 +177,51 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
 }
 
 /** Owner of the longest prefix that holds the address at word `at` of the key, or null. */
-export function ownerOf(generation: Generation, trie: PrefixTrie, key: Key, at: number): number | null {
-  const wide = key.family === 6;
-  const words32 = (from: Uint32Array, start: number) =>
-    wide ? [...from.subarray(start, start + 4)] : [from[start] as number];
+export function ownerOf(
+  generation: Generation,
+  name: "trie4" | "trie6" | "trie_ids",
+  trie: PrefixTrie,
+  key: Key,
+  at: number,
+): number | null {
+  const table = words(generation.tables[name]);
+  const size = name === "trie6" ? 4 : 1;
   const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
-  const address = bits(words32(key.words, at));
-  const { nodes, values, prefixes4, prefixes6 } = generation.tables;
-  const prefixes = words(wide ? prefixes6 : prefixes4);
-  const size = wide ? 6 : 3;
-  if (!address.startsWith(bits(trie.start).slice(0, trie.skip))) return orNull(trie.outside);
-  let value =
-    trie.root + (trie.width ? Number.parseInt(address.slice(trie.skip, trie.skip + trie.width), 2) : 0);
+  const address = bits([...key.words.subarray(at, at + size)]);
+  const inside = trie.start.every(
+    (word, w) => (((w < size ? (key.words[at + w] as number) : 0) ^ word) & (trie.shared[w] as number)) === 0,
+  );
+  if (!inside) return orNull(trie.outside);
+  const child = (node: number, offset: number) => {
+    const [low = 0, high = 0, values = 0, otherwise = 0] = table.subarray(4 * node, 4 * node + 4);
+    const window = Number.parseInt(address.slice(offset, offset + PrefixValue.NODE_BITS), 2);
+    const set = [...Array(64).keys()].filter((i) => ((i < 32 ? low : high) >>> (i & 31)) & 1);
+    const rank = set.indexOf(window);
+    return (rank < 0 ? otherwise : table[values + rank]) as number;
+  };
+  const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
+  const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
+  let value = trie.picked ? (table[trie.root + index] as number) : trie.root;
   while (value >>> PrefixValue.VALUE_LIST) {
     if (value >>> PrefixValue.VALUE_NODE) {
-      const offset = (value >>> PrefixValue.VALUE_OFFSET) & 127;
-      const node = words(nodes).subarray(4 * (value & OWNER_NONE));
-      const child = Number.parseInt(address.slice(offset, offset + PrefixValue.NODE_BITS), 2);
-      const set = [...Array(64).keys()].filter((i) => ((node[i >> 5] as number) >>> (i & 31)) & 1);
-      const rank = set.indexOf(child);
-      value = (rank < 0 ? node[3] : words(values)[(node[2] as number) + rank]) as number;
+      value = child(value & OWNER_NONE, (value >>> PrefixValue.VALUE_OFFSET) & 127);
       continue;
     }
-    const start = value & (2 ** PrefixValue.VALUE_COUNT - 1);
-    const entries = [...Array((value >>> PrefixValue.VALUE_COUNT) & 15).keys()].map((i) => {
-      const entry = [...prefixes.slice((start + i) * size, (start + i + 1) * size)];
-      const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = entry;
-      if (!wide) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };
-      return { prefix: bits([b, a, d, c]).slice(0, length), leads };
-    });
+    const start = trie.lists + (value & (2 ** PrefixValue.VALUE_COUNT - 1));
+    const entries = [...Array((value >>> PrefixValue.VALUE_COUNT) & 15).keys()].map((i) =>
+      entryOf(table, start + i * (trie.is_long ? 2 : 1)),
+    );
     value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
   }
-  return orNull(value);
+  return orNull(value === OWNER_NONE ? trie.outside : value);
+
+  /** The leading bits in a unit of a list, and the value that they lead to. */
+  function entryOf(all: Uint32Array, unit: number) {
+    const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = all.subarray(4 * unit, 4 * unit + 6);
+    if (size === 1) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };
+    if (trie.is_long) return { prefix: bits([b, a, d, c]).slice(0, length), leads };
+    return { prefix: bits([b, a]).slice(0, 64 - c), leads: d };
+  }
 }
 
 const orNull = (owner: number) => (owner === OWNER_NONE ? null : owner);

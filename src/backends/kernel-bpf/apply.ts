@@ -3,21 +3,25 @@ import { compile, type Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
 import { loadSteering } from "../../program/load.js";
-import { ifindexesOfGroup } from "../../sys/devices.js";
-import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied } from "../backend.js";
 import { BackendError } from "../errors.js";
-import { configureDevice, ensureDevice, ensureKfuncs, releaseDevice } from "../kernel/device.js";
+import {
+  configureDevice,
+  ensureDevice,
+  ensureKfuncs,
+  type Found,
+  findDevice,
+  releaseDevice,
+} from "../kernel/device.js";
+import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
-import { noting, summarize } from "../kernel/summary.js";
-import { ifindexOf, type LinkState, wantedLinkState } from "../link-setup.js";
+import { summarize } from "../kernel/summary.js";
+import { type LinkState, wantedLinkState } from "../link-setup.js";
 import { DIRECTIONS, detach, install } from "./hooks.js";
 import { type Installed, readInstalled, sumCounters } from "./installed.js";
 import { PinDir } from "./pins.js";
 import { type GenerationRecord, type State, saveCounters } from "./state.js";
-
-const HOST: Devices = { ifindexOf, ifindexesOfGroup };
 
 /**
  * See Backend.apply. The caller holds the lock. What a reader of the hook sees at any time, and so what is left where
@@ -29,7 +33,7 @@ const HOST: Devices = { ifindexOf, ifindexesOfGroup };
  * 4. put its programs at the hooks
  * 5. add up and write down the old counters without the old generation, then unpin that
  */
-export async function applyPolicy(given: Policy, devices: Devices = HOST): Promise<Applied> {
+export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES): Promise<Applied> {
   const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
@@ -41,9 +45,10 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST): Promi
   using object = loadSteering("xfrm", generation, policy);
   const loaded = performance.now();
 
-  const before = await dropStale(readInstalled(name, kept), kept);
+  const found = findDevice(name);
+  const before = await dropStale(readInstalled(name, kept, found), kept);
   const device = undoable((onFailure) =>
-    ensureDevice(name, before?.state.device ?? null, (made) => {
+    ensureDevice(name, before?.state.device ?? null, found, (made) => {
       onFailure(() => kept.remove());
       kept.write({ device: made, carried: null, generations: [] });
     }),
@@ -78,6 +83,7 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST): Promi
       ifindex: device.ifindex,
       pins,
       state,
+      found,
       running: before?.running ?? null,
       object,
       wanted,
@@ -105,14 +111,15 @@ function putToWork(work: {
   ifindex: number;
   pins: PinDir;
   state: State;
+  found: Found | null;
   running: GenerationRecord | null;
   object: BpfObject;
   wanted: LinkState;
 }): void {
-  const { name, ifindex, pins, state, running, object, wanted } = work;
+  const { name, ifindex, pins, state, found, running, object, wanted } = work;
   const ours = state.generations.flatMap(({ addresses }) => addresses);
   undoable((onFailure) => {
-    const settings = () => onFailure(configureDevice(name, state.device, ours, wanted));
+    const settings = () => onFailure(configureDevice(name, state.device, found, ours, wanted));
     const programs = () => {
       for (const direction of DIRECTIONS) {
         onFailure(() => restoreProgram(ifindex, pins, direction, running));
@@ -192,10 +199,9 @@ export async function refresh(name: string): Promise<Applied | null> {
   const kept = new StateDir<State>(name, "kernel-bpf");
   const running = readInstalled(name, kept)?.running;
   if (!running) return null;
-  const known = new Map(running.devices);
-  const resolve = (device: string) => findIfindex(device) ?? known.get(device) ?? null;
-  if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
+  const devices = renumbered(running.devices);
+  if (devices === null) return null;
   const policy = kept.readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return await applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return await applyPolicy(policy, devices);
 }

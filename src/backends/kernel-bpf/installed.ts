@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { BpfMap } from "libbpf-ts";
 import { addCounters, type Counters, readCounters } from "../counters.js";
-import { externalIfindex } from "../kernel/device.js";
+import { type Found, findDevice } from "../kernel/device.js";
 import type { StateDir } from "../kernel/state-dir.js";
 import { programAt } from "./hooks.js";
 import { PinDir } from "./pins.js";
@@ -18,10 +18,14 @@ export interface Installed {
 }
 
 /** Compares what is kept with the kernel; changes nothing. */
-export function readInstalled(name: string, kept: StateDir<State>): Installed | null {
+export function readInstalled(
+  name: string,
+  kept: StateDir<State>,
+  found: Found | null = findDevice(name),
+): Installed | null {
   const state = kept.read();
   if (state === null) return null;
-  const now = externalIfindex(name);
+  const now = found?.external ? found.ifindex : null;
   const { ifindex } = state.device;
   if (now === null || (ifindex !== null && ifindex !== now))
     return { state, ifindex: null, pins: ifindex === null ? null : new PinDir(ifindex), running: null };
@@ -48,5 +52,7 @@ function generationCounters({ number, summary }: GenerationRecord, pins: PinDir)
   const names = (of: readonly { name: string }[]) => of.map(({ name }) => name);
   using tx = BpfMap.openPinned(pins.generation(number, "tx_counters"));
   using rx = BpfMap.openPinned(pins.generation(number, "rx_counters"));
-  return readCounters({ rules: names(summary.rules), connections: names(summary.connections) }, tx, rx);
+  const generation = { rules: names(summary.rules), connections: names(summary.connections) };
+  const leads = summary.rules.map(({ connection }) => connection);
+  return readCounters(generation, leads, tx, rx);
 }

@@ -1,6 +1,7 @@
 import type { Counters, Traffic } from "../counters.js";
 import type { Device } from "../kernel/device.js";
-import type { PolicySummary, ResolvedDevices } from "../kernel/summary.js";
+import type { ResolvedDevices } from "../kernel/resolved-devices.js";
+import type { PolicySummary } from "../kernel/summary.js";
 
 /**
  * What is kept of an interface. It is written before each step that a later process could not make out by itself, so
@@ -30,11 +31,11 @@ type Saved<T> = { readonly [K in keyof T]: T[K] extends ReadonlyMap<string, infe
 export type SavedCounters = Saved<Counters>;
 
 export function saveCounters(counters: Counters): SavedCounters {
-  const { rules, subnets, received, badSource, ...rest } = counters;
+  const { rules, sent, received, badSource, ...rest } = counters;
   return {
     ...rest,
     rules: [...rules],
-    subnets: [...subnets],
+    sent: [...sent],
     received: [...received],
     badSource: [...badSource],
   };
@@ -45,7 +46,7 @@ export function restoreCounters(saved: SavedCounters): Counters {
   return {
     ...saved,
     rules: map(saved.rules),
-    subnets: map(saved.subnets),
+    sent: map(saved.sent),
     received: map(saved.received),
     badSource: map(saved.badSource),
   };

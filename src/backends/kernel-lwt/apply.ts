@@ -1,30 +1,28 @@
 import type { Devices } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
-import { ifindexesOfGroup } from "../../sys/devices.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
 import type { Applied, Status } from "../backend.js";
 import { NO_TRAFFIC } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { dataPathDrops } from "../kernel/data-path.js";
-import { configureDevice, ensureDevice, externalIfindex, releaseDevice } from "../kernel/device.js";
+import { configureDevice, ensureDevice, type Found, findDevice, releaseDevice } from "../kernel/device.js";
+import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
-import { countedStatus, noting, summarize } from "../kernel/summary.js";
+import { countedStatus, summarize } from "../kernel/summary.js";
 import { ifindexOf, wantedLinkState } from "../link-setup.js";
 import { planRoutes } from "./plan.js";
 import { changeRoutes, readRoutes, routeText } from "./routes.js";
 import type { State } from "./state.js";
 
-const HOST: Devices = { ifindexOf, ifindexesOfGroup };
-
 const stateDir = (name: string) => new StateDir<State>(name, "kernel-lwt");
 const linkNumber = (name: string) => findIfindex(name) ?? 0;
 
 /** What is kept of a device that is still there. What was kept of another one is removed. */
-function readState(name: string): State | null {
+function readState(name: string, found: Found | null = findDevice(name)): State | null {
   const state = stateDir(name).read();
   if (state === null) return null;
-  const now = externalIfindex(name);
+  const now = found?.external ? found.ifindex : null;
   if (now !== null && (state.device.ifindex === null || state.device.ifindex === now)) return state;
   stateDir(name).remove();
   return null;
@@ -34,19 +32,20 @@ function readState(name: string): State | null {
  * See Backend.apply. The caller holds the lock. Each route changes in one step, one after the other: packets to
  * different prefixes may meet the old and the new policy at the same time.
  */
-export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
+export function applyPolicy(policy: Policy, devices: Devices = HOST_DEVICES): Applied {
   const { name } = policy.interface;
   const kept = stateDir(name);
   const started = performance.now();
   const noted = noting(devices);
   const routes = planRoutes(policy, noted.devices);
   const planned = performance.now();
-  const before = readState(name);
+  const found = findDevice(name);
+  const before = readState(name, found);
   const wanted = wantedLinkState(policy);
   const number = (before?.running?.number ?? 0) + 1;
   undoable((onFailure) => {
     onFailure(() => (before ? kept.write(before) : kept.remove()));
-    const device = ensureDevice(name, before?.device ?? null, (made) =>
+    const device = ensureDevice(name, before?.device ?? null, found, (made) =>
       kept.write({ device: made, addresses: [], running: null }),
     );
     const ours = before?.addresses ?? [];
@@ -56,7 +55,7 @@ export function applyPolicy(policy: Policy, devices: Devices = HOST): Applied {
       addresses: [...new Set([...ours, ...wanted.addresses])],
       running: before?.running ?? null,
     });
-    onFailure(configureDevice(name, device, ours, wanted));
+    onFailure(configureDevice(name, device, found, ours, wanted));
     const texts = routes.map((route) => routeText(name, route));
     const to = new Map(texts.map((text) => [text.split(" ")[0] as string, text]));
     const from = readRoutes(name, linkNumber);
@@ -105,7 +104,7 @@ export function readLoaded(name: string): Policy | null {
 
 const NOTHING_COUNTED = {
   rules: new Map(),
-  subnets: new Map(),
+  sent: new Map(),
   received: new Map(),
   badSource: new Map(),
   default: NO_TRAFFIC,
@@ -127,10 +126,9 @@ export function removeInterface(name: string): boolean {
 export function refresh(name: string): Applied | null {
   const running = readState(name)?.running;
   if (!running) return null;
-  const known = new Map(running.devices);
-  const resolve = (device: string) => findIfindex(device) ?? known.get(device) ?? null;
-  if (running.devices.every(([device, ifindex]) => resolve(device) === ifindex)) return null;
+  const devices = renumbered(running.devices);
+  if (devices === null) return null;
   const policy = stateDir(name).readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return applyPolicy(policy, { ...HOST, ifindexOf: (device) => resolve(device) ?? ifindexOf(device) });
+  return applyPolicy(policy, devices);
 }

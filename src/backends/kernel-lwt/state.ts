@@ -1,5 +1,6 @@
 import type { Device } from "../kernel/device.js";
-import type { PolicySummary, ResolvedDevices } from "../kernel/summary.js";
+import type { ResolvedDevices } from "../kernel/resolved-devices.js";
+import type { PolicySummary } from "../kernel/summary.js";
 
 /** What is kept of an interface. Its routes are not: the kernel has them, marked as ours. */
 export interface State {

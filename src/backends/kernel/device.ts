@@ -18,28 +18,39 @@ export interface LinkSnapshot extends LinkState {
   readonly up: boolean;
 }
 
+/** A device of any kind, as it is at one moment. */
+export interface Found extends LinkSnapshot {
+  readonly ifindex: number;
+  /** As `ip link add type` has it; undefined for a physical one. */
+  readonly kind: string | undefined;
+  readonly external: boolean;
+}
+
 interface LinkJson {
-  ifindex: number;
   ifname: string;
   linkinfo?: { info_kind?: string; info_data?: { external?: boolean } };
 }
 
-interface AddressJson {
+interface DeviceJson extends LinkJson {
+  ifindex: number;
   mtu: number;
   flags: string[];
   addr_info: { local: string; prefixlen: number }[];
 }
 
-/** The ifindex of an external xfrm interface; null where there is none of that name. */
-export function externalIfindex(name: string): number | null {
-  const device = describe(name);
-  return device?.linkinfo?.info_data?.external ? device.ifindex : null;
-}
-
-function describe(name: string): LinkJson | null {
+/** @returns null where there is no device of that name */
+export function findDevice(name: string): Found | null {
   if (findIfindex(name) === null) return null;
-  const [device] = ipJson<LinkJson>("-details", "link", "show", "dev", name);
-  return device ?? null;
+  const [device] = ipJson<DeviceJson>("-details", "address", "show", "dev", name);
+  if (!device) return null;
+  return {
+    ifindex: device.ifindex,
+    kind: device.linkinfo?.info_kind,
+    external: device.linkinfo?.info_data?.external ?? false,
+    mtu: device.mtu,
+    up: device.flags.includes("UP"),
+    addresses: device.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+  };
 }
 
 /**
@@ -84,43 +95,40 @@ function otherExternal(): string | null {
 }
 
 /**
- * Finds or makes the device. `known` is what was kept of it; `intend` keeps that it is ours before it is made.
+ * Makes the device where none was found. `known` is what was kept of it; `intend` keeps that it is ours before it is
+ * made.
  *
  * @throws BackendError where a device of another kind has the name
  */
 export function ensureDevice(
   name: string,
   known: Device | null,
+  found: Found | null,
   intend: (device: Device) => void,
 ): Device & { readonly ifindex: number } {
-  const found = describe(name);
   if (found === null) {
     const made: Device = { ifindex: null, original: null };
     intend(made);
     return { ...made, ifindex: createExternal(name) };
   }
-  const { info_kind: kind, info_data: data } = found.linkinfo ?? {};
-  if (!data?.external) {
+  const { ifindex, kind, external, mtu, up, addresses } = found;
+  if (!external) {
     const what = kind === "xfrm" ? "an xfrm interface for a single if_id" : `a ${kind ?? "physical"} device`;
     throw new BackendError(
       `${name} is ${what}, not an external xfrm interface; name another one under interface.name, or delete it`,
     );
   }
-  return { ifindex: found.ifindex, original: known ? known.original : snapshot(name) };
+  return { ifindex, original: known ? known.original : { mtu, up, addresses } };
 }
 
-function snapshot(name: string): LinkSnapshot {
-  const [device] = ipJson<AddressJson>("address", "show", "dev", name);
-  if (!device) throw new BackendError(`${name} was removed while it was being set up; apply again`);
-  return {
-    mtu: device.mtu,
-    up: device.flags.includes("UP"),
-    addresses: device.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`),
-  };
+function demandDevice(name: string): Found {
+  const found = findDevice(name);
+  if (found === null) throw new BackendError(`${name} was removed while it was being set up; apply again`);
+  return found;
 }
 
 /**
- * Brings a device to the wanted settings. Of the addresses that are there it takes away only those of `ours`, the ones
+ * Brings a device to the wanted settings; `found` is how it is now, null where it was only just made. Of the addresses that are there it takes away only those of `ours`, the ones
  * that were added for an earlier policy.
  *
  * @returns what gives it its former settings back; when this throws, they are back
@@ -128,10 +136,11 @@ function snapshot(name: string): LinkSnapshot {
 export function configureDevice(
   name: string,
   { original }: Device,
+  found: Found | null,
   ours: readonly string[],
   wanted: LinkState,
 ): () => void {
-  const now = snapshot(name);
+  const now = found ?? demandDevice(name);
   if (now.up) {
     const removable = (address: string) => ours.includes(address) && !original?.addresses.includes(address);
     const addresses = now.addresses.filter(
@@ -159,7 +168,7 @@ export function releaseDevice(name: string, { original }: Device, ours: readonly
 }
 
 function restore(name: string, former: LinkSnapshot, added: readonly string[]): void {
-  const now = snapshot(name);
+  const now = demandDevice(name);
   for (const address of added)
     if (now.addresses.includes(address) && !former.addresses.includes(address))
       ip("address", "del", address, "dev", name);

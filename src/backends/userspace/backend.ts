@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
+import { modulePath } from "../../sys/paths.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import { locked } from "../kernel/locked.js";
@@ -66,14 +66,10 @@ async function apply(given: Policy): Promise<Applied> {
 }
 
 async function startDaemon(interfaceName: string): Promise<void> {
-  const child = spawn(
-    process.execPath,
-    [fileURLToPath(new URL("./daemon.js", import.meta.url)), interfaceName],
-    {
-      detached: true,
-      stdio: ["ignore", "ignore", "ignore", "ipc"],
-    },
-  );
+  const child = spawn(process.execPath, [modulePath("backends/userspace/daemon.js"), interfaceName], {
+    detached: true,
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+  });
   const answer = await new Promise<Announcement>((resolve) => {
     child.once("message", (message) => resolve(message as Announcement));
     child.once("error", ({ name, message }) => resolve({ failed: message, name }));

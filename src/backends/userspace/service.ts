@@ -1,7 +1,7 @@
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
-import { formatTarget } from "../../config/target.js";
+import { connectionOf, formatTarget } from "../../config/target.js";
 import {
   type ConnectionConfig,
   type Datapath,
@@ -15,7 +15,7 @@ import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
 import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
-import { add, addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
+import { addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
@@ -142,8 +142,9 @@ export class UserspaceService {
     before.object.close();
   }
 
-  #counters({ generation, object }: Running): Counters {
-    const own = readCounters(generation, object.map("tx_counters"), object.map("rx_counters"));
+  #counters({ policy, generation, object }: Running): Counters {
+    const leads = policy.rules.map(({ to }) => connectionOf(to));
+    const own = readCounters(generation, leads, object.map("tx_counters"), object.map("rx_counters"));
     return this.#carried ? addCounters(this.#carried, own) : own;
   }
 
@@ -184,9 +185,10 @@ export class UserspaceService {
     await this.#datapath.rekey(found.ifId, change);
   }
 
-  status(): Status {
+  /** Null before the first policy. */
+  status(): Status | null {
     const running = this.#running;
-    if (running === null || this.#datapath === null) throw new Error(`${this.#name} has no policy yet`);
+    if (running === null || this.#datapath === null) return null;
     const { policy } = running;
     const counters = this.#counters(running);
     const statistics = this.#datapath.statistics();
@@ -197,9 +199,7 @@ export class UserspaceService {
         name,
         ifId,
         link,
-        sent: policy.rules
-          .filter(({ to }) => to.kind === "connection" && to.connection === name)
-          .reduce((sum, rule) => add(sum, matched(rule.name)), counters.subnets.get(name) ?? NO_TRAFFIC),
+        sent: counters.sent.get(name) ?? NO_TRAFFIC,
         received: counters.received.get(name) ?? NO_TRAFFIC,
         badSource: counters.badSource.get(name) ?? NO_TRAFFIC,
         sa: sa

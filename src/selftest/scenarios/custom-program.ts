@@ -1,4 +1,6 @@
-import { bpfObjectPath } from "../../sys/paths.js";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { bpfObjectPath, cliPath } from "../../sys/paths.js";
 import { type Scenario, type ScenarioContext, scenario } from "../scenario.js";
 import { kernelBpf } from "./contract/kernel-subject.js";
 import { type Branch, Hub } from "./contract/subject.js";
@@ -107,11 +109,30 @@ const beforeRules = scenario({
           await expectDropped(t, hub);
         },
       );
-      await t.step("each source goes to its peer", async () => {
-        await hub.apply(HEAD + RULES + program("{n: 2, if_ids: [1, 2]}"));
-        t.expect("answers", await pingAll(hub), ALL_ANSWERED);
-        t.expect("packets by SPI", await packetsBySpi(hub.ns), spread(2));
-      });
+      await t.step(
+        "`xfrm-steer load` swaps it in with constants and map entries: each source goes to its peer",
+        async () => {
+          const policy = join(hub.folder, "steer.yaml");
+          writeFileSync(policy, HEAD + RULES);
+          const settings = ["--set", "n=2", "--set", "if_ids=1,2", "--map", `homes:${HOME}=2`];
+          const loaded = await hub.ns.exec(
+            process.execPath,
+            cliPath,
+            "load",
+            bpfObjectPath("spread"),
+            policy,
+            ...settings,
+          );
+          t.expect("load", [loaded.status, loaded.stderr], [0, ""]);
+          t.expect(
+            "says so",
+            loaded.stdout.split("\n")[0],
+            "ipsec0: generation 2 swapped in by the kernel-bpf backend",
+          );
+          t.expect("answers", await pingAll(hub), ALL_ANSWERED);
+          t.expect("packets by SPI", await packetsBySpi(hub.ns), spread(2));
+        },
+      );
       await t.step("IPv6 goes by the rule behind the program", async () => {
         t.expect("ping", await hub.ns.ping("fd00:1::1"), { sent: 3, received: 3 });
         t.expect("packets by SPI", await packetsBySpi(hub.ns), spread(2, { "0x1000": 3, "0x1001": 3 }));

@@ -49,6 +49,7 @@ export const fiveTuples = scenario({
     ipsecN came by connection N.
   `,
   needs: BPF_NEEDS,
+  typicalMs: 15_000,
   limitMs: 90_000,
   async run(t) {
     const [hub, peer] = [t.ns("hub"), t.ns("peer")];

@@ -15,6 +15,7 @@ import { lwtTwoPeers } from "./lwt-two-peers.js";
 import { manyIfIds } from "./many-if-ids.js";
 import { modes } from "./modes.js";
 import { moduleUnload } from "./module-unload.js";
+import { simulatedNic } from "./nic/index.js";
 import { offloadWithoutHardware } from "./offload.js";
 import { plainTools } from "./plain-tools.js";
 import { pmtu } from "./pmtu.js";
@@ -36,6 +37,7 @@ export const scenarios: readonly Scenario[] = [
   ...pmtu,
   rekey,
   offloadWithoutHardware,
+  ...simulatedNic,
   moduleUnload,
   plainTools,
   twoLibbpfs,

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
+import { modulePath } from "../../sys/paths.js";
 import type { SteeringReply, SteeringRequest } from "./messages.js";
 
-const MAIN = fileURLToPath(new URL("./main.js", import.meta.url));
+const MAIN = modulePath("selftest/steering/main.js");
 
 /**
  * A process that applies policies, reads their status and unloads them, in any network namespace: the command line

@@ -1,5 +1,4 @@
 import { availableParallelism } from "node:os";
-import { DEFAULT_LIMIT_MS } from "../run.js";
 import type { Scenario } from "../scenario.js";
 
 /** Fewer scenarios than this are not worth another boot. */
@@ -7,7 +6,9 @@ const PER_MACHINE = 8;
 /** Each machine takes a gigabyte of memory. */
 const MOST_MACHINES = 2;
 
-const cost = ({ limitMs }: Scenario) => limitMs ?? DEFAULT_LIMIT_MS;
+const TYPICAL_MS = 5_000;
+
+const cost = ({ typicalMs }: Scenario) => typicalMs ?? TYPICAL_MS;
 
 /** How many VMs share so many scenarios: emulation takes a CPU of the host for each. */
 export function machinesFor(scenarios: number, cpus = availableParallelism()): number {
@@ -15,7 +16,7 @@ export function machinesFor(scenarios: number, cpus = availableParallelism()): n
 }
 
 /**
- * Divides scenarios among machines: the costliest first, by their time limits, each to the machine that has least to
+ * Divides scenarios among machines: the costliest first, each to the machine that has least to
  * do. A machine keeps the order they came in.
  */
 export function divide(scenarios: readonly Scenario[], machines: number): Scenario[][] {

@@ -3,17 +3,15 @@ import { existsSync } from "node:fs";
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { packageRoot } from "../../sys/paths.js";
 import { command } from "../command.js";
+import { bundleEntries } from "./bundle.js";
 import { VmError } from "./errors.js";
 import { GUEST_ROOT } from "./guest-init.js";
 import { cacheDirectory, type Kernel } from "./kernel.js";
 import { GUEST_MODULES, moduleEntries } from "./modules.js";
 import { type CpioEntry, directory, file, symlink, writeNewc } from "./newc.js";
 import { packageEntries, treeEntries } from "./packages.js";
-
-/** The project's root: this file runs from dist/src/selftest/vm. */
-export const PROJECT_ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
 const SEARCH_PATH = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const REQUIRED_TOOLS: Record<string, string> = {
@@ -137,22 +135,20 @@ export async function baseArchive(kernel: Kernel, cache = cacheDirectory()): Pro
   return path;
 }
 
-/** The project as the guest sees it under /xfrm-steer: package.json, dist, and what it depends on at run time. */
+/** The project as the guest sees it under /xfrm-steer: package.json, the bundled code, and what it reads at run time. */
 export async function projectEntries(): Promise<CpioEntry[]> {
-  const manifest = await readFile(join(PROJECT_ROOT, "package.json"), "utf8");
-  const { dependencies = {} } = JSON.parse(manifest) as { dependencies?: Record<string, string> };
-  const workspaces = ["libbpf-ts", "bpf-linker"].filter((name) => !(name in dependencies));
   const entries = [
-    file(`${GUEST_ROOT}/package.json`, manifest),
-    ...(await treeEntries(join(PROJECT_ROOT, "dist/src"), `${GUEST_ROOT}/dist/src`)),
-    ...(await packageEntries([...Object.keys(dependencies), ...workspaces], PROJECT_ROOT, GUEST_ROOT)),
+    file(`${GUEST_ROOT}/package.json`, await readFile(join(packageRoot, "package.json"), "utf8")),
+    ...(await bundleEntries(GUEST_ROOT)),
+    ...(await packageEntries(["koffi"], packageRoot, GUEST_ROOT)),
   ];
   for (const [folder, wanted] of [
     ["bin", /\.js$/],
     ["dist/bpf", /\.o$/],
     ["schemas", /\.(proto|json)$/],
+    ["src/simulator/profiles", /\.yaml$/],
   ] as const) {
-    const root = join(PROJECT_ROOT, folder);
+    const root = join(packageRoot, folder);
     if (existsSync(root)) entries.push(...(await treeEntries(root, `${GUEST_ROOT}/${folder}`, wanted)));
   }
   return entries;

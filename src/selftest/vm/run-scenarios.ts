@@ -1,11 +1,11 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { packageRoot } from "../../sys/paths.js";
 import type { Scenario } from "../scenario.js";
 import { guestPath, runVm, type VmResult } from "./boot.js";
 import { VmError } from "./errors.js";
 import { GUEST_OUT, GUEST_ROOT } from "./guest-init.js";
 import type { GuestPlan } from "./guest-plan.js";
-import { PROJECT_ROOT } from "./initramfs.js";
 import type { Kernel } from "./kernel.js";
 import { secondLibbpf } from "./libbpf.js";
 import { type CpioEntry, file } from "./newc.js";
@@ -40,7 +40,7 @@ export async function runScenariosInVm(options: VmScenarioOptions): Promise<VmRe
     entries.push(file(`${GUEST_ROOT}/${guestFile(path, index)}`, await readFile(path)));
   }
   if (options.files.some((path) => /\.[cm]?ts$/.test(path))) {
-    entries.push(...(await packageEntries(["tsx"], PROJECT_ROOT, GUEST_ROOT)));
+    entries.push(...(await packageEntries(["tsx"], packageRoot, GUEST_ROOT)));
   }
   if (options.scenarios.some(({ needs }) => needs?.includes("second-libbpf"))) {
     entries.push(...(await secondLibbpf()));

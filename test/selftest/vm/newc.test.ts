@@ -47,15 +47,11 @@ test("each archive is a multiple of 4 bytes, so that the kernel finds one behind
   }
 });
 
-test("cpio unpacks it", (t) => {
-  if (spawnSync("cpio", ["--version"]).error) {
-    t.log("skipped: cpio is not installed");
-    return t.pass();
-  }
+test("busybox's cpio, which a guest uses, unpacks it", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "newc-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const input = Buffer.concat(writeNewc(ENTRIES));
-  const { status, stderr } = spawnSync("cpio", ["-i", "--quiet", "-H", "newc"], { cwd: folder, input });
+  const { status, stderr } = spawnSync("busybox", ["cpio", "-i", "-H", "newc"], { cwd: folder, input });
   t.is(status, 0, String(stderr));
   t.deepEqual(readFileSync(join(folder, "bin/busybox")), Buffer.from([1, 2, 3]));
   t.is(statSync(join(folder, "init")).mode & 0o777, 0o755);

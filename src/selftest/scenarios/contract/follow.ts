@@ -1,11 +1,16 @@
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cliPath } from "../../../sys/paths.js";
 import { type Scenario, scenario } from "../../scenario.js";
+import { udpFlow } from "../../traffic.js";
 import { buildHub, routeInto, TOPOLOGY } from "./steering.js";
 import { policyOf, type Subject } from "./subject.js";
 
-const FOLLOW = new URL("../../../cli/follow.js", import.meta.url).href;
-const PROGRAM = `import { followCommand } from ${JSON.stringify(FOLLOW)};
-await followCommand().parseAsync(["ipsec0"], { from: "user" });`;
+/** What a generation that is applied anew has to keep, of the backend that takes it: bulk flows, and a device group. */
+const FLOW = { source: "10.0.0.1", sourcePort: 5000, address: "10.1.0.77", port: 5001 };
+const FLOWS = `src,dst,proto,sport,dport,connection\n${FLOW.source},${FLOW.address},udp,${FLOW.sourcePort},${FLOW.port},b\n`;
+const GROUP_RULE = "{name: lan, match: {iif: 'group:7'}, to: b}";
 
 /** A `link` that is removed and made again has another ifindex; `xfrm-steer follow` applies it. */
 export function follow(subject: Subject): Scenario {
@@ -16,9 +21,11 @@ export function follow(subject: Subject): Scenario {
     `,
     needs: subject.linkNeeds,
     limitMs: 150_000,
+    typicalMs: 15_000,
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const { ns } = hub;
+      const takesAll = subject.backend === "kernel-bpf";
       const addVrf = () =>
         ns.ip(`link add vrf1 type vrf table 101
           link set vrf1 up
@@ -32,7 +39,10 @@ export function follow(subject: Subject): Scenario {
       const generation = async () => (await hub.status())?.generation;
       await hub.use(async () => {
         await addVrf();
-        await hub.apply(policyOf(subject, branches, { links: { a: "vrf1" } }));
+        writeFileSync(join(hub.folder, "flows.csv"), FLOWS);
+        const more = takesAll ? { rules: [GROUP_RULE] } : {};
+        const policy = policyOf(subject, branches, { links: { a: "vrf1" }, ...more });
+        await hub.apply(takesAll ? `${policy}flows: flows.csv\n` : policy);
         await routeInto(hub);
         t.expect("ESP packets by the link", await send(), 2);
 
@@ -41,7 +51,7 @@ export function follow(subject: Subject): Scenario {
           await addVrf();
           t.expect("ESP packets by the link", await send(), 2);
         });
-        const following = ns.start(process.execPath, "--input-type=module", "-e", PROGRAM);
+        const following = ns.start(process.execPath, cliPath, "follow", "ipsec0");
         let said = "";
         following.stderr?.on("data", (text: Buffer) => {
           said += text;
@@ -58,6 +68,17 @@ export function follow(subject: Subject): Scenario {
           await t.eventually("generation", generation, 3, 40_000);
           t.expect("ESP packets by the link", await send(), 6);
         });
+        if (takesAll) {
+          await t.step("a device joins a group that a rule names", async () => {
+            await ns.ip("link set v02 group 7");
+            await t.eventually("generation", generation, 4, 40_000);
+          });
+          await t.step("the flows are still led where their file says", async () => {
+            const count = 5;
+            const flow = await udpFlow({ ...FLOW, from: ns, to: branches[1].peer, count });
+            t.expect("datagrams to b", flow, { sent: count, received: count });
+          });
+        }
         const ended = once(following, "exit");
         following.kill("SIGTERM");
         t.expect("follow's exit status", await ended, [0, null]);

@@ -2,10 +2,8 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { cliPath } from "../../../sys/paths.js";
 import type { Branch, Subject } from "./subject.js";
-
-const CLI = fileURLToPath(new URL("../../../../../bin/xfrm-steer.js", import.meta.url));
 
 /** The `esp` of one end: its own outer address first. */
 function espOf(local: string, remote: string, out: [number, string], back: [number, string]): string {
@@ -41,7 +39,7 @@ connections:
   hub: {if_id: ${branch.ifId + 10}, subnets: ["0.0.0.0/0", "::/0"], ${esp}}
 `,
     );
-    const service = branch.peer.start(process.execPath, CLI, "run", file, "--json");
+    const service = branch.peer.start(process.execPath, cliPath, "run", file, "--json");
     let said = "";
     service.stderr?.on("data", (text: Buffer) => {
       said += text;

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { scenario } from "../../scenario.js";
 import { SteeringProcess } from "../../steering/process.js";
@@ -6,6 +6,7 @@ import { kernelBpf } from "../contract/kernel-subject.js";
 import { buildHub, RULES, routeInto, TOPOLOGY } from "../contract/steering.js";
 import { type Hub, policyOf } from "../contract/subject.js";
 import { packetsBySpi } from "../hub.js";
+import { interfacePins, pinFolder } from "./pin-folder.js";
 
 /** With those that hit the first apply, 20. */
 const KILLS = 16;
@@ -29,7 +30,8 @@ export const killedApply = scenario({
   name: "kernel-bpf-apply-killed-at-random-points",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 230_000,
+  limitMs: 600_000,
+  typicalMs: 60_000,
   async run(t) {
     const process = new SteeringProcess();
     const { hub, branches } = await buildHub(t, kernelBpf, { process });
@@ -38,11 +40,6 @@ export const killedApply = scenario({
       policyOf(kernelBpf, branches, { rules: RULES }),
       policyOf(kernelBpf, branches),
     ] as const;
-    const { ino } = statSync(hub.ns.path);
-    const pins = () => {
-      const [device] = readdirSync(`/run/xfrm-steer/bpf/net-${ino}`);
-      return readdirSync(`/run/xfrm-steer/bpf/net-${ino}/${device}`).sort();
-    };
     await hub.use(async () => {
       await hub.apply(policies[0]);
       await hub.unload();
@@ -58,7 +55,7 @@ export const killedApply = scenario({
           else await hub.apply(policies[0]);
           if (kill % 2 === 1) t.expect("unloaded", await hub.unload(), true);
           t.expect("devices", [...(await hub.ns.links()).keys()], ["lo", "v01", "v02"]);
-          t.expect("pins", existsSync(`/run/xfrm-steer/bpf/net-${ino}`), false);
+          t.expect("pins", existsSync(pinFolder(hub.ns)), false);
         }
       });
       await t.step("killed while it swaps: the old or the new generation serves", async () => {
@@ -85,7 +82,11 @@ export const killedApply = scenario({
       });
       await t.step("the next apply leaves one generation", async () => {
         const { generation } = await hub.apply(policies[0]);
-        t.expect("pins", pins(), ["egress", `gen-${generation}`, "ingress"]);
+        t.expect("pins", readdirSync(interfacePins(hub.ns)).sort(), [
+          "egress",
+          `gen-${generation}`,
+          "ingress",
+        ]);
       });
     });
     await process.end();

@@ -6,9 +6,6 @@ import { killedApply } from "./crash.js";
 import { foundDevice } from "./device.js";
 import { manySwaps } from "./swaps.js";
 
-/** Scenarios whose point is the number of repetitions: minutes each where the VM is emulated. */
-export const endurance: readonly Scenario[] = [manySwaps, killedApply];
-
 /** The kernel backends: the contract of all backends, and what is theirs alone. */
 export const kernelBackends: readonly Scenario[] = [
   ...contract(kernelBpf),

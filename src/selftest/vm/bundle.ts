@@ -1,0 +1,62 @@
+import { join, relative } from "node:path";
+import { modulePath, packageRoot } from "../../sys/paths.js";
+import { type CpioEntry, file } from "./newc.js";
+
+/** Modules that a process or a worker starts with, or that a scenario file of the user's own imports. */
+const ENTRY_POINTS = [
+  "index.js",
+  "backends/userspace/daemon.js",
+  "bench/kernel-guest.js",
+  "cli/main.js",
+  "demo/agent.js",
+  "esp/rx-worker.js",
+  "esp/tx-worker.js",
+  "selftest/index.js",
+  "selftest/steering/main.js",
+  "selftest/vm/guest/main.js",
+];
+
+/** Packages that stay what they are: koffi has a native half; tsx and esbuild are for scenario files in TypeScript. */
+const PACKAGES_APART = ["koffi", "tsx", "esbuild"];
+
+interface Bundled {
+  /** Below the package's folder. */
+  readonly path: string;
+  readonly contents: Uint8Array;
+}
+
+let bundled: Promise<Bundled[]> | undefined;
+
+/**
+ * The compiled code with the packages that it depends on, in a few large modules at the entry points' own paths: each
+ * module that Node resolves, reads and links by itself takes an emulated CPU some 20 ms, and there are hundreds. Made
+ * once in a process, for all of its VMs.
+ */
+export async function bundleEntries(into: string): Promise<CpioEntry[]> {
+  bundled ??= bundle();
+  return (await bundled).map(({ path, contents }) => file(join(into, path), Buffer.from(contents)));
+}
+
+async function bundle(): Promise<Bundled[]> {
+  const { build } = await import("esbuild"); // not there in the VM, where the command line is too
+  const { outputFiles } = await build({
+    entryPoints: ENTRY_POINTS.map(modulePath),
+    outbase: packageRoot,
+    outdir: packageRoot,
+    absWorkingDir: packageRoot,
+    write: false,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: `node${process.versions.node}`,
+    chunkNames: "dist/src/chunks/[hash]",
+    external: PACKAGES_APART,
+    // Bundled CommonJS packages ask for Node's own modules by require().
+    banner: {
+      js: 'import { createRequire as $createRequire } from "node:module"; const require = $createRequire(import.meta.url);',
+    },
+    logLevel: "silent",
+  });
+  return outputFiles.map(({ path, contents }) => ({ path: relative(packageRoot, path), contents }));
+}
