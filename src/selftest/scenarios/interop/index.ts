@@ -25,7 +25,7 @@ function matrix(mode: Mode): Scenario {
     A connection for every suite, family pair, ESN on and off, UDP and bare; each has its own pair of addresses.
     `,
     needs: ["esp", "tun"],
-    limitMs: 240_000,
+    limitMs: 480_000,
     async run(t) {
       const ends = { ours: t.ns("ours"), kernel: t.ns("kernel") };
       await connect(t, ends);
