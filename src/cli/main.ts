@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   follow: async () => (await import("./follow.js")).followCommand(),
   load: async () => (await import("./load.js")).loadCommand(),
   status: async () => (await import("./status.js")).statusCommand(),
+  capture: async () => (await import("./capture.js")).captureCommand(),
   unload: async () => (await import("./unload.js")).unloadCommand(),
   run: async () => (await import("./run.js")).runCommand(),
   demo: async () => (await import("./demo.js")).demoCommand(),
