@@ -6,6 +6,7 @@ import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
 import { fiveTuples } from "./five-tuples.js";
 import { fragments } from "./fragments.js";
+import { interop } from "./interop/index.js";
 import { kernelBackends } from "./kernel-bpf/index.js";
 import { libbpfTs } from "./libbpf-ts.js";
 import { linkPicksUnderlay } from "./link-underlay.js";
@@ -45,4 +46,5 @@ export const scenarios: readonly Scenario[] = [
   manyIfIds,
   ...kernelBackends,
   ...customProgram,
+  ...interop,
 ];
