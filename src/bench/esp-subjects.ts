@@ -5,9 +5,12 @@
  *   v0 192.0.2.1 ============ veth ============ 192.0.2.2 v0
  */
 import { randomBytes } from "node:crypto";
-import { startGateway } from "../backends/userspace/gateway.js";
+import { type GatewayOptions, startGateway } from "../backends/userspace/gateway.js";
 import { parsePolicy } from "../config/index.js";
 import { type ConnectionConfig, innerMtu } from "../esp/index.js";
+import { DEFAULT_KERNEL } from "../esp/offload/stack.js";
+import { loadProfile } from "../simulator/profile.js";
+import { SimulatedOffload } from "../simulator/provider.js";
 import { ip } from "../sys/ip.js";
 import { startStrongswan } from "./esp-strongswan.js";
 import { EspTopology, INNER, OUTER, SIDES, type Side, VETH_MTU } from "./esp-topology.js";
@@ -16,6 +19,7 @@ import { startWireguardGo } from "./esp-wireguard.js";
 export const ESP_SUBJECTS = [
   "xfrm-steer/ipsec-mb",
   "xfrm-steer/openssl",
+  "xfrm-steer/sim",
   "strongswan-libipsec",
   "wireguard-go",
   "veth",
@@ -38,6 +42,7 @@ const IF_ID = 101;
 const START: Readonly<Record<EspSubjectName, (topology: EspTopology) => Promise<void>>> = {
   "xfrm-steer/ipsec-mb": (topology) => startXfrmSteer(topology, "ipsec-mb"),
   "xfrm-steer/openssl": (topology) => startXfrmSteer(topology, "openssl"),
+  "xfrm-steer/sim": (topology) => startXfrmSteer(topology, "auto", true),
   "strongswan-libipsec": startStrongswan,
   "wireguard-go": startWireguardGo,
   veth: async () => {},
@@ -60,14 +65,19 @@ export async function startSubject(name: EspSubjectName): Promise<EspSubject> {
   }
 }
 
-async function startXfrmSteer(topology: EspTopology, crypto: "ipsec-mb" | "openssl"): Promise<void> {
+/** @param offloaded whether a simulated device without limits has the SAs */
+async function startXfrmSteer(
+  topology: EspTopology,
+  crypto: NonNullable<GatewayOptions["crypto"]>,
+  offloaded = false,
+): Promise<void> {
   const keys = { left: randomBytes(20), right: randomBytes(20) };
   for (const side of SIDES) {
     const netns = topology.netns[side];
     const gateway = await startGateway({
       netns,
       policy: steeringPolicy(),
-      connections: () => [connection(side, keys)],
+      connections: () => [{ ...connection(side, keys), ...(offloaded ? { offload: OFFLOAD } : {}) }],
       mtu: innerMtu(VETH_MTU, {
         suite: "aes128-gcm",
         mode: "tunnel",
@@ -76,11 +86,24 @@ async function startXfrmSteer(topology: EspTopology, crypto: "ipsec-mb" | "opens
         innerFamily: 4,
       }),
       crypto,
+      offload: offloaded ? simulated() : null,
     });
     topology.undo(() => gateway.stop());
     ip("-n", netns, "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
   }
 }
+
+/** Its SAs are to be with the device, or the bench fails: software would be measured else. */
+const OFFLOAD = { device: "sim0", type: "crypto", required: true } as const;
+
+const simulated = (): SimulatedOffload =>
+  new SimulatedOffload({
+    profile: loadProfile("ideal"),
+    devices: [OFFLOAD.device],
+    kernel: DEFAULT_KERNEL,
+    faults: [],
+    seed: 1,
+  });
 
 function connection(side: Side, keys: Readonly<Record<Side, Buffer>>): ConnectionConfig {
   const peer = side === "left" ? "right" : "left";
