@@ -1,10 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { startGateway } from "../backends/userspace/gateway.js";
+import { type GatewayOptions, startGateway } from "../backends/userspace/gateway.js";
 import { parsePolicy } from "../config/index.js";
 import { type ConnectionConfig, innerMtu } from "../esp/index.js";
+import { DEFAULT_KERNEL } from "../esp/offload/stack.js";
+import { loadProfile } from "../simulator/profile.js";
+import { SimulatedOffload } from "../simulator/provider.js";
 import { type EspTopology, OUTER, SIDES, type Side, VETH_MTU } from "./esp-topology.js";
 
-export type Crypto = "ipsec-mb" | "openssl";
+export type Crypto = NonNullable<GatewayOptions["crypto"]>;
 
 /** The inner addresses of one connection. */
 export type Pair = Readonly<Record<Side, string>>;
@@ -16,18 +19,38 @@ const KEY_BYTES = 20;
 
 const other = (side: Side): Side => (side === "left" ? "right" : "left");
 
-/** Starts ipsec0 on both sides, with a connection for each pair of addresses; the addresses are the caller's to add. */
+/** Its SAs are to be with the device, or the bench fails: software would be measured else. */
+const OFFLOAD = { device: "sim0", type: "crypto", required: true } as const;
+
+const simulated = (): SimulatedOffload =>
+  new SimulatedOffload({
+    profile: loadProfile("ideal"),
+    devices: [OFFLOAD.device],
+    kernel: DEFAULT_KERNEL,
+    faults: [],
+    seed: 1,
+  });
+
+/**
+ * Starts ipsec0 on both sides, with a connection for each pair of addresses; the addresses are the caller's to add.
+ * @param offloaded whether a simulated device without limits has the SAs
+ */
 export async function startSteering(
   topology: EspTopology,
   crypto: Crypto,
   pairs: readonly Pair[],
+  offloaded = false,
 ): Promise<void> {
   const keys = pairs.map(() => ({ left: randomBytes(KEY_BYTES), right: randomBytes(KEY_BYTES) }));
   for (const side of SIDES) {
     const gateway = await startGateway({
       netns: topology.netns[side],
       policy: steeringPolicy(pairs.map((pair) => pair[other(side)])),
-      connections: () => keys.map((own, index) => connection(side, index, own)),
+      connections: () =>
+        keys.map((own, index) => ({
+          ...connection(side, index, own),
+          ...(offloaded ? { offload: OFFLOAD } : {}),
+        })),
       mtu: innerMtu(VETH_MTU, {
         suite: SUITE,
         mode: "tunnel",
@@ -36,6 +59,7 @@ export async function startSteering(
         innerFamily: 4,
       }),
       crypto,
+      offload: offloaded ? simulated() : null,
     });
     topology.undo(() => gateway.stop());
   }

@@ -13,6 +13,7 @@ import { startWireguardGo } from "./esp-wireguard.js";
 export const ESP_SUBJECTS = [
   "xfrm-steer/ipsec-mb",
   "xfrm-steer/openssl",
+  "xfrm-steer/sim",
   "strongswan-libipsec",
   "wireguard-go",
   "veth",
@@ -33,6 +34,7 @@ export interface EspSubject {
 const START: Readonly<Record<EspSubjectName, (topology: EspTopology) => Promise<void>>> = {
   "xfrm-steer/ipsec-mb": (topology) => startXfrmSteer(topology, "ipsec-mb"),
   "xfrm-steer/openssl": (topology) => startXfrmSteer(topology, "openssl"),
+  "xfrm-steer/sim": (topology) => startXfrmSteer(topology, "auto", true),
   "strongswan-libipsec": startStrongswan,
   "wireguard-go": startWireguardGo,
   veth: async () => {},
@@ -55,8 +57,8 @@ export async function startSubject(name: EspSubjectName): Promise<EspSubject> {
   }
 }
 
-async function startXfrmSteer(topology: EspTopology, crypto: Crypto): Promise<void> {
-  await startSteering(topology, crypto, [INNER]);
+async function startXfrmSteer(topology: EspTopology, crypto: Crypto, offloaded = false): Promise<void> {
+  await startSteering(topology, crypto, [INNER], offloaded);
   for (const side of SIDES)
     ip("-n", topology.netns[side], "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
 }
