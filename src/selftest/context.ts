@@ -6,6 +6,7 @@ import { Capture, LINKTYPE_ETHERNET, pcapFile } from "./capture.js";
 import { counterDelta } from "./counters.js";
 import type { KtapWriter } from "./ktap.js";
 import { Namespace } from "./namespace.js";
+import { PATIENCE_MS } from "./patience.js";
 import type { ScenarioContext, VethEnd } from "./scenario.js";
 import { Steering } from "./steering/steering.js";
 
@@ -91,7 +92,7 @@ export class Context implements ScenarioContext {
     what: string,
     read: () => Promise<unknown>,
     expected: unknown,
-    limitMs = 2_000,
+    limitMs = PATIENCE_MS,
   ): Promise<void> {
     const end = Date.now() + limitMs;
     for (;;) {

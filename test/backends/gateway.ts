@@ -133,16 +133,15 @@ export class Gateway {
 
   /** Echo replies from the hub's view. */
   async ping(to: string, from: string, count = 3): Promise<number> {
+    // All at once, and an interval instead: where some answers have come, ping waits for the others only so long.
+    const patience = ["-l", `${count}`, "-i", "10", "-W", "2"];
     const { stdout, stderr } = await this.exec(
       "hub",
       "ping",
       "-qn",
       "-c",
       `${count}`,
-      "-i",
-      "0.02",
-      "-W",
-      "1",
+      ...patience,
       "-I",
       from,
       to,
@@ -150,6 +149,27 @@ export class Gateway {
     const received = /(\d+) received/.exec(stdout)?.[1];
     if (received === undefined) throw new Error(`ping: ${stdout}${stderr}`);
     return Number(received);
+  }
+
+  /** Echo requests, five at a time, from before `work` begins until after it is done. */
+  async pingDuring(
+    to: string,
+    from: string,
+    work: () => Promise<void>,
+  ): Promise<{ sent: number; received: number }> {
+    const total = { sent: 0, received: 0 };
+    let working = true;
+    const traffic = async () => {
+      while (working) {
+        total.received += await this.ping(to, from, 5);
+        total.sent += 5;
+      }
+    };
+    const change = work().finally(() => {
+      working = false;
+    });
+    await Promise.all([traffic(), change]);
+    return total;
   }
 
   /** Ids of the processes that serve this namespace's interface. */
