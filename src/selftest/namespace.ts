@@ -93,7 +93,7 @@ export class Namespace {
     return child;
   }
 
-  /** Sends echo requests 10 ms apart and counts them and their answers. */
+  /** Sends echo requests, all at once, and counts them and their answers. */
   async ping(address: string, options: PingOptions = {}): Promise<PingResult> {
     const { count = 3, size, waitMs = PATIENCE_MS, args = [] } = options;
     // All at once, and an interval instead: where some answers have come, ping waits for the others only so long.
