@@ -2,6 +2,7 @@
 /* Exact 5-tuple flows: those of the generation in a flat table, and those that come and go in a hash map. */
 #pragma once
 
+#include "hash.h"
 #include "key.h"
 #include "maps.h"
 
@@ -36,33 +37,10 @@ static __always_inline __u32 live_owner(const struct key *key, int family)
 	return owner ? *owner : OWNER_NONE;
 }
 
-/* A perfect hash table, built as a whole: `buckets` pilots and `slots` flows; without flows, 0. */
+/* The perfect hash table of each family; without flows, 0. */
 const volatile struct flow_table {
 	__u32 buckets, slots, seed;
 } flow_table4 = {}, flow_table6 = {};
-
-/* From a 32-bit hash to one of n: a multiplication instead of a division (Lemire 2019). */
-static __always_inline __u32 scale(__u32 hash, __u32 n)
-{
-	__u64 scaled = (__u64)hash * n >> 32;
-
-	barrier_var(scaled); /* clang would join this shift with the next; the verifier then loses the bound */
-	return scaled;
-}
-
-static __always_inline __u64 stir(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
-	return hash ^ hash >> 32;
-}
-
-/* The only slot that can hold the flow: the bucket's pilot was chosen so that no two flows have the same. */
-static __always_inline __u32 slot_of(const volatile struct flow_table *flows, const __u8 *pilots, __u64 hash)
-{
-	__u32 pilot = pilots[scale(hash >> 32, flows->buckets)];
-
-	return scale(finish((__u32)hash ^ pilot * 0x9e3779b9), flows->slots);
-}
 
 static __always_inline __u64 flow_rest(const struct key *key)
 {
@@ -77,7 +55,8 @@ static __always_inline __u32 flow_owner4(const struct key *key)
 
 	if (!flow || !pilots)
 		return OWNER_NONE;
-	flow += slot_of(&flow_table4, pilots, stir(stir(flow_table4.seed, addr), rest));
+	flow += slot_of(flow_table4.buckets, flow_table4.slots, pilots,
+			stir(stir(flow_table4.seed, addr), rest));
 	if (flow->addr != addr || (flow->rest & ~(__u64)OWNER_NONE) != rest)
 		return OWNER_NONE;
 	return flow->rest & OWNER_NONE;
@@ -93,7 +72,7 @@ static __always_inline __u32 flow_owner6(const struct key *key)
 
 	if (!flow || !pilots)
 		return OWNER_NONE;
-	flow += slot_of(&flow_table6, pilots, hash);
+	flow += slot_of(flow_table6.buckets, flow_table6.slots, pilots, hash);
 	if (flow->src[0] != src0 || flow->src[1] != src1 || flow->dst[0] != dst0 || flow->dst[1] != dst1 ||
 	    (flow->rest & ~(__u64)OWNER_NONE) != rest)
 		return OWNER_NONE;

@@ -4,6 +4,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "hash.h"
 #include "tables.h"
 
 struct key {
@@ -28,17 +29,11 @@ static __always_inline void key_lanes(struct key *key)
 		    (more >> ECN_SHIFT & 3) << LANE_ECN | (more >> FRAGMENT_SHIFT & 3) << LANE_FRAGMENT;
 }
 
-/* One round of the hash in src/compiler/flow-hash.ts, and its end. */
+/* One round of the hash in src/compiler/flow-hash.ts; finish() is its end. */
 static __always_inline __u32 mix(__u32 h, __u32 word)
 {
 	h = (h ^ word) * 0x85ebca6b;
 	return h ^ h >> 15;
-}
-
-static __always_inline __u32 finish(__u32 h)
-{
-	h *= 0xc2b2ae35;
-	return h ^ h >> 16;
 }
 
 /* Hash of the addresses, `ports` and the protocol; not yet finished. */

@@ -4,12 +4,16 @@
  */
 #pragma once
 
+#include "hash.h"
 #include "maps.h"
 
 /*
  * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
  * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
  * `root` is that value itself. No window crosses the halves of an address.
+ *
+ * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
+ * set leads to the one entry that may hold the address, whatever its prefix's length.
  */
 const volatile struct prefix_trie {
 	__u64 start[2], shared[2];
@@ -19,6 +23,9 @@ const volatile struct prefix_trie {
 	__u32 lists, units; /* first unit of the lists, and all units of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
 	__u32 is_long;	   /* lists are of struct prefix6_long */
+	__u64 hashed;	   /* of the high half; 0: nothing is hashed */
+	__u32 buckets, slots, seed;
+	__u32 entries, pilots; /* first unit of the hash's entries (struct prefix4 or prefix6), and of its pilots */
 } subnets4 = {}, subnets6 = {}, if_ids = {};
 
 enum { UNIT = sizeof(struct prefix_node) };
@@ -69,8 +76,7 @@ static __always_inline int begins(const struct prefix6_long *prefix, __u64 high,
 }
 
 /* `value`, or that of a list's entry where this holds the address. */
-static __always_inline __u32 compared(const volatile struct prefix_trie *trie, const void *entry, int family,
-				      __u64 high, __u64 low, __u32 value)
+static __always_inline __u32 compared(const void *entry, int family, int is_long, __u64 high, __u64 low, __u32 value)
 {
 	__u64 holds;
 	__u32 other;
@@ -80,7 +86,7 @@ static __always_inline __u32 compared(const volatile struct prefix_trie *trie, c
 
 		holds = ones_if_zero(((high >> 32) ^ prefix->addr) & prefix->mask);
 		other = prefix->value;
-	} else if (!trie->is_long) {
+	} else if (!is_long) {
 		const struct prefix6 *prefix = entry;
 
 		holds = ones_if_zero((high ^ prefix->high) >> (prefix->shift & 63));
@@ -111,14 +117,41 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 #pragma unroll
 	for (int i = LIST_AT_ONCE - 1; i >= 0; i--)
 		if (longest > i)
-			value = compared(trie, table + at + i * size, family, high, low, value);
+			value = compared(table + at + i * size, family, trie->is_long, high, low, value);
 	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++) {
 		at += i == LIST_AT_ONCE ? LIST_AT_ONCE * size : size;
 		barrier_var(at);
 		if (at < bytes - size)
-			value = compared(trie, table + at, family, high, low, value);
+			value = compared(table + at, family, trie->is_long, high, low, value);
 	}
 	return value;
+}
+
+/* Follows a value to the owner that it leads to, or OWNER_NONE. */
+static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
+				  __u64 high, __u64 low)
+{
+	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
+		if (value >> VALUE_NODE) {
+			__u32 window = (value >> VALUE_OFFSET) & 127;
+			__u64 bits = family == 4 || window < 64 ? high : low;
+
+			value = child_value(trie, entries, value & OWNER_NONE, bits >> ((58 - window) & 63));
+		} else {
+			value = list_value(trie, entries, value, family, high, low);
+		}
+	}
+	return value;
+}
+
+/* Value of the hash's one entry that may hold the address. */
+static __always_inline __u32 hashed_value(const volatile struct prefix_trie *trie, const void *entries, int family,
+					  __u64 high)
+{
+	__u32 slot = slot_of(trie->buckets, trie->slots, entries + (__u64)trie->pilots * UNIT,
+			     stir(trie->seed, high & trie->hashed));
+
+	return compared(entries + ((__u64)trie->entries + slot) * UNIT, family, 0, high, 0, OWNER_NONE);
 }
 
 /* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
@@ -131,6 +164,12 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 
 	if (!entries)
 		return OWNER_NONE;
+	if (trie->hashed) {
+		__u32 owner = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
+
+		if (owner != OWNER_NONE)
+			return owner;
+	}
 	if (family == 6)
 		outside |= (low ^ trie->start[1]) & trie->shared[1];
 	if (outside)
@@ -142,16 +181,7 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 		barrier_var(word); /* keeps the bound that the mask gives */
 		value = ((const __u32 *)entries)[value + word];
 	}
-	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
-		if (value >> VALUE_NODE) {
-			__u32 window = (value >> VALUE_OFFSET) & 127;
-			__u64 bits = family == 4 || window < 64 ? high : low;
-
-			value = child_value(trie, entries, value & OWNER_NONE, bits >> ((58 - window) & 63));
-		} else {
-			value = list_value(trie, entries, value, family, high, low);
-		}
-	}
+	value = walk(trie, entries, value, family, high, low);
 	return value == OWNER_NONE ? trie->outside : value;
 }
 

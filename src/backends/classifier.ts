@@ -137,8 +137,8 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, shared, ...trie }: CompiledTrie): PrefixTrie {
-  return { ...trie, start: halves(start), shared: halves(shared) };
+function prefixTrie({ start, shared, hashed, ...trie }: CompiledTrie): PrefixTrie {
+  return { ...trie, start: halves(start), shared: halves(shared), hashed: halves(hashed)[0] as bigint };
 }
 
 function halves([a = 0, b = 0, c = 0, d = 0]: readonly number[]): BigUint64Array {

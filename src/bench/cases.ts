@@ -1,6 +1,7 @@
 import { NO_FLOWS } from "../config/flows.js";
+import { ANY_MATCH } from "../config/match.js";
 import type { Connection, ExactFlows, Family, FlowSubnets, Match, Policy } from "../config/policy.js";
-import { classBenchRules, OPEN_MATCH, prefix4 } from "./classbench.js";
+import { classBenchRules, prefix4 } from "./classbench.js";
 import { SeededRandom } from "./random.js";
 
 export const CASES = ["prefix4", "prefix6", "srcdst", "flows", "acl", "fw", "ipc", "mark", "iif"] as const;
@@ -35,17 +36,17 @@ export function benchPolicy(name: Case, size: number, seed: number): Policy {
     case "srcdst":
       return policyOf(
         unique(size, () => ({
-          ...OPEN_MATCH,
+          ...ANY_MATCH,
           src: [prefix4(random.word(), 8 + random.below(25))],
           dst: [prefix4(random.word(), 8 + random.below(25))],
         })),
       );
     case "mark":
       return policyOf(
-        unique(size, () => ({ ...OPEN_MATCH, mark: [{ value: random.word(), mask: 0xffffffff }] })),
+        unique(size, () => ({ ...ANY_MATCH, mark: [{ value: random.word(), mask: 0xffffffff }] })),
       );
     case "iif":
-      return policyOf(Array.from({ length: size }, (_, i) => ({ ...OPEN_MATCH, iif: [`dev${i + 1}`] })));
+      return policyOf(Array.from({ length: size }, (_, i) => ({ ...ANY_MATCH, iif: [`dev${i + 1}`] })));
     default:
       return policyOf(classBenchRules(name, size, random));
   }

@@ -4,6 +4,7 @@
  * Classification Benchmark", IEEE/ACM Transactions on Networking 15(3), 2007, sections III and IV): prefix lengths of
  * the address pairs, port classes, protocols; addresses branch unevenly and are used again and again.
  */
+import { ANY_MATCH } from "../config/match.js";
 import type { Match, Prefix, Range } from "../config/policy.js";
 import type { SeededRandom } from "./random.js";
 
@@ -129,22 +130,6 @@ const SERVICES = [
   80, 443, 22, 25, 53, 21, 23, 110, 123, 135, 139, 161, 389, 445, 993, 1521, 3306, 3389, 5060, 8080,
 ];
 
-export const OPEN_MATCH: Match = {
-  src: [],
-  dst: [],
-  proto: [],
-  sport: [],
-  dport: [],
-  icmpType: [],
-  dscp: [],
-  ecn: [],
-  mark: [],
-  iif: [],
-  length: [],
-  fragment: [],
-  not: [],
-};
-
 /** `size` matches, none twice; the most specific come first, as people order them. */
 export function classBenchRules(kind: Kind, size: number, random: SeededRandom): Match[] {
   const profile = PROFILES[kind];
@@ -168,7 +153,7 @@ export function classBenchRules(kind: Kind, size: number, random: SeededRandom):
     const proto = pick(profile.proto);
     const ported = proto === 6 || proto === 17;
     const match = {
-      ...OPEN_MATCH,
+      ...ANY_MATCH,
       src: src === ANY ? [] : [address(sources, src)],
       dst: dst === ANY ? [] : [address(destinations, dst)],
       proto: proto === null ? [] : [proto],

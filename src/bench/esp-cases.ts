@@ -3,11 +3,15 @@ import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { EspSubject } from "./esp-subjects.js";
 import { iperf } from "./iperf.js";
+import { udpLoad } from "./udp-load.js";
 
 const run = promisify(execFile);
 
-export const ESP_CASES = ["tcp1", "tcp8", "udp64", "udp512", "udp1400", "rtt", "cpu"] as const;
+/** Those that take any subject. */
+const PATH_CASES = ["tcp1", "tcp8", "udp64", "udp512", "udp1400", "rtt", "cpu"] as const;
+export const ESP_CASES = [...PATH_CASES, "sas"] as const;
 export type EspCaseName = (typeof ESP_CASES)[number];
+export type PathCaseName = (typeof PATH_CASES)[number];
 
 export interface Sample {
   readonly value: number;
@@ -31,27 +35,26 @@ const tcp = (flows: number): EspCase => ({
   },
 });
 
-/** What counts as free of loss, and where the search begins. */
+/** What counts as free of loss, and where the search begins and ends, in datagrams a second. */
 const LOSS_FREE = 0.001;
 const FIRST_RATE = 10_000;
-const LAST_RATE = 640_000;
-const BISECTIONS = 3;
+const LAST_RATE = 1_280_000;
+const BISECTIONS = 4;
+/** A sender that cannot go as fast as it should is the limit itself. */
+const KEEPS_UP = 0.95;
 
 /** The highest rate that arrives whole, of datagrams sent one by one: doubled until some are lost, then bisected. */
 const udp = (size: number): EspCase => ({
   unit: "packets/s",
   size,
-  async measure(subject, seconds) {
+  async measure({ left, right, address }, seconds) {
     let best = 0;
     const arrives = async (rate: number): Promise<boolean> => {
-      const bits = String(Math.round(rate * size * 8));
-      const { end } = await iperf(subject, "-u", "-l", String(size), "-b", bits, "-t", String(seconds));
-      const { packets = 0, lost_packets: lost = 0, seconds: took = seconds } = end.sum ?? {};
-      const whole = packets > 0 && lost <= packets * LOSS_FREE;
-      const sent = packets / took;
-      if (whole) best = Math.max(best, sent);
-      // A sender that cannot go as fast as it should is the limit itself.
-      return whole && sent > 0.9 * rate;
+      const load = { left, right, addresses: [address], size, rate, window: Number.POSITIVE_INFINITY };
+      const { sent, received, took } = await udpLoad({ ...load, seconds });
+      const whole = sent > 0 && sent - received <= sent * LOSS_FREE;
+      if (whole) best = Math.max(best, received / took);
+      return whole && sent > KEEPS_UP * rate * took;
     };
     let rate = FIRST_RATE;
     while (rate <= LAST_RATE && (await arrives(rate))) rate *= 2;
@@ -111,7 +114,7 @@ const cpu: EspCase = {
   },
 };
 
-export const CASES: Readonly<Record<EspCaseName, EspCase>> = {
+export const CASES: Readonly<Record<PathCaseName, EspCase>> = {
   tcp1: tcp(1),
   tcp8: tcp(8),
   udp64: udp(64),

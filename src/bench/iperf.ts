@@ -10,11 +10,6 @@ export interface IperfReport {
   readonly error?: string;
   readonly end: {
     readonly sum_received: { readonly bits_per_second: number; readonly bytes: number };
-    readonly sum?: {
-      readonly packets: number;
-      readonly lost_packets: number;
-      readonly seconds: number;
-    };
   };
 }
 
@@ -49,8 +44,10 @@ export async function iperf({ left, right, address }: IperfPath, ...args: string
     const report = JSON.parse(stdout) as IperfReport;
     if (report.error) throw new Error(`iperf3 to ${address}: ${report.error}`);
     return report;
+  } catch (error) {
+    server.kill();
+    throw error;
   } finally {
-    if (server.exitCode === null) server.kill();
     await ended;
   }
 }

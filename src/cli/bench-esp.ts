@@ -6,10 +6,13 @@ import { print, table } from "./output.js";
 interface EspFlags {
   case?: EspCaseName[];
   subject?: EspSubjectName[];
+  device?: "sim";
   runs: number;
   seconds: number;
   json?: boolean;
 }
+
+const OURS = ESP_SUBJECTS.filter((name) => name.startsWith("xfrm-steer/"));
 
 export function benchEspCommand(): Command {
   return new Command("esp")
@@ -18,6 +21,14 @@ export function benchEspCommand(): Command {
     )
     .addOption(new Option("--case <name...>", "what to measure; all if left out").choices(ESP_CASES))
     .addOption(new Option("--subject <name...>", "whom to measure; all if left out").choices(ESP_SUBJECTS))
+    .addOption(
+      new Option(
+        "--device <name>",
+        "only the data path itself: with its SAs on a simulated device, and without",
+      )
+        .choices(["sim"])
+        .conflicts("subject"),
+    )
     .option("--runs <n>", "runs of each subject, of which the median counts", count, 5)
     .option("--seconds <n>", "length of each measurement", count, 3)
     .option("--json", "one JSON document on stdout")
@@ -26,16 +37,17 @@ export function benchEspCommand(): Command {
       demandRoot("bench esp");
       const result = await benchEsp({
         cases: options.case ?? ESP_CASES,
-        subjects: options.subject ?? ESP_SUBJECTS,
+        subjects: options.subject ?? (options.device === undefined ? ESP_SUBJECTS : OURS),
         runs: options.runs,
         seconds: options.seconds,
         progress: (what) => console.error(what),
       });
       print(options.json, result, () =>
         table(
-          ["case", "subject", "median", "min", "max", "unit"],
+          ["case", "size", "subject", "median", "min", "max", "unit"],
           result.cases.map((each) => [
             each.case,
+            each.size,
             each.subject,
             ...[each.median, each.min, each.max].map((value) => Number(value.toPrecision(4))),
             each.unit,

@@ -6,6 +6,7 @@ import type { BenchCase, BenchResult } from "../bench/measure.js";
 import { benchEspCommand } from "./bench-esp.js";
 import { benchKernelCommand } from "./bench-kernel.js";
 import { benchLibbpfCommand } from "./bench-libbpf.js";
+import { benchSoakCommand } from "./bench-soak.js";
 import { print, table } from "./output.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
@@ -17,7 +18,8 @@ export function benchCommand(): Command {
     .addCommand(applyCommand())
     .addCommand(benchKernelCommand())
     .addCommand(benchEspCommand())
-    .addCommand(benchLibbpfCommand());
+    .addCommand(benchLibbpfCommand())
+    .addCommand(benchSoakCommand());
 }
 
 function applyCommand(): Command {

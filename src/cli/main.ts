@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   follow: async () => (await import("./follow.js")).followCommand(),
   load: async () => (await import("./load.js")).loadCommand(),
   status: async () => (await import("./status.js")).statusCommand(),
+  capture: async () => (await import("./capture.js")).captureCommand(),
   unload: async () => (await import("./unload.js")).unloadCommand(),
   run: async () => (await import("./run.js")).runCommand(),
   demo: async () => (await import("./demo.js")).demoCommand(),
@@ -35,6 +36,12 @@ const program = new Command("xfrm-steer")
     const { netns } = command.optsWithGlobals<{ netns?: string }>();
     if (netns !== undefined) enterNetns(netns);
   });
+
+// `xfrm-steer status | head` ends quietly when its reader has seen enough.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(ExitCode.done);
+});
 
 const words = new Set(process.argv.slice(2));
 const named = Object.keys(COMMANDS).filter((name) => words.has(name));

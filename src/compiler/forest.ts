@@ -1,3 +1,4 @@
+import { Slot } from "../bpf/tables.bpf.js";
 import { type Dimension, fieldMask } from "./dimension.js";
 import type { Rows } from "./rows.js";
 import { ruleWriter } from "./rule-writer.js";
@@ -24,8 +25,8 @@ export interface Forest {
 }
 
 const LEAF_SIZE = 12;
-/** Most rows of a leaf: bounds what a packet costs, and what the verifier has to walk. */
-const LEAF_MAX = 64;
+/** Most rows of a leaf: bounds what a packet costs, and what the verifier has to walk. The second where the first does not do. */
+const LEAF_MAX = [64, Slot.SLOT_COUNT_MAX] as const;
 const GROUPS = 4;
 /** Most trees of a family. */
 const TREES = 12;
@@ -42,13 +43,24 @@ const EVICT = 2;
  */
 export function buildForest(rows: Rows, slots: Table, rules: Table, extra: Table): Forest {
   if (rows.length === 0) return { root: 0, count: 0, depth: 0, leaf: 0 };
+  const before = [slots.length, rules.length, extra.length] as const;
+  try {
+    return buildTrees(rows, slots, rules, extra, LEAF_MAX[0]);
+  } catch (error) {
+    if (!(error instanceof CrowdedRows)) throw error;
+    for (const [k, table] of [slots, rules, extra].entries()) table.truncate(before[k] as number);
+    return buildTrees(rows, slots, rules, extra, LEAF_MAX[1]);
+  }
+}
+
+function buildTrees(rows: Rows, slots: Table, rules: Table, extra: Table, leafMax: number): Forest {
   const writer = ruleWriter(rows, rules, extra);
   const dimensions = rows.dimensions.filter(isUsed);
   const root = slots.reserve(TREES);
   const build = (group: Int32Array, budget: number) =>
     new TreeBuilder(dimensions, slots, writer, {
       leafSize: LEAF_SIZE,
-      leafMax: LEAF_MAX,
+      leafMax,
       widest: WIDEST,
       budget,
     }).build(group);

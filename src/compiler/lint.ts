@@ -46,9 +46,10 @@ function* swallowedTunnels({ connections, rules }: Policy): Generator<Diagnostic
         `put a rule with match: {dst: ${yamlAddress(remote)}} and another target in front of it, or narrow its match`,
       );
     }
-    // In transport mode the two are the same address: with a link of its own the outer packet is not routed by it.
-    if (connection.esp.mode === "transport" && connection.link !== null) continue;
     const other = parseAddress(remote);
+    // In transport mode the two are the same address: with a link the outer packet takes another route. Not so over IPv6,
+    // where a packet with a source address may leave by another interface than its flowi6_oif.
+    if (connection.esp.mode === "transport" && connection.link !== null && other?.family === 4) continue;
     const subnet = connection.subnets.find((prefix) => other !== null && contains(prefix, other));
     if (subnet === undefined || packets.every(({ key }) => decidedBefore(rules.length, key))) continue;
     yield warning(

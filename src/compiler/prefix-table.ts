@@ -4,6 +4,8 @@
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
 import { Owner, Prefix4, Prefix6, Prefix6Long, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
+import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
+import { groupsOf, hashedBits, hashPrefixes, shorterFirst } from "./prefix-hash.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
 import { memberWords, Table, type TableName } from "./table.js";
 
@@ -25,6 +27,13 @@ export interface PrefixTrie {
   readonly outside: number;
   /** 1 where lists are of struct prefix6_long. */
   readonly is_long: number;
+  /** Leading bits, in 2 words, by which long prefixes are hashed; 0: none are. Then the hash, and where it is in units. */
+  readonly hashed: readonly number[];
+  readonly buckets: number;
+  readonly slots: number;
+  readonly seed: number;
+  readonly entries: number;
+  readonly pilots: number;
   /** 4 words each, most significant first: bits that all prefixes begin with, and which bits those are. */
   readonly start: readonly number[];
   readonly shared: readonly number[];
@@ -78,7 +87,7 @@ function level(): Level {
 }
 
 class TrieBuilder {
-  readonly #set: PrefixColumns;
+  #set: PrefixColumns;
   /** Words: nodes, each at a unit, and values. */
   readonly #table: Table;
   /** Words of the lists, which come behind. */
@@ -100,7 +109,12 @@ class TrieBuilder {
   }
 
   build(): PrefixTrie {
-    const { count, words, wordsEach } = this.#set;
+    const { wordsEach } = this.#set;
+    const direct = this.#directBits(0, this.#set.count);
+    const bits = direct === null ? hashedBits(this.#set) : 0;
+    const hashed = bits > 0 ? this.#hash(bits) : null;
+    // What is hashed is not in the trie.
+    const count = hashed ? hashed.from : this.#set.count;
     let outside: number = OWNER_NONE;
     let first = 0;
     // The whole family's prefix is sorted first; it is what is left outside of all others.
@@ -113,16 +127,54 @@ class TrieBuilder {
       root = this.#value(first, count, 0, outside, 0);
     } else {
       const shared = this.#sharedBits(first, count);
-      width = this.#rootWidth(first, shared);
+      width = this.#directBits(first, count) ?? Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)));
       skip = Math.min(shared, windowStart(shared, width, wordsEach));
-      root = this.#root(first, skip, width, outside);
+      root = this.#root(first, count, skip, width, outside);
     }
+    const { words } = this.#set;
     return {
       ...{ root, ...rootWindow(skip, width, wordsEach), depth: this.#depth, list: this.#list, outside },
       ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
       start: WORDS.map((w) => (w < wordsEach ? (words[first * wordsEach + w] ?? 0) : 0)),
       shared: WORDS.map((w) => leading(skip - 32 * w)),
+      ...(hashed?.place ?? NOT_HASHED),
     };
+  }
+
+  /**
+   * Takes the prefixes of at least `bits` bits into a hash over so many of their bits; those left are sorted before them.
+   * @returns the first prefix that is hashed, and the hash's place; null where their hashes are too much alike
+   */
+  #hash(bits: number): { from: number; place: Pick<PrefixTrie, keyof typeof NOT_HASHED> } | null {
+    const { set, from } = shorterFirst(this.#set, bits);
+    const groups = groupsOf(set, from, bits);
+    const built = buildPerfectHash(groups.length - 1, (seed) => hashPrefixes(set, groups, bits, seed));
+    if (!built) return null;
+    this.#set = set;
+    const entries = this.#hashEntries(built, groups, bits);
+    const pilots = this.#reserveUnits(Math.ceil(built.pilots.length / (4 * UNIT)));
+    new Uint8Array(this.#table.words.buffer).set(built.pilots, pilots * UNIT * 4);
+    return { from, place: { hashed: [leading(bits), leading(bits - 32)], ...built.shape, entries, pilots } };
+  }
+
+  /** Each with its group's one prefix, or with the bits that its group shares and what these lead to. */
+  #hashEntries({ placed }: PerfectHash, groups: Uint32Array, bits: number): number {
+    const entries = this.#reserveUnits(placed.length);
+    const value = this.#set.wordsEach === 1 ? PREFIX4.value : PREFIX6.value;
+    placed.forEach((groupAndOne, slot) => {
+      const at = (entries + slot) * UNIT;
+      if (groupAndOne === 0) {
+        this.#table.words[at + value] = OWNER_NONE;
+        return;
+      }
+      const from = groups[groupAndOne - 1] as number;
+      const to = groups[groupAndOne] as number;
+      const length = this.#set.length[from] as number;
+      const alone = to === from + 1 && length <= HALF;
+      const leads = alone ? (this.#set.owner[from] as number) : this.#value(from, to, bits, OWNER_NONE, 0);
+      writeShort(this.#table.words, at, this.#set, from, alone ? length : bits, leads);
+    });
+    return entries;
   }
 
   /** Puts the lists behind nodes and values, and behind them entries that say that nothing holds the address. */
@@ -144,23 +196,24 @@ class TrieBuilder {
   }
 
   /**
-   * Bits that pick the root's value: up to where most prefixes end, if that is worth the memory (DIR-24-8, Gupta, Lin
-   * and McKeown 1998), else as many as give one prefix to a value.
+   * Bits that pick the root's value where it is worth the memory to go up to where most prefixes end (DIR-24-8, Gupta,
+   * Lin and McKeown 1998); else null: as many bits are enough as give one prefix to a value.
    */
-  #rootWidth(first: number, shared: number): number {
-    const { count, length } = this.#set;
+  #directBits(first: number, count: number): number | null {
+    if (count <= LIST) return null;
+    const { length } = this.#set;
     const byLength = new Uint32Array(129);
     for (let i = first; i < count; i++)
       byLength[length[i] as number] = (byLength[length[i] as number] as number) + 1;
     const usual = byLength.indexOf(Math.max(...byLength));
-    const direct = usual - shared;
+    const direct = usual - this.#sharedBits(first, count);
     if (2 * (byLength[usual] as number) > count && direct <= WIDEST_DIRECT && 2 ** direct <= DIRECT * count)
       return direct;
-    return Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)));
+    return null;
   }
 
-  #root(first: number, skip: number, width: number, outside: number): number {
-    const { count, words, wordsEach, length } = this.#set;
+  #root(first: number, count: number, skip: number, width: number, outside: number): number {
+    const { words, wordsEach, length } = this.#set;
     const base = this.#table.reserve(2 ** width);
     const end = skip + width;
     this.#table.words.fill(outside, base, base + 2 ** width);
@@ -311,24 +364,43 @@ class TrieBuilder {
 
   /** The first `length` bits of prefix `source` as entry `k` of the list in unit `list`. */
   #writePrefix(list: number, k: number, source: number, length: number, value: number): void {
-    const { words, wordsEach } = this.#set;
     const out = this.#lists.words;
     const at = list * UNIT + k * this.#entry.size;
-    out[at + this.#entry.value] = value;
-    if (wordsEach === 1) {
-      const mask = (-1 << (32 - length)) >>> 0;
-      out[at + PREFIX4.addr] = ((words[source] as number) & mask) >>> 0;
-      out[at + PREFIX4.mask] = mask;
+    if (!this.#isLong) {
+      writeShort(out, at, this.#set, source, length, value);
       return;
     }
-    // 64-bit words, low half first.
-    const size = this.#isLong ? 4 : 2;
-    const first = this.#isLong ? PREFIX6_LONG.addr : PREFIX6.high;
-    for (let w = 0; w < size; w++) out[at + first + (w ^ 1)] = words[4 * source + w] as number;
-    if (this.#isLong) out[at + PREFIX6_LONG.length] = length;
-    else out[at + PREFIX6.shift] = HALF - length;
+    const { words } = this.#set;
+    for (const w of WORDS) out[at + PREFIX6_LONG.addr + (w ^ 1)] = words[4 * source + w] as number;
+    out[at + PREFIX6_LONG.length] = length;
+    out[at + PREFIX6_LONG.value] = value;
   }
 }
+
+/** The first `length` bits (at most 64) of prefix `source` as struct prefix4 or prefix6, from word `at` on. */
+function writeShort(
+  out: Uint32Array,
+  at: number,
+  { words, wordsEach }: PrefixColumns,
+  source: number,
+  length: number,
+  value: number,
+): void {
+  if (wordsEach === 1) {
+    const mask = (-1 << (32 - length)) >>> 0;
+    out[at + PREFIX4.addr] = ((words[source] as number) & mask) >>> 0;
+    out[at + PREFIX4.mask] = mask;
+    out[at + PREFIX4.value] = value;
+    return;
+  }
+  // A 64-bit word, low half first; what is behind the length is shifted out.
+  out[at + PREFIX6.high] = words[4 * source + 1] as number;
+  out[at + PREFIX6.high + 1] = words[4 * source] as number;
+  out[at + PREFIX6.shift] = HALF - length;
+  out[at + PREFIX6.value] = value;
+}
+
+const NOT_HASHED = { hashed: [0, 0], buckets: 0, slots: 0, seed: 0, entries: 0, pilots: 0 };
 
 /** The first `length` bits of prefix number `source`, and the value of addresses that begin with them. */
 type Entry = readonly [source: number, length: number, value: number];

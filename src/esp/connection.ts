@@ -124,7 +124,6 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
   demand(within(link, 0, 0x7fffffff), `link ${link} is not an ifindex`);
   demand(Object.hasOwn(SUITES, suite), `suite "${suite}" is unknown; there is ${SUITE_NAMES.join(", ")}`);
   checkKeys(connection, demand);
-  demand(encapsulation === "udp", "bare ESP (encapsulation none) has no sockets yet; use udp");
   demand(within(localPort, 1, 65535), `local port ${localPort} is not between 1 and 65535`);
   demand(within(remotePort, 1, 65535), `remote port ${remotePort} is not between 1 and 65535`);
   demand(

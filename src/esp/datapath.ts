@@ -298,9 +298,10 @@ export class Datapath {
       const set = sets[index];
       const socket = sockets[index];
       if (set === undefined || socket === undefined) return;
-      const { replayWindow, remotePort, link, padTo } = connection;
+      const { replayWindow, link, padTo, encapsulation } = connection;
+      const remotePort = encapsulation === "udp" ? connection.remotePort : 0;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow });
+        rx.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow, encapsulation });
       });
       tx.push({ ...spec(connection.out, set.out, connection), padTo, remotePort, link, fd: socket.fd });
     });

@@ -2,6 +2,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { AeadBackend } from "./aead.js";
 import type { Policy } from "./database.js";
 import type { OffloadType } from "./offload/contract.js";
+import type { Encapsulation } from "./packet.js";
 import type { SaParameters } from "./sa.js";
 import type { HardLimits } from "./statistics.js";
 
@@ -49,12 +50,14 @@ export interface StateSpec extends SaParameters {
 export interface OutboundSpec extends StateSpec {
   readonly padTo: number;
   readonly fd: number;
+  /** 0 for bare ESP. */
   readonly remotePort: number;
   /** ifindex, 0 for any. */
   readonly link: number;
 }
 
 export interface InboundSpec extends StateSpec {
+  readonly encapsulation: Encapsulation;
   readonly replayWindow: number;
 }
 
@@ -62,6 +65,8 @@ export interface SocketSpec {
   readonly fd: number;
   /** The address that it is bound to. */
   readonly local: string;
+  /** Which socket it is: "none" stands for a raw one. */
+  readonly encapsulation: Encapsulation;
 }
 
 /** Everything a worker works from. It takes the place of the table before, between two packets. */

@@ -1,4 +1,4 @@
-/** Socket to TUN: receives ESP in UDP, opens it in place and writes framed packets. Runs as a worker thread. */
+/** Socket to TUN: receives ESP, in UDP or bare, opens it in place and writes framed packets. Runs as a worker thread. */
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
 import { kernelAtLeast } from "../sys/kernel.js";
@@ -13,6 +13,7 @@ import type { InboundSpec, WorkerSetup } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
 import { loadHardware } from "./offload/load-hardware.js";
 import { InboundOffload } from "./offload/receive.js";
+import type { Encapsulation } from "./packet.js";
 import { replaceStates } from "./replace-states.js";
 import { type InboundState, makeInbound } from "./sa.js";
 import { COUNTER, Counters, Traffic } from "./statistics.js";
@@ -31,8 +32,13 @@ const PLACE_SIZE = 2 ** 16 + 64;
 const PACKET = 64;
 const MAX_UDP_PAYLOAD = 65535;
 
-type Entries = ReadonlyMap<number, InboundEntry<InboundState>>;
-const NO_STATES: Entries = new Map();
+/** A socket's side of the SAD. */
+interface Source {
+  /** The SAs of the address that it is bound to and of its encapsulation, by SPI. */
+  readonly entries: ReadonlyMap<number, InboundEntry<InboundState>>;
+  /** Whether packets come with their IPv4 header. */
+  readonly withHeader: boolean;
+}
 
 const setup = workerData as WorkerSetup;
 const slab = new PacketSlab(MESSAGES * PLACE_SIZE + PACKET);
@@ -56,8 +62,7 @@ const coalescer = new Coalescer(
 let most = MESSAGES;
 const hardware = await loadHardware(setup.offload);
 let states = new Map<number, InboundState>();
-/** By socket: the SAs of the address that it is bound to. */
-let bySocket = new Map<number, Entries>();
+let sources = new Map<number, Source>();
 
 function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundState {
   const { spi, keymat, ifId, replayWindow, limits } = spec;
@@ -82,7 +87,8 @@ function closeState({ opener, offload }: InboundState): void {
 }
 
 function serve(fd: number): void {
-  const entries = bySocket.get(fd) ?? NO_STATES;
+  const source = sources.get(fd);
+  if (source === undefined) return;
   for (let i = 0; i < ROUNDS; i++) {
     const asked = most;
     const count = received.receive(fd, asked);
@@ -93,7 +99,7 @@ function serve(fd: number): void {
     }
     counters.count(COUNTER.receives);
     let bytes = 0;
-    for (let index = 0; index < count; index++) bytes += openAll(index, entries);
+    for (let index = 0; index < count; index++) bytes += openAll(index, source);
     coalescer.flush();
     most = Math.min(MESSAGES, Math.ceil((CALL_BYTES * count) / Math.max(1, bytes)));
     if (count < asked) return;
@@ -101,27 +107,51 @@ function serve(fd: number): void {
 }
 
 /** Opens each datagram of a message. @returns the message's bytes */
-function openAll(index: number, entries: Entries): number {
+function openAll(index: number, { entries, withHeader }: Source): number {
   received.look(index);
   const { bytes, size, link, tos } = received;
   const start = places[index] ?? PACKET;
   const end = start + bytes;
   let packet = start;
+  if (withHeader) {
+    const header = (slab.view.getUint8(start) & 15) * 4;
+    open(start + header, bytes - header, entries, link, tos);
+    return bytes;
+  }
   // An empty datagram is one as well.
   do {
-    const framed = inbound.process(packet, Math.min(size, end - packet), entries, link, tos);
-    if (framed !== 0) coalescer.add(inbound.frame, framed);
+    open(packet, Math.min(size, end - packet), entries, link, tos);
     packet += size;
   } while (packet < end);
   return bytes;
 }
 
+function open(packet: number, length: number, entries: Source["entries"], link: number, tos: number): void {
+  const framed = inbound.process(packet, length, entries, link, tos);
+  if (framed !== 0) coalescer.add(inbound.frame, framed);
+}
+
 run<InboundSpec>(setup, {
   apply(table) {
     states = replaceStates(states, table.states, makeState, closeState);
-    const byAddress = inboundTable(table.policies, [...states.values()]);
-    bySocket = new Map(table.sockets.map(({ fd, local }) => [fd, byAddress.get(local) ?? NO_STATES]));
-    return [...bySocket.keys()];
+    const served = (wanted: Encapsulation) =>
+      inboundTable(
+        table.policies,
+        table.states.flatMap(({ id, encapsulation }) =>
+          encapsulation === wanted ? [states.get(id)] : [],
+        ) as InboundState[],
+      );
+    const tables = { udp: served("udp"), none: served("none") };
+    sources = new Map(
+      table.sockets.map(({ fd, local, encapsulation }) => [
+        fd,
+        {
+          entries: tables[encapsulation].get(local) ?? new Map(),
+          withHeader: encapsulation === "none" && !local.includes(":"),
+        },
+      ]),
+    );
+    return [...sources.keys()];
   },
   serve,
   close() {

@@ -1,10 +1,10 @@
 import { close } from "../sys/libc.js";
-import { openUdpSocket } from "../sys/udp.js";
+import { openEspSocket, openUdpSocket } from "../sys/udp.js";
 import type { CheckedConnection } from "./connection.js";
 import type { SocketSpec } from "./messages.js";
 
 /**
- * UDP sockets by local address and port; connections share them. The link is not part of it: each packet names the
+ * Sockets by local address and port, or by the address alone for bare ESP; connections share them. The link is not part of it: each packet names the
  * link that it leaves by, as flowi_oif does in the kernel.
  */
 export class SocketPool {
@@ -16,11 +16,13 @@ export class SocketPool {
    * @throws SystemError when one cannot be opened; call `retain` to close those opened before it
    */
   resolve(connections: readonly CheckedConnection[]): readonly SocketSpec[] {
-    return connections.map(({ localAddress, localPort, link }) => {
-      const key = `${localAddress.text} ${localPort}`;
+    return connections.map(({ localAddress, localPort, link, encapsulation }) => {
+      const udp = encapsulation === "udp";
+      const key = `${localAddress.text} ${udp ? localPort : "esp"}`;
       const socket = this.#open.get(key) ?? {
-        fd: openUdpSocket(localAddress, localPort, link),
+        fd: udp ? openUdpSocket(localAddress, localPort, link) : openEspSocket(localAddress, link),
         local: localAddress.text,
+        encapsulation,
       };
       this.#open.set(key, socket);
       return socket;

@@ -10,6 +10,8 @@ export interface Scenario {
   /** ASCII drawing of the namespaces, devices and addresses. Shown when the scenario fails. */
   topology: string;
   needs?: readonly FeatureName[];
+  /** It asks nothing of the kernel that a VM's could answer otherwise: --vm leaves it out. */
+  host?: boolean;
   /** Ends a run that hangs, so it is far above what the slowest machine takes; default 300 000 ms. */
   limitMs?: number;
   /** How long it takes on an emulated CPU of its own; default 5 000 ms. Scenarios are shared out among VMs by it. */

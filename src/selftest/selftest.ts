@@ -51,13 +51,15 @@ export async function selftest(options: SelftestOptions): Promise<number> {
   const files = options.files ?? [];
   const all = files.length > 0 ? (await Promise.all(files.map(loadScenarioFile))).flat() : builtIn;
   const except = new Set(options.except);
-  const selected = selectScenarios(all, options.filter).filter(({ name }) => !except.has(name));
+  const inVm = options.vm || options.kernel !== undefined;
+  const selected = selectScenarios(all, options.filter).filter(
+    ({ name, host = false }) => !except.has(name) && !(inVm && host),
+  );
   if (options.list) {
     const names = selected.map(({ name }) => name);
     options.write(options.json ? `${JSON.stringify(names)}\n` : names.map((name) => `${name}\n`).join(""));
     return EXIT_PASS;
   }
-  const inVm = options.vm || options.kernel !== undefined;
   try {
     const report = await (inVm ? inGuest(selected, options) : inHost(selected, options));
     if (options.json) options.write(`${JSON.stringify(report, null, 2)}\n`);

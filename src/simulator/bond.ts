@@ -6,6 +6,7 @@ import type {
   OffloadStatistics,
   XfrmdevOps,
 } from "../esp/offload/contract.js";
+import type { FaultName } from "./faults.js";
 import { ContractError, type SimulatedNic } from "./nic.js";
 import { PortMemory } from "./port-memory.js";
 import { SaMemory } from "./sa-memory.js";
@@ -15,6 +16,8 @@ interface BondedSa {
   readonly memory: SaMemory;
   /** Handle in the active port; null when that refused the SA. */
   handle: number | null;
+  /** Deleted and not freed: it moves to no other port (bond_ipsec_add_sa_all leaves out what is XFRM_STATE_DEAD). */
+  deleted: boolean;
 }
 
 /**
@@ -35,6 +38,10 @@ export class SimulatedBond implements OffloadDevice, XfrmdevOps {
     this.name = name;
     this.ports = ports;
     this.memory.features = this.active.features;
+  }
+
+  get faults(): Set<FaultName> {
+    return this.active.faults;
   }
 
   get active(): SimulatedNic {
@@ -80,13 +87,17 @@ export class SimulatedBond implements OffloadDevice, XfrmdevOps {
   failover(): void {
     const before = this.active;
     const states = [...this.#sas.values()];
-    for (const sa of states) if (sa.handle !== null) this.#take(before, sa.handle);
+    for (const { handle, deleted } of states) {
+      if (handle === null) continue;
+      if (!deleted) before.state_delete(handle);
+      if (before.operations.has("state_free")) before.state_free(handle);
+    }
     before.setUp(false);
     this.#active = this.#active === 0 ? 1 : 0;
     this.active.setUp(true);
     for (const sa of states) {
-      const added = this.active.state_add(sa.state, sa.memory);
-      sa.handle = "handle" in added ? added.handle : null;
+      const added = sa.deleted ? null : this.active.state_add(sa.state, sa.memory);
+      sa.handle = added !== null && "handle" in added ? added.handle : null;
     }
     this.memory.features = this.active.features;
   }
@@ -96,18 +107,19 @@ export class SimulatedBond implements OffloadDevice, XfrmdevOps {
     const added = this.active.state_add(state, memory);
     if (!("handle" in added)) return added;
     const handle = this.#nextHandle++;
-    this.#sas.set(handle, { state, memory, handle: added.handle });
+    this.#sas.set(handle, { state, memory, handle: added.handle, deleted: false });
     return { handle };
   }
 
   state_delete(handle: number): void {
     const sa = this.#sa(handle, "state_delete");
+    sa.deleted = true;
     if (sa.handle !== null) this.active.state_delete(sa.handle);
   }
 
   state_free(handle: number): void {
     const sa = this.#sa(handle, "state_free");
-    if (sa.handle !== null && this.operations.has("state_free")) this.active.state_free(sa.handle);
+    if (sa.handle !== null && this.active.operations.has("state_free")) this.active.state_free(sa.handle);
     this.#sas.delete(handle);
   }
 
@@ -134,11 +146,6 @@ export class SimulatedBond implements OffloadDevice, XfrmdevOps {
 
   memoryOf(handle: number): SaMemory {
     return this.#sa(handle, "memoryOf").memory;
-  }
-
-  #take(port: SimulatedNic, handle: number): void {
-    port.state_delete(handle);
-    if (port.operations.has("state_free")) port.state_free(handle);
   }
 
   #sa(handle: number, operation: string): BondedSa {

@@ -11,6 +11,8 @@ import type { SaMemory } from "./sa-memory.js";
 export interface SimulatedDevice extends OffloadDevice {
   readonly ops: XfrmdevOps;
   readonly memory: PortMemory;
+  /** What goes wrong as SAs are added; a bond's ports have them together. */
+  readonly faults: Set<FaultName>;
   /** SAs and policies that refer to it. */
   readonly references: number;
   setUp(up: boolean): void;
@@ -18,11 +20,7 @@ export interface SimulatedDevice extends OffloadDevice {
 }
 
 /** @param name as links are called, of the device or the bond; its ports are NAME-0 and NAME-1 then */
-export function createDevice(
-  name: string,
-  profile: Profile,
-  faults: ReadonlySet<FaultName> = new Set(),
-): SimulatedDevice {
+export function createDevice(name: string, profile: Profile, faults = new Set<FaultName>()): SimulatedDevice {
   const [first, second] = profile.ports;
   if (second === undefined) return new SimulatedNic(name, first, faults);
   return new SimulatedBond(name, [

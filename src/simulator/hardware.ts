@@ -8,6 +8,7 @@ import {
   XO_FLAGS,
 } from "../esp/offload/contract.js";
 import type { EspSink } from "../esp/outbound.js";
+import { TRAILER_SIZE, writeTrailer } from "../esp/packet.js";
 import type { Slab } from "../sys/slab.js";
 import { CompletionRing } from "./completion-ring.js";
 import { FAULT_STATUS, type FaultName } from "./faults.js";
@@ -32,9 +33,6 @@ export interface HardwareSpec {
   readonly oneIn: number;
 }
 
-/** Pad length and next header. */
-const TRAILER_SIZE = 2;
-
 /** Strikes a share of the packets, picked by a seed. */
 class Dice {
   readonly #random: SeededRandom;
@@ -48,7 +46,7 @@ class Dice {
   }
 
   strikes(fault: FaultName): boolean {
-    return this.#faults.has(fault) && this.#random.below(this.#oneIn) === 0;
+    return this.#faults.size > 0 && this.#faults.has(fault) && this.#random.below(this.#oneIn) === 0;
   }
 }
 
@@ -146,10 +144,8 @@ class SimulatedTx implements TxContext {
     const padding = bytes[end - 2] ?? 0;
     const nextHeader = bytes[end - 1] ?? 0;
     const start = end - TRAILER_SIZE - padding;
-    bytes.fill(0, start, end);
-    for (let i = 0; i < padding; i++) bytes[start + i] = i + 1;
-    bytes[end - 2] = padding;
-    bytes[end - 1] = nextHeader;
+    for (let at = start; at < end; at++) bytes[at] = 0;
+    writeTrailer(bytes, start, padding, nextHeader);
   }
 }
 
@@ -185,8 +181,8 @@ class SimulatedRx implements RxContext {
   }
 
   receive(packet: number, sequenceHigh: number, text: number, length: number): number {
-    // An SA that the port does not have, or that the NIC was told not to touch, comes up as it was received.
-    if (!this.#sa.present || this.#port.features === 0) return 0;
+    // A packet of an SA that the port does not have comes up as it was received.
+    if (!this.#sa.present) return 0;
     const authentic = this.#opener.open(packet, sequenceHigh, length);
     if (!authentic) return XO_FLAGS.CRYPTO_DONE | CRYPTO_STATUS.TUNNEL_ESP_AUTH_FAILED;
     this.#sa.count(length - TRAILER_SIZE - (this.#slab.bytes[text + length - TRAILER_SIZE] ?? 0));
@@ -215,7 +211,7 @@ class SimulatedRx implements RxContext {
     if (size <= 0) return 0;
     this.nextHeader = bytes[end - 1] ?? 0;
     this.size = size;
-    bytes.fill(0, text + size, end);
+    for (let at = text + size; at < end; at++) bytes[at] = 0;
     return XO_FLAGS.ESP_NO_TRAILER;
   }
 }

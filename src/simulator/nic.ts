@@ -28,14 +28,15 @@ export class ContractError extends Error {
 
 /**
  * One port of a simulated device: the driver's half of the contract, with the tables of its profile. It decides and
- * keeps count; what encrypts is in crypto-contexts.ts.
+ * keeps count; what encrypts is in hardware.ts.
  */
 export class SimulatedNic implements OffloadDevice, XfrmdevOps {
   readonly name: string;
   readonly profile: NicProfile;
   readonly operations: XfrmdevOps["operations"];
   readonly memory: PortMemory;
-  readonly #faults: ReadonlySet<FaultName>;
+  /** What goes wrong as SAs are added. */
+  readonly faults: Set<FaultName>;
   readonly #in: SlotTable<SaSlot>;
   readonly #out: SlotTable<SaSlot>;
   readonly #policies: SlotTable<OffloadPolicy>;
@@ -44,11 +45,11 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
   /** Packets of SAs that are gone. */
   #transmittedBefore = 0;
 
-  constructor(name: string, profile: NicProfile, faults: ReadonlySet<FaultName> = new Set()) {
+  constructor(name: string, profile: NicProfile, faults = new Set<FaultName>()) {
     this.name = name;
     this.profile = profile;
     this.operations = new Set(profile.operations);
-    this.#faults = faults;
+    this.faults = faults;
     this.memory = new PortMemory();
     this.memory.features = profile.features.reduce((sum, feature) => sum | FEATURES[feature], 0);
     const { slots, handles } = profile;
@@ -57,7 +58,7 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
       this.#in = new SlotTable(slots.shared, first);
       this.#out = this.#in;
     } else {
-      const first = handles !== undefined && "in" in handles ? handles : { in: 1, out: 1 };
+      const first = handles !== undefined && "in" in handles ? handles : { in: 1, out: 1 + slots.in };
       this.#in = new SlotTable(slots.in, first.in);
       this.#out = new SlotTable(slots.out, first.out);
     }
@@ -126,13 +127,13 @@ export class SimulatedNic implements OffloadDevice, XfrmdevOps {
   /** @param memory of an SA that comes from another port of a bond */
   state_add(state: OffloadState, memory = new SaMemory()): AddResult {
     this.#demand("state_add");
-    if (this.#faults.has("add-eopnotsupp")) return { errno: "EOPNOTSUPP", extack: "injected: state_add" };
-    if (this.#faults.has("add-einval")) return { errno: "EINVAL", extack: "injected: state_add" };
+    if (this.faults.has("add-eopnotsupp")) return { errno: "EOPNOTSUPP", extack: "injected: state_add" };
+    if (this.faults.has("add-einval")) return { errno: "EINVAL", extack: "injected: state_add" };
     const { profile } = this;
     const refused = firstFailure(profile.checks, state);
     if (refused !== null) return refused;
     const table = this.#table(state.direction);
-    if (table.full || this.#faults.has("table-full")) return this.#full(state.direction);
+    if (table.full || this.faults.has("table-full")) return this.#full(state.direction);
     const wrongKey = firstFailure(profile.keys, state);
     if (wrongKey !== null) return wrongKey;
     if (!this.#takeAddress(state)) return refusal(profile.full.addresses);

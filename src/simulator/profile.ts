@@ -74,7 +74,7 @@ const nic = z.strictObject({
   features: z.array(z.enum(Object.keys(FEATURES) as [FeatureName, ...FeatureName[]])),
   operations: z.array(z.enum(OPERATIONS)),
   slots: tables(count),
-  /** Handle of a table's first slot; 1 if left out. */
+  /** Handle of a table's first slot; from 1 on, one table behind the other, if left out. */
   handles: tables(base).optional(),
   /** Different addresses that inbound SAs may have. */
   addresses: count.optional(),
@@ -207,6 +207,11 @@ function checkDependencies(profile: NicProfile, file: string): void {
       throw new ProfileError(`${file}: full: needs what a full table \`${table}\` answers`);
     if (handles !== undefined && !(table in handles))
       throw new ProfileError(`${file}: handles: needs \`${table}\`, as slots has it`);
+  }
+  if ("in" in slots && handles !== undefined && "in" in handles) {
+    const [inEnd, outEnd] = [handles.in + slots.in, handles.out + slots.out];
+    if (handles.in < outEnd && handles.out < inEnd)
+      throw new ProfileError(`${file}: handles: those of \`in\` and \`out\` overlap`);
   }
   if (addresses !== undefined && full.addresses === undefined)
     throw new ProfileError(`${file}: full: needs what a full address table answers (\`addresses\`)`);

@@ -94,6 +94,7 @@ export const POLLNVAL = 0x020;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 export const MSG_DONTWAIT = 0x40;
 
 /** The calling thread's errno. Meaningful only straight after a call that failed. */

@@ -1,4 +1,17 @@
-import { close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, O_RDWR, open, SystemError } from "./libc.js";
+import {
+  AF_INET,
+  check,
+  close,
+  errno,
+  ioctl,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_RDWR,
+  open,
+  SOCK_DGRAM,
+  SystemError,
+  socket,
+} from "./libc.js";
 import { Slab } from "./slab.js";
 
 /** linux/if_tun.h */
@@ -19,9 +32,16 @@ const OFFLOADS = {
   checksum: [TUN_F_CSUM, 0],
   none: [0],
 } as const;
+/** linux/sockios.h */
+const SIOCSIFTXQLEN = 0x8943;
+/**
+ * Packets that wait for the reader. The driver's own 500 are gone in 5 ms at 100,000 packets a second, which a busy
+ * machine may take to run the reader again, and what does not fit is lost.
+ */
+const TX_QUEUE_LENGTH = 4096;
 /** linux/if.h: with its terminating zero. */
 const IFNAMSIZ = 16;
-/** offsetof(struct ifreq, ifr_flags) and sizeof(struct ifreq) on 64-bit. */
+/** offsetof(struct ifreq, ifr_flags), that of ifr_qlen too, and sizeof(struct ifreq) on 64-bit. */
 const IFR_FLAGS = 16;
 const IFREQ_SIZE = 40;
 
@@ -71,6 +91,7 @@ export function openTun(name: string, options: TunOptions = { offload: "segmenta
     if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
     const accepted = OFFLOADS[options.offload].some((flags) => ioctl(fd, TUNSETOFFLOAD, flags) === 0);
     if (!accepted) throw new SystemError(`setting the offloads of the TUN device ${name}`, errno());
+    setQueueLength(ifreq);
   } catch (error) {
     close(fd);
     throw error;
@@ -78,6 +99,18 @@ export function openTun(name: string, options: TunOptions = { offload: "segmenta
   // The kernel writes the name back: it may have numbered "ipsec%d".
   const given = new TextDecoder().decode(ifreq.bytes.subarray(0, ifreq.bytes.indexOf(0)));
   return { fd, name: given, close: () => void close(fd) };
+}
+
+/** Of the device that a struct ifreq names. */
+function setQueueLength(ifreq: Slab): void {
+  const doing = "setting the queue length of the TUN device";
+  const control = check(socket(AF_INET, SOCK_DGRAM | O_CLOEXEC, 0), doing);
+  try {
+    ifreq.view.setInt32(IFR_FLAGS, TX_QUEUE_LENGTH, true);
+    check(ioctl(control, SIOCSIFTXQLEN, ifreq.base), doing);
+  } finally {
+    close(control);
+  }
 }
 
 function openFailure(number: number): TunError {

@@ -20,7 +20,7 @@ const MAX_BYTES = 65_000;
 /** A way out: source address, destination address and port. */
 export class Destination {
   /** Whether datagrams may be handed to the kernel several at a time (UDP_SEGMENT). */
-  segmentation = true;
+  segmentation: boolean;
   /** Address and size of the struct sockaddr. */
   readonly name: number;
   readonly nameSize: number;
@@ -30,8 +30,12 @@ export class Destination {
   readonly v4: boolean;
   readonly #slab = new Slab(SOCKADDR_IN6_SIZE);
 
-  /** @param link ifindex, the scope of IPv6 link-local addresses; else unused */
+  /**
+   * @param remotePort 0 for a raw socket, to which packets can only be handed one by one
+   * @param link ifindex, the scope of IPv6 link-local addresses; else unused
+   */
   constructor(local: Address, remote: Address, remotePort: number, link: number) {
+    this.segmentation = remotePort !== 0;
     this.name = this.#slab.base;
     this.nameSize = writeSockaddr(this.#slab, 0, remote, remotePort, link);
     const v4 = local.family === AF_INET;

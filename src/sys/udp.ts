@@ -6,6 +6,7 @@ import {
   O_CLOEXEC,
   O_NONBLOCK,
   SOCK_DGRAM,
+  SOCK_RAW,
   setsockopt,
   socket,
 } from "./libc.js";
@@ -21,6 +22,7 @@ const SO_RCVBUFFORCE = 33;
 /** linux/in.h and linux/in6.h */
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
+const IPPROTO_ESP = 50;
 export const IP_PKTINFO = 8;
 export const IPV6_PKTINFO = 50;
 export const IP_TOS = 1;
@@ -39,18 +41,56 @@ const BUFFER_BYTES = 4 << 20;
 
 /**
  * Opens a non-blocking UDP socket bound to a local address and port, in the calling thread's network namespace. Each
- * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO) and traffic class, and datagrams of one flow and size may come
- * together (UDP_GRO).
+ * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO) and traffic class, and datagrams of one flow and
+ * size may come together (UDP_GRO).
  * @param link ifindex, the scope of an IPv6 link-local address; else unused
  * @returns the descriptor
  * @throws SystemError
  */
 export function openUdpSocket(local: Address, port: number, link: number): number {
   const doing = `binding the UDP socket ${local.text} port ${port}`;
-  const fd = check(socket(local.family, SOCK_DGRAM | O_NONBLOCK | O_CLOEXEC, 0), doing);
+  const advice = "the address must be up on this machine and the port free";
+  return openSocket({ type: SOCK_DGRAM, protocol: 0, local, port, link, doing, advice }, (option) => {
+    if (local.family !== AF_INET) check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
+    // Refused before Linux 5.0: datagrams come one by one then.
+    option(SOL_UDP, UDP_GRO, 1);
+  });
+}
+
+/**
+ * Opens a non-blocking raw socket for ESP (IP protocol 50, RFC 4303) bound to a local address, in the calling thread's
+ * network namespace. A received packet comes with its metadata as above, and with its IPv4 header in front: raw(7); an
+ * IPv6 header is left out (RFC 3542 section 3).
+ * @returns the descriptor
+ * @throws SystemError
+ */
+export function openEspSocket(local: Address, link: number): number {
+  const doing = `opening a raw socket for ESP on ${local.text}`;
+  const advice = "the address must be up on this machine, and raw sockets need CAP_NET_RAW";
+  return openSocket({ type: SOCK_RAW, protocol: IPPROTO_ESP, local, port: 0, link, doing, advice }, () => {});
+}
+
+interface SocketOptions {
+  readonly type: number;
+  readonly protocol: number;
+  readonly local: Address;
+  readonly port: number;
+  readonly link: number;
+  readonly doing: string;
+  /** What to do where it cannot be opened or bound. */
+  readonly advice: string;
+}
+
+type SetOption = (level: number, name: number, value: number) => number;
+
+function openSocket(
+  { type, protocol, local, port, link, doing, advice }: SocketOptions,
+  setUp: (option: SetOption) => void,
+): number {
+  const fd = check(socket(local.family, type | O_NONBLOCK | O_CLOEXEC, protocol), doing, advice);
   try {
-    const slab = new Slab(32);
-    const option = (level: number, name: number, value: number): number => {
+    const slab = new Slab(4);
+    const option: SetOption = (level, name, value) => {
       slab.view.setInt32(0, value, true);
       return setsockopt(fd, level, name, slab.base, 4);
     };
@@ -61,15 +101,13 @@ export function openUdpSocket(local: Address, port: number, link: number): numbe
       check(option(IPPROTO_IP, IP_PKTINFO, 1), doing);
       check(option(IPPROTO_IP, IP_RECVTOS, 1), doing);
     } else {
-      check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVTCLASS, 1), doing);
     }
-    // Refused before Linux 5.0: datagrams come one by one then.
-    option(SOL_UDP, UDP_GRO, 1);
+    setUp(option);
     const name = new Slab(SOCKADDR_IN6_SIZE);
     const size = writeSockaddr(name, 0, local, port, link);
-    check(bindSocket(fd, name.base, size), doing, "the address must be up on this machine and the port free");
+    check(bindSocket(fd, name.base, size), doing, advice);
     return fd;
   } catch (error) {
     close(fd);

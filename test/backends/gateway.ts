@@ -6,13 +6,15 @@
  *     [ ipsec0 ]                   [ ipsec0 ]
  *      192.0.2.1 --- wan --- wan --- 192.0.2.2
  */
+
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { Status } from "../../src/backends/backend.js";
-import { execute, type Ran, xfrmSteer } from "../support/cli.js";
+import { CLI, execute, type Ran, xfrmSteer } from "../support/cli.js";
 
 export const ESP = {
   hub: "{local: 192.0.2.1, remote: 192.0.2.2, suite: aes128-gcm, out: {spi: 0x1001, key: file:keys/out.key}, in: {spi: 0x1002, key: file:keys/in.key}}",
@@ -32,6 +34,9 @@ connections:
 `;
 
 type Node = "hub" | "site";
+
+/** How long to wait for echo replies that are not to come. */
+export const LOSS_S = 0.3;
 
 export class Gateway {
   readonly #netns: Readonly<Record<Node, string>>;
@@ -115,6 +120,16 @@ export class Gateway {
     return xfrmSteer("--netns", this.#netns[node], ...args);
   }
 
+  /** Starts `xfrm-steer`; the caller ends it. */
+  start(node: Node, ...args: string[]): ChildProcessWithoutNullStreams {
+    return spawn(process.execPath, [CLI, "--netns", this.#netns[node], ...args]);
+  }
+
+  /** The connection's keys, in hex. */
+  keys(): string[] {
+    return ["out", "in"].map((name) => readFileSync(join(this.#folder, "keys", `${name}.key`), "utf8"));
+  }
+
   async status(node: Node): Promise<Status> {
     const { code, stdout, stderr } = await this.cli(node, "status", "ipsec0", "--json");
     if (code !== 0) throw new Error(`status on ${node}: ${stderr}`);
@@ -131,10 +146,14 @@ export class Gateway {
     return execute("ip", ["netns", "exec", this.#netns[node], program, ...args]);
   }
 
-  /** Echo replies from the hub's view. */
-  async ping(to: string, from: string, count = 3): Promise<number> {
+  /**
+   * Echo replies from the hub's view.
+   *
+   * @param waitS how long to wait for those that do not come: LOSS_S where none is expected
+   */
+  async ping(to: string, from: string, count = 3, waitS = 5): Promise<number> {
     // All at once, and an interval instead: where some answers have come, ping waits for the others only so long.
-    const patience = ["-l", `${count}`, "-i", "10", "-W", "2"];
+    const patience = ["-l", `${count}`, "-i", `${waitS}`, "-W", `${waitS}`];
     const { stdout, stderr } = await this.exec(
       "hub",
       "ping",

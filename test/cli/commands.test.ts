@@ -26,6 +26,14 @@ for (const example of readdirSync(join(packageRoot, "examples")).filter((name) =
     t.regex(stdout, /^examples\/.*steer\.yaml: ok, \d+ connections, \d+ rules(, \d+ flows)?\n$/);
   });
 
+test("a reader that leaves early is no error", async (t) => {
+  const { stdout, stderr } = await execute("sh", [
+    "-c",
+    `"${process.execPath}" "${CLI}" probe --help | exec true`,
+  ]);
+  t.deepEqual([stdout, stderr], ["", ""]);
+});
+
 test("check prints file:line:column, what is wrong and what would be right, and ends with 2", async (t) => {
   const path = file(t, "version: 1\nconnections:\n  a: {if_id: 1}\n  b: {if_id: 1}\nrules: [{to: c}]\n");
   const { code, stdout } = await xfrmSteer("check", path);

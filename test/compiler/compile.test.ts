@@ -110,15 +110,15 @@ test("counters: one a rule, one a connection and the reasons; receive has two a 
 });
 
 test("rules that no field can tell apart are refused by name instead of cut off", (t) => {
-  // 1000 rules on the same port range that each still need ports: none covers the node, nothing separates them.
+  // 7000 rules on the same port range that each still need ports: none covers the node, nothing separates them.
   const policy = policyOf("version: 1\nconnections: {a: {if_id: 1}}\n");
   const rule = policyOf(
     "version: 1\nconnections: {a: {if_id: 1}}\nrules: [{match: {proto: udp, sport: 0-65535, dport: 0-65535}, to: a}]\n",
   ).rules[0];
   if (!rule) return t.fail();
-  const rules = Array.from({ length: 1000 }, (_, i) => ({ ...rule, name: `same-${i}` }));
+  const rules = Array.from({ length: 7000 }, (_, i) => ({ ...rule, name: `same-${i}` }));
   const error = t.throws(() => compile({ ...policy, rules }, DEVICES), { instanceOf: CompileError });
-  t.true(error?.rules.includes("same-999") && error.rules.length > 100);
+  t.true(error?.rules.includes("same-6999") && error.rules.length > 100);
 });
 
 test("an unknown device is the caller's error, not a zero", (t) => {

@@ -5,9 +5,11 @@ import { CompileError, compile, type Generation } from "../../src/compiler/compi
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
 import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
 import { VERDICT } from "../../src/compiler/targets.js";
+import { parsePolicy } from "../../src/config/index.js";
 import type { Policy } from "../../src/config/policy.js";
 import { connectionOf } from "../../src/config/target.js";
 import { bpfObjectPath } from "../../src/sys/paths.js";
+import { decided, ETHERNET, runPacket } from "../support/bpf-decide.js";
 import { Random } from "../support/random.js";
 import { randomPacket } from "../support/random-packet.js";
 import { randomPolicy } from "../support/random-policy.js";
@@ -15,40 +17,14 @@ import { rootTest } from "../support/root-test.js";
 
 /** XFRM_STEER_FUZZ_SEED and XFRM_STEER_FUZZ_PACKETS replay or lengthen a run. */
 const SEED = Number(process.env.XFRM_STEER_FUZZ_SEED ?? Date.now() % 2 ** 32);
-const PACKETS = Number(process.env.XFRM_STEER_FUZZ_PACKETS ?? 60_000);
+const PACKETS = Number(process.env.XFRM_STEER_FUZZ_PACKETS ?? 30_000);
 const PACKETS_A_POLICY = 1500;
-const ETHERNET = 14;
-/** Local experimental EtherType (linux/if_ether.h). */
-const ETH_P_802_EX1 = 0x88b5;
 const LOOPBACK = 1;
 const OTHER = 4711;
 const DEVICES = {
   ifindexOf: (name: string) => (name === "lo" ? LOOPBACK : OTHER),
   ifindexesOfGroup: (group: string) => (group === "0" ? [LOOPBACK] : []),
 };
-
-/** Offsets in struct __sk_buff (linux/bpf.h). */
-const SKB = { size: 192, mark: 8, ingressIfindex: 36, cb: 48 } as const;
-
-/** Runs one program over one packet, as on a device with Ethernet headers. */
-function run(object: BpfObject, program: string, packet: Uint8Array, { mark, iif, ifId = 0 }: Metadata) {
-  const data = new Uint8Array(ETHERNET + packet.length);
-  // The kernel refuses test runs of IP packets that are cut off; the programs go by the version in the header anyway.
-  new DataView(data.buffer).setUint16(12, ETH_P_802_EX1);
-  data.set(packet, ETHERNET);
-  const ctx = new Uint8Array(SKB.size);
-  const view = new DataView(ctx.buffer);
-  view.setUint32(SKB.mark, mark, true);
-  view.setUint32(SKB.ingressIfindex, iif === "lo" ? LOOPBACK : 0, true);
-  view.setUint32(SKB.cb, ifId, true);
-  const ctxOut = new Uint8Array(SKB.size);
-  const { retval, dataOut } = object.program(program).testRun({ data, ctx, ctxOut, dataOut: data.length });
-  return {
-    verdict: retval,
-    mark: new DataView(ctxOut.buffer).getUint32(SKB.mark, true),
-    packet: Buffer.from(dataOut.subarray(ETHERNET)),
-  };
-}
 
 interface Metadata {
   readonly mark: number;
@@ -89,9 +65,8 @@ function changed(policy: Policy, decision: Decision, packet: Uint8Array, mark: n
   return { mark: ((mark & ~mask) | (value & mask)) >>> 0, packet: after };
 }
 
-function decided(object: BpfObject) {
-  const bytes = object.bss.get("decided") as Buffer;
-  return { ifId: bytes.readUInt32LE(0), link: bytes.readInt32LE(4) };
+function run(object: BpfObject, program: "run_decide" | "run_admit", packet: Uint8Array, beside: Metadata) {
+  return runPacket(object, program, packet, { ...beside, ifindex: beside.iif === "lo" ? LOOPBACK : 0 });
 }
 
 function forEachPolicy(
@@ -213,3 +188,29 @@ function difference(
 ) {
   return `seed ${seed}: ${JSON.stringify({ packet: Buffer.from(packet).toString("hex"), beside, key, ...more }, null, 1)}`;
 }
+
+rootTest("thousands of rules that no field tells apart load, and the first of them decides", (t) => {
+  const { policy } = parsePolicy(
+    "version: 1\nconnections: {a: {if_id: 1}}\n" +
+      "rules: [{match: {proto: udp, sport: 0-65535, length: 30-65535}, to: a}]\n",
+    "same",
+  );
+  const rule = policy?.rules[0];
+  if (!policy || !rule) return t.fail();
+  const rules = Array.from({ length: 6000 }, (_, i) => ({
+    ...rule,
+    ...{ name: `same-${i}`, set: { mark: { value: i + 1, mask: 0xffff }, dscp: null } },
+  }));
+  const generation = compile({ ...policy, rules }, DEVICES);
+  const object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
+  t.teardown(() => object.close());
+  const udp = (length: number) => {
+    const packet = new Uint8Array(length);
+    packet[0] = 0x45;
+    packet[9] = 17;
+    return packet;
+  };
+  const none = { mark: 0, iif: null, iifGroup: null };
+  t.like(run(object, "run_decide", udp(40), none), { verdict: VERDICT.connection, mark: 1 });
+  t.like(run(object, "run_decide", udp(28), none), { verdict: VERDICT.drop, mark: 0 });
+});

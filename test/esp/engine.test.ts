@@ -3,7 +3,7 @@ import test from "ava";
 import { chooseBackend } from "../../src/esp/aead.js";
 import { FRAME_HEADER_SIZE } from "../../src/esp/framing.js";
 import { A, B, Engine, type EngineOptions, IF_ID, policyAt, SPI } from "./engine.js";
-import { type FrameOptions, frame, ipv4, ipv6, random } from "./frames.js";
+import { type FrameOptions, frame, ipv4, ipv6 } from "./frames.js";
 
 /** Packets made by hand rather than by our sealer. */
 function forge(engine: Engine, sequence: number, text: Uint8Array): Buffer {
@@ -261,39 +261,5 @@ test("the frame for the TUN device names the SA's if_id and the link that the pa
   t.deepEqual([...received.subarray(4, 14)], Array(10).fill(0));
   t.is(received.readUInt32LE(14), IF_ID);
   t.is(received.readInt32LE(18), 42);
-  engine.close();
-});
-
-test("of 40,000 mutated, cut, extended and replayed packets none is accepted, and the SA goes on", (t) => {
-  const engine = new Engine({ replayWindow: 128 });
-  const next = random(2026);
-  const accepted = sealed(engine, ipv4(100));
-  t.truthy(engine.open(accepted));
-  const fresh = Array.from({ length: 16 }, (_, index) => sealed(engine, ipv4(60 + 11 * index, index)));
-  const mutations: ((packet: Buffer) => Buffer)[] = [
-    (packet) => {
-      const at = next() % packet.length;
-      packet[at] = (packet[at] ?? 0) ^ (1 << (next() & 7));
-      return packet;
-    },
-    (packet) => packet.subarray(0, next() % packet.length),
-    (packet) => Buffer.concat([packet, Buffer.alloc(1 + (next() % 40), next())]),
-    (packet) => {
-      // The SPI stays; the sequence number and a byte here and there do not.
-      const scattered = packet.map((byte, index) => (index < 4 || next() % 8 !== 0 ? byte : next()));
-      return Buffer.from(scattered).fill(1, 5, 6);
-    },
-    () => Buffer.from(accepted),
-    () => Buffer.from(Array.from({ length: next() % 300 }, () => next() & 0xff)),
-  ];
-  for (let i = 0; i < 40_000; i++) {
-    const mutate = mutations[i % mutations.length] as (packet: Buffer) => Buffer;
-    const packet = mutate(Buffer.from(fresh[next() % fresh.length] as Buffer));
-    if (engine.open(packet) !== null) t.fail(`packet ${i} was accepted: ${packet.toString("hex")}`);
-  }
-  t.is(engine.in.traffic.packets, 1);
-  fresh.forEach((packet, index) => {
-    t.deepEqual(engine.open(packet), frame(ipv4(60 + 11 * index, index)));
-  });
   engine.close();
 });

@@ -46,6 +46,12 @@ test(
   /full: .*`out`/,
 );
 test("handles of another table", refused, (text) => `${text}handles: {shared: 1}\n`, /handles: needs `in`/);
+test(
+  "handles that two SAs would share",
+  refused,
+  (text) => `${text}handles: {in: 1, out: 2}\n`,
+  /handles: .*overlap/,
+);
 test("not YAML", refused, () => "name: [", /mine\.yaml/);
 test(
   "checksum offload without ESP offload (xfrm_api_check)",

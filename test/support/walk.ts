@@ -15,6 +15,7 @@ import { FRAGMENT } from "../../src/compiler/alternatives.js";
 import type { Generation } from "../../src/compiler/compile.js";
 import { finish } from "../../src/compiler/flow-hash.js";
 import type { PacketKey } from "../../src/compiler/packet.js";
+import type { HashShape } from "../../src/compiler/perfect-hash.js";
 import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
 import { SlotHigh } from "../../src/compiler/tree.js";
 import { PORT_PROTOCOLS } from "../../src/config/protocols.js";
@@ -31,10 +32,16 @@ export interface Key {
   readonly words: Uint32Array;
 }
 
-function descend(generation: Generation, root: number, key: Key, best: number) {
+/** Counts what a walk reads: nodes and rules. */
+export interface Steps {
+  steps: number;
+}
+
+function descend(generation: Generation, root: number, key: Key, best: number, walked: Steps) {
   const slots = words(generation.tables.slots);
   let at = root;
   for (;;) {
+    walked.steps++;
     const low = slots[2 * at] as number;
     const high = slots[2 * at + 1] as number;
     const first = (high >>> SlotHigh.first) & INDEX_NONE;
@@ -90,16 +97,8 @@ export function matchFlow(generation: Generation, key: Key, packet: PacketKey): 
   const ports = key.words[KeyWord.KEY_PORTS] as number;
   const addresses = [...packet.src, ...packet.dst];
   const stirred = [...addresses, ports, packet.proto << Flow.FLOW_PROTO];
-  let hash = BigInt(seed);
-  for (let w = 0; w < stirred.length; w += 2) {
-    const word = (BigInt((stirred[w] as number) >>> 0) << 32n) | BigInt((stirred[w + 1] as number) >>> 0);
-    hash = BigInt.asUintN(64, (hash ^ word) * 0x9e3779b97f4a7c15n);
-    hash ^= hash >> 32n;
-  }
-  const bucket = Number(((hash >> 32n) * BigInt(buckets)) >> 32n);
-  const pilot = (wide ? tables.pilots6 : tables.pilots4)[bucket] as number;
-  const mixed = finish((Number(hash & 0xffffffffn) ^ Math.imul(pilot, 0x9e3779b9)) >>> 0);
-  const at = Math.floor((mixed * slots) / 2 ** 32) * size;
+  const pilots = wide ? tables.pilots6 : tables.pilots4;
+  const at = slotOf({ buckets, slots, seed }, pilots, stirred) * size;
   const flow = words(wide ? tables.flows6 : tables.flows4).subarray(at, at + size);
   const wanted = wide ? [1, 0, 3, 2, 5, 4, 7, 6].map((i) => addresses[i]) : [addresses[1], addresses[0]];
   const low = flow[size - 2] as number;
@@ -107,6 +106,19 @@ export function matchFlow(generation: Generation, key: Key, packet: PacketKey): 
   return same && low >>> Flow.FLOW_PROTO === packet.proto && flow[size - 1] === ports
     ? low & OWNER_NONE
     : null;
+}
+
+/** The only slot of a perfect hash that can hold the key made of these words. */
+function slotOf({ buckets, slots, seed }: HashShape, pilots: Uint8Array, key: readonly number[]): number {
+  let hash = BigInt(seed);
+  for (let w = 0; w < key.length; w += 2) {
+    const word = (BigInt((key[w] as number) >>> 0) << 32n) | BigInt((key[w + 1] as number) >>> 0);
+    hash = BigInt.asUintN(64, (hash ^ word) * 0x9e3779b97f4a7c15n);
+    hash ^= hash >> 32n;
+  }
+  const pilot = pilots[Number(((hash >> 32n) * BigInt(buckets)) >> 32n)] as number;
+  const mixed = finish((Number(hash & 0xffffffffn) ^ Math.imul(pilot, 0x9e3779b9)) >>> 0);
+  return Number((BigInt(mixed) * BigInt(slots)) >> 32n);
 }
 
 function lanes(key: Key, ported: boolean): bigint {
@@ -124,7 +136,12 @@ const MORE_GUARDS = (1n << 17n) | (1n << 27n) | (1n << 30n) | (1n << 33n);
 const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
 
 /** Index of the first matching rule, or INDEX_NONE. */
-export function matchRules(generation: Generation, key: Key, ported: boolean): number {
+export function matchRules(
+  generation: Generation,
+  key: Key,
+  ported: boolean,
+  walked: Steps = { steps: 0 },
+): number {
   const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
   const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
   const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
@@ -135,9 +152,10 @@ export function matchRules(generation: Generation, key: Key, ported: boolean): n
   const k = lanes(key, ported);
   let best: number = INDEX_NONE;
   for (let t = 0; t < forest.count; t++) {
-    const leaf = descend(generation, forest.root + t, key, best);
+    const leaf = descend(generation, forest.root + t, key, best, walked);
     for (let i = 0; i < leaf.count; i++) {
       const at = leaf.start + i;
+      walked.steps++;
       const q = (j: number) => rules[at * size + j] as bigint;
       const values = key.family === 4 ? [q(0)] : [q(0), q(1), q(4), q(5)];
       const masks = key.family === 4 ? [q(1)] : [q(2), q(3), q(6), q(7)];
@@ -176,38 +194,55 @@ export function ownerOf(
   const size = name === "trie6" ? 4 : 1;
   const bits = (list: readonly number[]) => list.map((w) => w.toString(2).padStart(32, "0")).join("");
   const address = bits([...key.words.subarray(at, at + size)]);
+  if (trie.slots > 0) {
+    const pilots = new Uint8Array(table.buffer, table.byteOffset + 16 * trie.pilots);
+    const masked = [0, 1].map(
+      (w) => (w < size ? (key.words[at + w] as number) : 0) & (trie.hashed[w] as number),
+    );
+    const { prefix, leads } = entryOf(table, trie.entries + slotOf(trie, pilots, masked), false);
+    const owner = address.startsWith(prefix) ? follow(leads) : OWNER_NONE;
+    if (owner !== OWNER_NONE) return owner;
+  }
   const inside = trie.start.every(
     (word, w) => (((w < size ? (key.words[at + w] as number) : 0) ^ word) & (trie.shared[w] as number)) === 0,
   );
   if (!inside) return orNull(trie.outside);
-  const child = (node: number, offset: number) => {
+  const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
+  const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
+  const value = follow(trie.picked ? (table[trie.root + index] as number) : trie.root);
+  return orNull(value === OWNER_NONE ? trie.outside : value);
+
+  /** The owner that a value leads to. */
+  function follow(first: number): number {
+    let value = first;
+    while (value >>> PrefixValue.VALUE_LIST) {
+      if (value >>> PrefixValue.VALUE_NODE) {
+        value = child(value & OWNER_NONE, (value >>> PrefixValue.VALUE_OFFSET) & 127);
+        continue;
+      }
+      const start = trie.lists + (value & (2 ** PrefixValue.VALUE_COUNT - 1));
+      const isLong = trie.is_long === 1;
+      const entries = [...Array((value >>> PrefixValue.VALUE_COUNT) & 15).keys()].map((i) =>
+        entryOf(table, start + i * (isLong ? 2 : 1), isLong),
+      );
+      value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
+    }
+    return value;
+  }
+
+  function child(node: number, offset: number) {
     const [low = 0, high = 0, values = 0, otherwise = 0] = table.subarray(4 * node, 4 * node + 4);
     const window = Number.parseInt(address.slice(offset, offset + PrefixValue.NODE_BITS), 2);
     const set = [...Array(64).keys()].filter((i) => ((i < 32 ? low : high) >>> (i & 31)) & 1);
     const rank = set.indexOf(window);
     return (rank < 0 ? otherwise : table[values + rank]) as number;
-  };
-  const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
-  const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
-  let value = trie.picked ? (table[trie.root + index] as number) : trie.root;
-  while (value >>> PrefixValue.VALUE_LIST) {
-    if (value >>> PrefixValue.VALUE_NODE) {
-      value = child(value & OWNER_NONE, (value >>> PrefixValue.VALUE_OFFSET) & 127);
-      continue;
-    }
-    const start = trie.lists + (value & (2 ** PrefixValue.VALUE_COUNT - 1));
-    const entries = [...Array((value >>> PrefixValue.VALUE_COUNT) & 15).keys()].map((i) =>
-      entryOf(table, start + i * (trie.is_long ? 2 : 1)),
-    );
-    value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
   }
-  return orNull(value === OWNER_NONE ? trie.outside : value);
 
   /** The leading bits in a unit of a list, and the value that they lead to. */
-  function entryOf(all: Uint32Array, unit: number) {
+  function entryOf(all: Uint32Array, unit: number, isLong: boolean) {
     const [a = 0, b = 0, c = 0, d = 0, length = 0, leads = 0] = all.subarray(4 * unit, 4 * unit + 6);
     if (size === 1) return { prefix: bits([a]).slice(0, 32 - Math.log2(2 ** 32 - b)), leads: c };
-    if (trie.is_long) return { prefix: bits([b, a, d, c]).slice(0, length), leads };
+    if (isLong) return { prefix: bits([b, a, d, c]).slice(0, length), leads };
     return { prefix: bits([b, a]).slice(0, 64 - c), leads: d };
   }
 }

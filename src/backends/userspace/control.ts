@@ -14,7 +14,8 @@ export interface Requests {
   apply: { request: { bundle: Bundle64; keys: ConnectionKeys[] }; answer: Applied };
   policy: { request: Record<never, never>; answer: { bundle: Bundle64 | null } };
   flows: { request: FlowRequest; answer: FlowAnswer };
-  status: { request: Record<never, never>; answer: Status };
+  /** Null while the interface is being set up. */
+  status: { request: Record<never, never>; answer: Status | null };
   xfrm: { request: Record<never, never>; answer: XfrmDatabases };
   rekey: { request: RekeyRequest; answer: Record<never, never> };
   stop: { request: Record<never, never>; answer: Record<never, never> };

@@ -24,6 +24,7 @@ export interface GatewayOptions {
   readonly connections: () => readonly ConnectionConfig[];
   readonly mtu: number;
   readonly crypto?: DatapathOptions["crypto"];
+  readonly offload?: DatapathOptions["offload"];
 }
 
 export interface Gateway {
@@ -44,7 +45,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   try {
     const starting = inNetns(options.netns, () => {
-      const { policy, mtu, crypto = "auto" } = options;
+      const { policy, mtu, crypto = "auto", offload = null } = options;
       const { name } = policy.interface;
       const tun = openTun(name);
       undo.push(() => tun.close());
@@ -56,7 +57,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         undo.push(() => link.close());
       }
       ip("link", "set", name, "mtu", String(mtu), "up");
-      return startDatapath({ tunFd: tun.fd, connections: options.connections(), crypto });
+      return startDatapath({ tunFd: tun.fd, connections: options.connections(), crypto, offload });
     });
     const datapath = await starting;
     undo.push(() => datapath.stop().catch(() => {}));

@@ -28,7 +28,7 @@ export async function serve(interfaceName: string): Promise<Served> {
       return { bundle: policy && Buffer.from(encodeBundle(policy)).toString("base64") };
     },
     flows: async (request) => demand().flows(request),
-    status: async () => demand().status(),
+    status: async () => service?.status() ?? null,
     xfrm: async () => demand().databases(),
     rekey: async (request) => {
       await demand().rekey(request);

@@ -185,9 +185,10 @@ export class UserspaceService {
     await this.#datapath.rekey(found.ifId, change);
   }
 
-  status(): Status {
+  /** Null before the first policy. */
+  status(): Status | null {
     const running = this.#running;
-    if (running === null || this.#datapath === null) throw new Error(`${this.#name} has no policy yet`);
+    if (running === null || this.#datapath === null) return null;
     const { policy } = running;
     const counters = this.#counters(running);
     const statistics = this.#datapath.statistics();

@@ -43,6 +43,8 @@ const refused = (errno: OffloadErrno, reason: string): Verdict => ({ kind: "refu
 export class OffloadStack {
   readonly #kernel: KernelVersion;
   readonly #states = new Set<OffloadedState>();
+  /** Deleted and not freed: packets on their way hold them. */
+  readonly #deleted = new Set<OffloadedState>();
 
   constructor(kernel: KernelVersion = DEFAULT_KERNEL) {
     this.#kernel = kernel;
@@ -80,7 +82,10 @@ export class OffloadStack {
   }
 
   /** xfrm_dev_state_delete: the device is not to use the SA any more. Packets on their way may still hold it. */
-  remove({ ops, handle, policy }: OffloadedState): void {
+  remove(offloaded: OffloadedState): void {
+    if (!this.#states.delete(offloaded)) return;
+    this.#deleted.add(offloaded);
+    const { ops, handle, policy } = offloaded;
     ops.state_delete(handle);
     if (policy !== null) ops.policy_delete(policy);
   }
@@ -88,7 +93,7 @@ export class OffloadStack {
   /** xfrm_dev_state_free, once nothing refers to the SA. */
   free(offloaded: OffloadedState): void {
     const { device, ops, handle, policy } = offloaded;
-    if (!this.#states.delete(offloaded)) return;
+    if (!this.#deleted.delete(offloaded)) return;
     if (ops.operations.has("state_free")) ops.state_free(handle);
     device.put();
     if (policy === null) return;

@@ -25,6 +25,8 @@ export class OutboundOffload {
   readonly #hardware: Sealer;
   /** Segments of this burst that the stack encrypts, as their numbers wrap. */
   #softwareSegments = 0;
+  /** The device is to cut the burst that begins. */
+  #cuts = false;
 
   constructor(
     slab: Slab,
@@ -58,12 +60,14 @@ export class OutboundOffload {
    */
   startBurst(low: number, segments: number): void {
     this.#softwareSegments = !this.#packetMode && low + segments > LAST_LOW ? segments : 0;
-    if (this.#softwareSegments === 0 && this.#has("tx-esp-segmentation")) this.#counted.countBurst();
+    this.#cuts = this.#softwareSegments === 0 && this.#has("tx-esp-segmentation");
   }
 
   /** Who seals the inner packet at `packet`; null when it is dropped, and counted. */
   sealerFor(packet: number): Sealer | null {
     const device = this.#device;
+    const cuts = this.#cuts;
+    this.#cuts = false;
     if (!device.alive) {
       // The SA is gone, its policy is not. The kernel counts on the xfrm device as well.
       this.#counters.count(COUNTER.txCarrierErrors);
@@ -72,13 +76,13 @@ export class OutboundOffload {
     const ok = device.present && !device.rerouted() && this.#isPlain(packet);
     if (this.#packetMode) {
       if (!ok) return this.#drop(COUNTER.XfrmOutError);
-      return this.#hardware;
+      return this.#inHardware(cuts);
     }
     if (this.#softwareSegments > 0) {
       this.#softwareSegments--;
       return this.#inSoftware();
     }
-    return ok && this.#has("esp-hw-offload") ? this.#hardware : this.#inSoftware();
+    return ok && this.#has("esp-hw-offload") ? this.#inHardware(cuts) : this.#inSoftware();
   }
 
   /** xfrm_dev_state_advance_esn: the sequence number's lower half wrapped. */
@@ -88,6 +92,11 @@ export class OutboundOffload {
 
   close(): void {
     this.#device.close();
+  }
+
+  #inHardware(cuts: boolean): Sealer {
+    if (cuts) this.#counted.countBurst();
+    return this.#hardware;
   }
 
   #inSoftware(): Sealer {

@@ -6,6 +6,7 @@ import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
 import { fiveTuples } from "./five-tuples.js";
 import { fragments } from "./fragments.js";
+import { interop } from "./interop/index.js";
 import { kernelBackends } from "./kernel-bpf/index.js";
 import { libbpfTs } from "./libbpf-ts.js";
 import { linkPicksUnderlay } from "./link-underlay.js";
@@ -14,6 +15,7 @@ import { lwtTwoPeers } from "./lwt-two-peers.js";
 import { manyIfIds } from "./many-if-ids.js";
 import { modes } from "./modes.js";
 import { moduleUnload } from "./module-unload.js";
+import { simulatedNic } from "./nic/index.js";
 import { offloadWithoutHardware } from "./offload.js";
 import { plainTools } from "./plain-tools.js";
 import { pmtu } from "./pmtu.js";
@@ -35,6 +37,7 @@ export const scenarios: readonly Scenario[] = [
   ...pmtu,
   rekey,
   offloadWithoutHardware,
+  ...simulatedNic,
   moduleUnload,
   plainTools,
   twoLibbpfs,
@@ -43,4 +46,5 @@ export const scenarios: readonly Scenario[] = [
   manyIfIds,
   ...kernelBackends,
   ...customProgram,
+  ...interop,
 ];

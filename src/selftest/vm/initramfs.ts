@@ -146,6 +146,7 @@ export async function projectEntries(): Promise<CpioEntry[]> {
     ["bin", /\.js$/],
     ["dist/bpf", /\.o$/],
     ["schemas", /\.(proto|json)$/],
+    ["src/simulator/profiles", /\.yaml$/],
   ] as const) {
     const root = join(packageRoot, folder);
     if (existsSync(root)) entries.push(...(await treeEntries(root, `${GUEST_ROOT}/${folder}`, wanted)));

@@ -12,6 +12,10 @@ export function strike(round: number, faults: readonly FaultName[], offload: Sim
 /** The second round is the first that they see. */
 const STRUCK = 1;
 
+/** Whether a fault has had its effect when this round's traffic is sent. */
+export const hasStruck = (fault: FaultName, round: number): boolean =>
+  SCHEDULE[fault] === undefined || round >= STRUCK;
+
 const SCHEDULE: Partial<Record<FaultName, (round: number, offload: SimulatedOffload) => void>> = {
   "feature-off": (round, offload) => {
     for (const device of offload.devices.values()) {

@@ -16,12 +16,12 @@ import { DEFAULT_KERNEL, type KernelVersion } from "../../esp/offload/stack.js";
 import { ip, ipBatch } from "../../sys/ip.js";
 import { withinNetns } from "../../sys/netns.js";
 import { PollSet } from "../../sys/poll-set.js";
-import { type Counted, FAULTS, type FaultName } from "../faults.js";
+import { type Counted, FAULTS, type Fault, type FaultName } from "../faults.js";
 import type { Profile } from "../profile.js";
 import { SimulatedOffload } from "../provider.js";
 import { type Line, linesOf } from "./ends.js";
 import { SimulationError } from "./error.js";
-import { strike } from "./fault-schedule.js";
+import { hasStruck, strike } from "./fault-schedule.js";
 import { Peer } from "./peer.js";
 import { PACKETS_A_ROUND, Traffic } from "./traffic.js";
 import { Wire } from "./wire.js";
@@ -69,12 +69,14 @@ export interface SimulationReport {
 
 const WIRE = "wire0";
 const WIRE_MTU = 1500;
+/** Routing table of what is to leave by the wire. */
+const WIRE_TABLE = "100";
 const TUNNEL_MTU = 1300;
 const ROUNDS = 4;
 /** Connections whose packets are under way at a time: the devices' queues hold 500. */
 const AT_A_TIME = 16;
-/** A packet that is not back by then was dropped. */
-const PATIENCE_MS = 300;
+/** A packet that is not back by then was dropped: where some are to be, and where none is. */
+const PATIENCE_MS = { lossy: 300, lossless: 10_000 };
 const TICK_MS = 2;
 /** With "esn-wrap", packets before the lower half of the sequence number wraps. */
 const BEFORE_WRAP = 15;
@@ -141,9 +143,11 @@ async function run(options: SimulationOptions, lines: readonly Line[]): Promise<
     setUpRoutes(policy.interface.name, lines);
     const traffic = new Traffic(lines);
     undo.push(() => traffic.close());
+    const losing = faults.filter((fault) => expectation(fault, isPacketMode(lines))?.where === "gateway");
     for (let round = 0; round < ROUNDS; round++) {
       strike(round, faults, offload);
-      await sendRound(lines, traffic, wire);
+      const lossy = losing.some((fault) => hasStruck(fault, round));
+      await sendRound(lines, traffic, wire, PATIENCE_MS[lossy ? "lossy" : "lossless"]);
     }
     const statistics = service.statistics;
     if (statistics === null) throw new SimulationError("the data path has ended");
@@ -163,7 +167,11 @@ function setUpWire(lines: readonly Line[]): void {
       (address) => `addr add ${host(address)} dev ${WIRE}${address.includes(":") ? " nodad" : ""}`,
     ),
     ...["0.0.0.0/0", "::/0"].map((any) => `route add ${any} dev ${WIRE}`),
+    `route add ::/0 dev ${WIRE} table ${WIRE_TABLE}`,
   ]);
+  // A packet with a source address may leave by another interface than its flowi6_oif (net/ipv6/route.c,
+  // ip6_route_output_flags_noref): the outer one of a transport SA has the same route as the inner one without this.
+  ip("-6", "rule", "add", "oif", WIRE, "lookup", WIRE_TABLE);
 }
 
 /** What is to be steered is routed to the interface. */
@@ -183,19 +191,24 @@ function setUpRoutes(name: string, lines: readonly Line[]): void {
 const host = (address: string): string => `${address}/${address.includes(":") ? 128 : 32}`;
 
 /** One round through every line, a few lines at a time; waits until all are back, or none comes any more. */
-async function sendRound(lines: readonly Line[], traffic: Traffic, wire: Wire): Promise<void> {
+async function sendRound(
+  lines: readonly Line[],
+  traffic: Traffic,
+  wire: Wire,
+  patienceMs: number,
+): Promise<void> {
   const readable = PollSet.forReading([wire.tun.fd, ...traffic.fds]);
   for (let first = 0; first < lines.length; first += AT_A_TIME) {
     const last = Math.min(first + AT_A_TIME, lines.length);
     for (let index = first; index < last; index++) traffic.send(index);
     let missing = (last - first) * PACKETS_A_ROUND;
-    let deadline = Date.now() + PATIENCE_MS;
+    let deadline = Date.now() + patienceMs;
     while (missing > 0 && Date.now() < deadline) {
       readable.wait(TICK_MS);
       const seen = wire.serve();
       const back = traffic.serve();
       missing -= back;
-      if (seen + back > 0) deadline = Date.now() + PATIENCE_MS;
+      if (seen + back > 0) deadline = Date.now() + patienceMs;
       await turn();
     }
   }
@@ -268,8 +281,7 @@ function problemsOf(result: Result, { offload, lines }: Outcome): string[] {
   const problems: string[] = [];
   if (plaintext_on_wire > 0) problems.push(`${plaintext_on_wire} packets crossed the wire in the clear`);
   const offloaded = sas.some((sa) => sa.offloaded);
-  const packetMode = lines.some(({ esp }) => esp.offload?.type === "packet");
-  const expected = faults.flatMap((fault) => expectation(fault, packetMode) ?? []);
+  const expected = faults.flatMap((fault) => expectation(fault, isPacketMode(lines)) ?? []);
   if (!offloaded || expected.length === 0) {
     if (received < sent) problems.push(`${sent - received} of ${sent} packets did not come back`);
   }
@@ -283,8 +295,11 @@ function problemsOf(result: Result, { offload, lines }: Outcome): string[] {
   return problems;
 }
 
+const isPacketMode = (lines: readonly Line[]): boolean =>
+  lines.some(({ esp }) => esp.offload?.type === "packet");
+
 function expectation(fault: FaultName, packetMode: boolean): Counted | null {
-  const { crypto, packet = crypto }: (typeof FAULTS)[FaultName] & { packet?: Counted | null } = FAULTS[fault];
+  const { crypto, packet = crypto }: Fault = FAULTS[fault];
   return packetMode ? packet : crypto;
 }
 

@@ -1,0 +1,104 @@
+import { openSync, writeSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { userspaceBackend } from "../backends/userspace/backend.js";
+import { type CapturedConnection, type CaptureOptions, SteeringCapture } from "../capture/capture.js";
+import type { Policy } from "../config/index.js";
+import { findIfindex } from "../sys/ifindex.js";
+import { demandRoot } from "./backend.js";
+import { CliError, ExitCode } from "./exit.js";
+
+interface CaptureFlags {
+  output: string;
+  only?: "inner" | "outer";
+  count: number;
+  seconds: number;
+}
+
+/** How long packets wait in the socket's buffer; their times are the kernel's all the same. */
+const BATCH_MS = 20;
+/** How often the running policy is read again. */
+const POLICY_MS = 1000;
+
+export function captureCommand(): Command {
+  return new Command("capture")
+    .description("packets of a userspace interface as pcapng, each with its if_id and SPI as a comment")
+    .argument("<interface>", "as in `xfrm-steer status`")
+    .requiredOption("-o, --output <file>", 'where to; "-" for standard output')
+    .addOption(
+      new Option("--only <what>", "inner packets, or ESP packets; both if left out").choices([
+        "inner",
+        "outer",
+      ]),
+    )
+    .option("--count <n>", "end after so many packets", positive, Number.POSITIVE_INFINITY)
+    .option("--seconds <n>", "end after so long; at SIGINT if left out", positive, Number.POSITIVE_INFINITY)
+    .addHelpText(
+      "after",
+      "\nThe keys of the SAs are never in it. Packets are captured before segmentation and after coalescing.\n\nExample:\n  sudo xfrm-steer capture ipsec0 -o - | wireshark -k -i -",
+    )
+    .action(async (interfaceName: string, flags: CaptureFlags) => {
+      demandRoot("capture");
+      const policy = await userspaceBackend.loaded(interfaceName);
+      const ifindex = findIfindex(interfaceName);
+      if (policy === null || ifindex === null)
+        throw new CliError(
+          `${interfaceName} is not an interface of the userspace backend here; of the kernel's ESP, tcpdump sees both sides`,
+          ExitCode.failed,
+        );
+      await capture(interfaceName, ifindex, policy, flags);
+    });
+}
+
+async function capture(
+  interfaceName: string,
+  ifindex: number,
+  policy: Policy,
+  { output, only, count, seconds }: CaptureFlags,
+): Promise<void> {
+  const fd = output === "-" ? process.stdout.fd : openSync(output, "w", 0o600);
+  let known = knownOf(policy);
+  const running = new SteeringCapture({
+    ...{ interfaceName, ifindex, what: only ?? "both" },
+    known: () => known,
+    write: (bytes) => writeSync(fd, bytes),
+  });
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  console.error(`capturing ${interfaceName}${output === "-" ? "" : ` to ${output}`}; SIGINT ends it`);
+  try {
+    const end = Date.now() + seconds * 1000;
+    let readAt = Date.now();
+    while (running.packets < count && Date.now() < end && !stop.signal.aborted) {
+      await delay(BATCH_MS);
+      if (Date.now() - readAt > POLICY_MS) {
+        readAt = Date.now();
+        known = knownOf((await userspaceBackend.loaded(interfaceName)) ?? policy);
+      }
+      running.drain(count - running.packets);
+    }
+  } finally {
+    running.close();
+    console.error(`${running.packets} packets`);
+  }
+}
+
+function knownOf({ connections }: Policy): ReturnType<CaptureOptions["known"]> {
+  const keyed = connections.flatMap(({ name, ifId, esp }) => (esp ? [{ name, ifId, esp }] : []));
+  return {
+    connections: keyed.map(
+      ({ name, ifId, esp }): CapturedConnection => ({
+        name,
+        ifId,
+        spiOut: esp.out.spi,
+        spisIn: [esp.in.spi, ...esp.alsoIn.map(({ spi }) => spi)],
+      }),
+    ),
+    ports: new Set(keyed.flatMap(({ esp }) => [esp.localPort, esp.remotePort])),
+  };
+}
+
+function positive(value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
+  return Number(value);
+}
