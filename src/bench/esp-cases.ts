@@ -7,8 +7,11 @@ import { udpLoad } from "./udp-load.js";
 
 const run = promisify(execFile);
 
-export const ESP_CASES = ["tcp1", "tcp8", "udp64", "udp512", "udp1400", "rtt", "cpu"] as const;
+/** Those that take any subject. */
+const PATH_CASES = ["tcp1", "tcp8", "udp64", "udp512", "udp1400", "rtt", "cpu"] as const;
+export const ESP_CASES = [...PATH_CASES, "sas"] as const;
 export type EspCaseName = (typeof ESP_CASES)[number];
+export type PathCaseName = (typeof PATH_CASES)[number];
 
 export interface Sample {
   readonly value: number;
@@ -111,7 +114,7 @@ const cpu: EspCase = {
   },
 };
 
-export const CASES: Readonly<Record<EspCaseName, EspCase>> = {
+export const CASES: Readonly<Record<PathCaseName, EspCase>> = {
   tcp1: tcp(1),
   tcp8: tcp(8),
   udp64: udp(64),

@@ -4,16 +4,10 @@
  *     | steering programs, data path               | steering programs, data path
  *   v0 192.0.2.1 ============ veth ============ 192.0.2.2 v0
  */
-import { randomBytes } from "node:crypto";
-import { type GatewayOptions, startGateway } from "../backends/userspace/gateway.js";
-import { parsePolicy } from "../config/index.js";
-import { type ConnectionConfig, innerMtu } from "../esp/index.js";
-import { DEFAULT_KERNEL } from "../esp/offload/stack.js";
-import { loadProfile } from "../simulator/profile.js";
-import { SimulatedOffload } from "../simulator/provider.js";
 import { ip } from "../sys/ip.js";
+import { type Crypto, startSteering } from "./esp-steering.js";
 import { startStrongswan } from "./esp-strongswan.js";
-import { EspTopology, INNER, OUTER, SIDES, type Side, VETH_MTU } from "./esp-topology.js";
+import { EspTopology, INNER, OUTER, SIDES } from "./esp-topology.js";
 import { startWireguardGo } from "./esp-wireguard.js";
 
 export const ESP_SUBJECTS = [
@@ -36,8 +30,6 @@ export interface EspSubject {
   /** Ends it and removes its namespaces. */
   stop(): Promise<void>;
 }
-
-const IF_ID = 101;
 
 const START: Readonly<Record<EspSubjectName, (topology: EspTopology) => Promise<void>>> = {
   "xfrm-steer/ipsec-mb": (topology) => startXfrmSteer(topology, "ipsec-mb"),
@@ -65,71 +57,8 @@ export async function startSubject(name: EspSubjectName): Promise<EspSubject> {
   }
 }
 
-/** @param offloaded whether a simulated device without limits has the SAs */
-async function startXfrmSteer(
-  topology: EspTopology,
-  crypto: NonNullable<GatewayOptions["crypto"]>,
-  offloaded = false,
-): Promise<void> {
-  const keys = { left: randomBytes(20), right: randomBytes(20) };
-  for (const side of SIDES) {
-    const netns = topology.netns[side];
-    const gateway = await startGateway({
-      netns,
-      policy: steeringPolicy(),
-      connections: () => [{ ...connection(side, keys), ...(offloaded ? { offload: OFFLOAD } : {}) }],
-      mtu: innerMtu(VETH_MTU, {
-        suite: "aes128-gcm",
-        mode: "tunnel",
-        encapsulation: "udp",
-        outerFamily: 4,
-        innerFamily: 4,
-      }),
-      crypto,
-      offload: offloaded ? simulated() : null,
-    });
-    topology.undo(() => gateway.stop());
-    ip("-n", netns, "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
-  }
-}
-
-/** Its SAs are to be with the device, or the bench fails: software would be measured else. */
-const OFFLOAD = { device: "sim0", type: "crypto", required: true } as const;
-
-const simulated = (): SimulatedOffload =>
-  new SimulatedOffload({
-    profile: loadProfile("ideal"),
-    devices: [OFFLOAD.device],
-    kernel: DEFAULT_KERNEL,
-    faults: [],
-    seed: 1,
-  });
-
-function connection(side: Side, keys: Readonly<Record<Side, Buffer>>): ConnectionConfig {
-  const peer = side === "left" ? "right" : "left";
-  const spi = { left: 0x1001, right: 0x1002 };
-  return {
-    ifId: IF_ID,
-    link: 0,
-    local: OUTER[side],
-    localPort: 4500,
-    remote: OUTER[peer],
-    remotePort: 4500,
-    suite: "aes128-gcm",
-    out: { spi: spi[side], key: Buffer.from(keys[side]) },
-    in: { spi: spi[peer], key: Buffer.from(keys[peer]) },
-    replayWindow: 1024,
-  };
-}
-
-function steeringPolicy() {
-  const text = `
-version: 1
-interface: {name: ipsec0}
-connections:
-  peer: {if_id: ${IF_ID}, subnets: [10.9.0.0/24]}
-`;
-  const { policy, diagnostics } = parsePolicy(text, "bench");
-  if (policy === null) throw new Error(`the benchmark's policy: ${diagnostics[0]?.message}`);
-  return policy;
+async function startXfrmSteer(topology: EspTopology, crypto: Crypto, offloaded = false): Promise<void> {
+  await startSteering(topology, crypto, [INNER], offloaded);
+  for (const side of SIDES)
+    ip("-n", topology.netns[side], "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
 }

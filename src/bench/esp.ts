@@ -1,4 +1,5 @@
-import { CASES, type EspCaseName, type Sample } from "./esp-cases.js";
+import { CASES, type EspCaseName, type PathCaseName, type Sample } from "./esp-cases.js";
+import { benchSas } from "./esp-sas.js";
 import { type EspSubject, type EspSubjectName, startSubject } from "./esp-subjects.js";
 import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
 
@@ -26,7 +27,8 @@ export async function benchEsp(options: EspBenchOptions): Promise<BenchResult> {
   }
   const subjects: EspSubject[] = [];
   try {
-    for (const name of options.subjects) {
+    const needed = options.cases.some((name) => name !== "sas") ? options.subjects : [];
+    for (const name of needed) {
       try {
         subjects.push(await startSubject(name));
       } catch (error) {
@@ -34,15 +36,33 @@ export async function benchEsp(options: EspBenchOptions): Promise<BenchResult> {
       }
     }
     const cases: BenchCase[] = [];
-    for (const name of options.cases) cases.push(...(await measureCase(name, subjects, options)));
+    for (const name of options.cases)
+      cases.push(
+        ...(name === "sas" ? await measureSas(options) : await measureCase(name, subjects, options)),
+      );
     return { bench: "esp", machine: machine(), cases };
   } finally {
     for (const subject of subjects) await subject.stop();
   }
 }
 
+/** Of our own subjects whose SAs no device has. */
+async function measureSas(options: EspBenchOptions): Promise<BenchCase[]> {
+  const cases: BenchCase[] = [];
+  for (const subject of options.subjects) {
+    const crypto = subject.replace("xfrm-steer/", "");
+    if (crypto !== "ipsec-mb" && crypto !== "openssl") continue;
+    try {
+      cases.push(...(await benchSas(crypto, options)));
+    } catch (error) {
+      options.progress?.(`without sas of ${subject}: ${(error as Error).message}`);
+    }
+  }
+  return cases;
+}
+
 async function measureCase(
-  name: EspCaseName,
+  name: PathCaseName,
   subjects: readonly EspSubject[],
   { runs, seconds, progress }: EspBenchOptions,
 ): Promise<BenchCase[]> {

@@ -44,9 +44,10 @@ export function benchEspCommand(): Command {
       });
       print(options.json, result, () =>
         table(
-          ["case", "subject", "median", "min", "max", "unit"],
+          ["case", "size", "subject", "median", "min", "max", "unit"],
           result.cases.map((each) => [
             each.case,
+            each.size,
             each.subject,
             ...[each.median, each.min, each.max].map((value) => Number(value.toPrecision(4))),
             each.unit,

@@ -18,6 +18,10 @@ export const B = "192.0.2.2";
 export const SPI = 0x1001;
 export const IF_ID = 101;
 
+/** The key of both ends. */
+export const keymatOf = (suite: SuiteName): Uint8Array =>
+  new Uint8Array(keymatSize(suite)).map((_, index) => index * 7 + 1);
+
 export interface EngineOptions {
   readonly suite?: SuiteName;
   readonly backend?: AeadBackend;
@@ -80,7 +84,7 @@ export class Engine {
     } = options;
     const [left, right] = options.outer ?? [A, B];
     const { inner = null } = options;
-    const keymat = new Uint8Array(keymatSize(suite)).map((_, index) => index * 7 + 1);
+    const keymat = keymatOf(suite);
     const shared = { ifId, spi: SPI, mode, suite, esn };
     this.out = {
       ...makeOutbound(

@@ -121,7 +121,8 @@ test(`of ${PACKETS} packets that are mutated, cut, extended, replayed and reorde
     if (i === PACKETS >> 1) early = held();
   }
   const growth = held() - early;
-  t.true(growth < 4 * 2 ** 20, `${growth} bytes more are held than half way`);
+  // Compiled code and what awaits its finalizer vary by a few MiB; a packet kept from each round is far more in a million.
+  t.true(growth < 16 * 2 ** 20, `${growth} bytes more are held than half way`);
   for (const { engine } of victims) engine.close();
 });
 
