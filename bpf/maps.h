@@ -54,9 +54,10 @@ const volatile __u32 only_subnets = 0;
 const volatile __u32 n_rules = 0, n_connections = 0;
 const volatile __u32 default_verdict = 0;
 
+/* The key of every table's one value: a constant in memory saves each lookup the stores to the stack. */
+const volatile __u32 first_entry = 0;
+
 static __always_inline void *table(void *map)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(map, &zero);
+	return bpf_map_lookup_elem(map, (const void *)&first_entry);
 }

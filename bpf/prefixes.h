@@ -159,8 +159,8 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 					__u64 low)
 {
 	const void *entries = table(map);
-	__u32 value = trie->root, picked = trie->picked;
-	__u64 outside = (high ^ trie->start[0]) & trie->shared[0];
+	__u64 outside;
+	__u32 value, picked;
 
 	if (!entries)
 		return OWNER_NONE;
@@ -170,10 +170,13 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 		if (owner != OWNER_NONE)
 			return owner;
 	}
+	outside = (high ^ trie->start[0]) & trie->shared[0];
 	if (family == 6)
 		outside |= (low ^ trie->start[1]) & trie->shared[1];
 	if (outside)
 		return trie->outside;
+	value = trie->root;
+	picked = trie->picked;
 	if (picked) {
 		__u64 half = family == 6 && trie->by_low ? low : high;
 		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;

@@ -24,7 +24,7 @@ const packages = [
   { name: "iputils-ping", present: () => onPath(/^ping$/) },
   { name: "tshark", present: () => onPath(/^tshark$/) },
   ...(process.arch === "x64"
-    ? [{ name: "libipsec-mb1", present: () => hasLibrary("libIPSec_MB.so.1") }]
+    ? [{ name: ipsecMb(), present: () => ["1", "2"].some((v) => hasLibrary(`libIPSec_MB.so.${v}`)) }]
     : []),
   ...(process.argv.includes("--for-demo")
     ? []
@@ -60,6 +60,13 @@ function onPath(pattern) {
       return false;
     }
   });
+}
+
+/** Debian 13 has the second version of the library; so have testing and unstable, which have no number. */
+function ipsecMb() {
+  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+  const number = Number(/^VERSION_ID="?(\d+)/m.exec(release)?.[1] ?? Infinity);
+  return /^ID=debian$/m.test(release) && number >= 13 ? "libipsec-mb2" : "libipsec-mb1";
 }
 
 function hasLibrary(name) {

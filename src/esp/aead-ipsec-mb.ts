@@ -19,6 +19,9 @@ const IMPLEMENTATIONS = [
   { name: "sse", needs: ["sse4_2", "aes", "pclmulqdq"] },
 ] as const;
 
+/** Versions 1 and 2, whose functions for AES-GCM are the same: Debian's libipsec-mb1 and, from 13 on, libipsec-mb2. */
+const LIBRARIES = ["libIPSec_MB.so.1", "libIPSec_MB.so.2"];
+
 export type MbImplementation = (typeof IMPLEMENTATIONS)[number]["name"];
 
 /** The implementations that this CPU can run, fastest first. */
@@ -29,7 +32,7 @@ export function mbImplementations(): readonly MbImplementation[] {
   );
 }
 
-/** intel-ipsec-mb.h: struct gcm_key_data is aligned to 64 bytes, and no more than this in any 1.x of the library. */
+/** intel-ipsec-mb.h: struct gcm_key_data is aligned to 64 bytes, and no more than this in any 1.x or 2.0 of the library. */
 const KEY_DATA_SIZE = 4096;
 const KEY_DATA_ALIGNMENT = 64;
 /** struct gcm_context_data, rounded up. */
@@ -179,8 +182,18 @@ class MbAead implements Sealer, Opener {
   }
 }
 
+function loadLibrary(): ReturnType<typeof koffi.load> {
+  for (const name of LIBRARIES)
+    try {
+      return koffi.load(name);
+    } catch {
+      // Another version may be there.
+    }
+  throw new Error("not installed");
+}
+
 /**
- * Intel's Multi-Buffer Crypto for IPsec, version 1 (Debian: libipsec-mb1), for AES-GCM. Its other ciphers want many jobs
+ * Intel's Multi-Buffer Crypto for IPsec, for AES-GCM. Its other ciphers want many jobs
  * at a time to be faster than OpenSSL.
  * @param others serves the other suites
  * @param implementation the fastest that this CPU can run, unless a test wants another
@@ -193,7 +206,7 @@ export function createIpsecMb(
   if (implementation === undefined) return null;
   let calls: Partial<Record<SuiteName, GcmCalls>>;
   try {
-    const library = koffi.load("libIPSec_MB.so.1");
+    const library = loadLibrary();
     calls = {
       "aes128-gcm": bindGcm(library, 128, implementation),
       "aes256-gcm": bindGcm(library, 256, implementation),

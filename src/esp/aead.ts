@@ -58,6 +58,6 @@ export function chooseBackend(name: AeadBackend["name"] | "auto"): AeadBackend {
   throw new Error(
     name === "openssl"
       ? "this Node does not export OpenSSL's functions; leave the choice of crypto to auto"
-      : "libIPSec_MB.so.1 cannot be used here; install libipsec-mb1 on an x86-64 machine, or leave the choice of crypto to auto",
+      : "libIPSec_MB cannot be used here; install libipsec-mb1 or -mb2 on an x86-64 machine, or leave the choice of crypto to auto",
   );
 }
