@@ -1,5 +1,6 @@
 import type { BackendName, Policy } from "../config/policy.js";
 import type { Traffic } from "./counters.js";
+import type { FlowAnswer, FlowRequest } from "./flow-requests.js";
 
 /** Whether a backend can serve on this machine, and what it would take where it cannot. */
 export interface Probe {
@@ -62,6 +63,8 @@ export interface Applied {
  *   runs on unchanged.
  * - `loaded` gives the running policy, null where there is none.
  * - `status` gives null where no interface of this name is set up.
+ * - `flows` changes or lists exact flows without a new policy, null where none runs; backends that take flows by apply
+ *   only leave it out.
  * - `remove` takes away all that apply made, and nothing else; false where there was nothing.
  */
 export interface Backend {
@@ -72,5 +75,6 @@ export interface Backend {
   apply(policy: Policy): Promise<Applied>;
   loaded(interfaceName: string): Promise<Policy | null>;
   status(interfaceName: string): Promise<Status | null>;
+  flows?(interfaceName: string, request: FlowRequest): Promise<FlowAnswer | null>;
   remove(interfaceName: string): Promise<boolean>;
 }

@@ -1,4 +1,4 @@
-import type { BpfObject } from "libbpf-ts";
+import type { BpfMap, BpfObject } from "libbpf-ts";
 import { Live, LiveFlow as LiveFlowKey } from "../bpf/tables.bpf.js";
 import { memberWords } from "../compiler/table.js";
 import { formatAddress } from "../config/address.js";
@@ -14,6 +14,17 @@ export const LIVE_FLOWS_MAX = 2 ** 20;
 const { LIVE_NO_FLOW } = Live;
 const KEY = memberWords(LiveFlowKey);
 
+/** The flows, and one entry that says whether there may be any. */
+export interface LiveFlowMaps {
+  readonly flows: BpfMap;
+  readonly used: BpfMap;
+}
+
+export function liveFlowMaps(object: BpfObject, { program }: Policy): LiveFlowMaps {
+  const prefix = steeringPrefix(program);
+  return { flows: object.map(`${prefix}live_flows`), used: object.map(`${prefix}live_flows_used`) };
+}
+
 /** A flow that was added to, or taken out of, the running generation. */
 export interface LiveFlow {
   readonly src: string;
@@ -27,17 +38,17 @@ export interface LiveFlow {
 
 /** The exact flows of a running program that come and go without a new generation. */
 export class LiveFlows {
-  readonly #object: BpfObject;
+  readonly #maps: LiveFlowMaps;
   readonly #policy: Policy;
 
-  readonly #maps: { readonly flows: string; readonly used: string };
-
-  /** @param object loaded with `liveFlows: LIVE_FLOWS_MAX` from the policy's generation */
-  constructor(object: BpfObject, policy: Policy) {
-    this.#object = object;
+  /** @param maps of an object that was loaded with `liveFlows: LIVE_FLOWS_MAX` from the policy's generation */
+  constructor(maps: LiveFlowMaps, policy: Policy) {
+    this.#maps = maps;
     this.#policy = policy;
-    const prefix = steeringPrefix(policy.program);
-    this.#maps = { flows: `${prefix}live_flows`, used: `${prefix}live_flows_used` };
+  }
+
+  static of(object: BpfObject, policy: Policy): LiveFlows {
+    return new LiveFlows(liveFlowMaps(object, policy), policy);
   }
 
   /**
@@ -60,7 +71,7 @@ export class LiveFlows {
 
   /** Takes flows out, also those of the policy (until the next apply). @returns how many were there */
   delete(flows: Flows): number {
-    const map = this.#object.map(this.#maps.flows);
+    const map = this.#maps.flows;
     const keys = keysOf(flows);
     const own = { 4: indexOf(this.#policy.flows.exact4, 1), 6: indexOf(this.#policy.flows.exact6, 4) };
     const gone = Uint32Array.of(LIVE_NO_FLOW);
@@ -90,6 +101,10 @@ export class LiveFlows {
     }));
   }
 
+  get empty(): boolean {
+    return this.#maps.flows.getNextKey() === undefined;
+  }
+
   /** Takes over the flows of the generation before, as far as the connections that they lead to are still there. */
   carryOver(before: LiveFlows): void {
     const indexes = new Map(this.#policy.connections.map(({ name }, index) => [name, index]));
@@ -107,18 +122,18 @@ export class LiveFlows {
 
   #put(keys: Uint32Array, owners: Uint32Array): void {
     if (owners.length === 0) return;
-    this.#object.map(this.#maps.flows).updateBatch(keys, owners);
-    this.#object.map(this.#maps.used).update(0, Uint32Array.of(1));
+    this.#maps.flows.updateBatch(keys, owners);
+    this.#maps.used.update(0, Uint32Array.of(1));
   }
 
   #count(): number {
     let count = 0;
-    for (const batch of this.#object.map(this.#maps.flows).lookupBatches()) count += batch.count;
+    for (const batch of this.#maps.flows.lookupBatches()) count += batch.count;
     return count;
   }
 
   *#entries(): Generator<readonly [key: Uint32Array, owner: number]> {
-    for (const { keys, values, count } of this.#object.map(this.#maps.flows).lookupBatches())
+    for (const { keys, values, count } of this.#maps.flows.lookupBatches())
       for (let i = 0; i < count; i++) {
         const key = Uint32Array.from({ length: KEY.size }, (_, word) =>
           keys.readUInt32LE(4 * (i * KEY.size + word)),

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { changeFlows, type FlowAction, type FlowAnswer } from "../backends/userspace/flows.js";
+import type { FlowAction, FlowAnswer } from "../backends/flow-requests.js";
 import { formatDiagnostic } from "../config/index.js";
 import { backendOf, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
@@ -41,7 +41,7 @@ export function flowCommand(): Command {
 
 function withCommon(command: Command): Command {
   return command
-    .argument("<interface>", "a running interface of the userspace backend")
+    .argument("<interface>", "a running interface of the kernel-bpf or the userspace backend")
     .option("--json", "one JSON document on stdout");
 }
 
@@ -61,16 +61,15 @@ function changing(action: "add" | "del", what: string): Command {
 
 async function demand(name: string, action: FlowAction, text: string): Promise<FlowAnswer> {
   demandRoot(`flow ${action}`);
-  const answer = await changeFlows(name, action, text);
-  if (answer === null) {
-    const backend = await backendOf(name);
+  const backend = await backendOf(name);
+  if (backend !== null && !backend.flows)
     throw new CliError(
-      backend === null
-        ? `${name} is not set up here; \`xfrm-steer apply\` sets it up`
-        : `${name} is run by the ${backend.name} backend, which takes flows by \`apply\` only`,
+      `${name} is run by the ${backend.name} backend, which takes flows by \`apply\` only`,
       ExitCode.failed,
     );
-  }
+  const answer = (await backend?.flows?.(name, { action, text })) ?? null;
+  if (answer === null)
+    throw new CliError(`${name} is not set up here; \`xfrm-steer apply\` sets it up`, ExitCode.failed);
   for (const diagnostic of answer.diagnostics) console.error(formatDiagnostic(diagnostic));
   if (answer.diagnostics.some(({ severity }) => severity === "error"))
     throw new CliError("the flows have errors; nothing was changed", ExitCode.usage);

@@ -42,7 +42,8 @@ export function loadCommand(): Command {
       if (file !== undefined && options.interface !== undefined)
         throw new CliError(`${file} names the interface; leave --interface out`, ExitCode.usage);
       const started = performance.now();
-      const policy = file === undefined ? alone(options.interface ?? "ipsec0") : demandPolicy(file);
+      const policy =
+        file === undefined ? alone(options.interface ?? "ipsec0") : demandPolicy(file, { withProgram: true });
       const readMs = performance.now() - started;
       const built = await withBuiltProgram(withProgram(policy, path, options));
       demandRoot("load");

@@ -1,6 +1,13 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { BundleError, decodeBundle, isBundle } from "../compiler/bundle/index.js";
-import { checkKeys, type Diagnostic, formatDiagnostic, loadPolicy, type Policy } from "../config/index.js";
+import {
+  checkKeys,
+  type Diagnostic,
+  formatDiagnostic,
+  type LoadOptions,
+  loadPolicy,
+  type Policy,
+} from "../config/index.js";
 import { CliError, ExitCode } from "./exit.js";
 
 export interface Loaded {
@@ -9,16 +16,16 @@ export interface Loaded {
 }
 
 /** Loads a steer.yaml or a bundle and, if asked, opens its keys; nothing is printed. */
-export function loadFile(file: string, options: { keys: boolean }): Loaded {
-  const { policy, diagnostics } = startsAsBundle(file) ? loadBundle(file) : loadPolicy(file);
+export function loadFile(file: string, options: LoadOptions & { keys: boolean }): Loaded {
+  const { policy, diagnostics } = startsAsBundle(file) ? loadBundle(file) : loadPolicy(file, options);
   if (policy === null || !options.keys) return { policy, diagnostics };
   const keys = checkKeys(policy);
   return { policy: keys.length === 0 ? policy : null, diagnostics: [...diagnostics, ...keys] };
 }
 
 /** As `loadFile`, with diagnostics printed to stderr. @throws CliError (exit 2) where the file has an error */
-export function demandPolicy(file: string): Policy {
-  const { policy, diagnostics } = loadFile(file, { keys: false });
+export function demandPolicy(file: string, options: LoadOptions = {}): Policy {
+  const { policy, diagnostics } = loadFile(file, { ...options, keys: false });
   for (const diagnostic of diagnostics) console.error(formatDiagnostic(diagnostic));
   if (policy === null) throw new CliError(`${file} has errors; nothing was changed`, ExitCode.usage);
   return policy;

@@ -9,6 +9,6 @@ export {
 export { type Diagnostic, formatDiagnostic } from "./diagnostics.js";
 export { NO_FLOWS } from "./flows.js";
 export { checkKeys, KeyError, readKey } from "./keys.js";
-export { type LoadResult, loadPolicy, parsePolicy } from "./load.js";
+export { type LoadOptions, type LoadResult, loadPolicy, parsePolicy } from "./load.js";
 export type * from "./policy.js";
 export { policySchema } from "./schema.js";

@@ -21,8 +21,13 @@ export interface LoadResult {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+export interface LoadOptions {
+  /** A program will be put in front of the rules, which may decide about any packet. */
+  readonly withProgram?: boolean;
+}
+
 /** Reads a steer.yaml. Whatever is wrong with the file is a diagnostic; nothing is thrown for it. No key is opened. */
-export function loadPolicy(file: string): LoadResult {
+export function loadPolicy(file: string, options: LoadOptions = {}): LoadResult {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
@@ -30,27 +35,37 @@ export function loadPolicy(file: string): LoadResult {
     const [message, hint] = describeReadError(error, "the file");
     return { policy: null, diagnostics: [{ file, line: 1, column: 1, severity: "error", message, hint }] };
   }
-  return parsePolicy(bytes, file);
+  return parsePolicy(bytes, file, options);
 }
 
 /**
  * As `loadPolicy`, for what has been read already. Key files, included files and flow files are looked for relative to
  * the folder of `file`.
  */
-export function parsePolicy(content: string | Uint8Array, file: string): LoadResult {
+export function parsePolicy(
+  content: string | Uint8Array,
+  file: string,
+  options: LoadOptions = {},
+): LoadResult {
   const report = new Report();
-  const policy = readPolicy(content, file, report);
+  const policy = readPolicy(content, file, report, options);
   return { policy: report.errors === 0 ? policy : null, diagnostics: report.sorted() };
 }
 
-function readPolicy(content: string | Uint8Array, file: string, report: Report): Policy | null {
+function readPolicy(
+  content: string | Uint8Array,
+  file: string,
+  report: Report,
+  { withProgram = false }: LoadOptions,
+): Policy | null {
   const parts = readParts(content, file, report);
   const main = parts?.at(-1);
   if (parts === null || main === undefined) return null;
   const { raw, context } = main;
   const connections = readAllConnections(parts);
   const program = readProgram(raw.program, main.context.source.file);
-  if (report.errors === 0 && connections.length === 0 && program === null) reportNoConnections(main);
+  const hasProgram = withProgram || program !== null;
+  if (report.errors === 0 && connections.length === 0 && !hasProgram) reportNoConnections(main);
   const names = { targets: new Set(connections.map(({ name }) => name)), taken: new Map(), count: 0 };
   const rules = parts.flatMap((part) => readRules(part.raw.rules, part.misshapenRules, names, part.context));
   const unreachable = findUnreachable(rules, report);
@@ -58,7 +73,7 @@ function readPolicy(content: string | Uint8Array, file: string, report: Report):
     connections,
     rules.filter((rule) => !unreachable.has(rule)),
     report,
-    program !== null,
+    hasProgram,
   );
   const files = parts.flatMap((part) => filesOf("flows", part));
   const flows = files.length === 0 ? NO_FLOWS : readFlowFiles(files, connections, report);

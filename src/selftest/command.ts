@@ -11,7 +11,7 @@ export interface CommandOptions {
   /** Written to the command's standard input, which is then closed. */
   input?: string;
   cwd?: string;
-  /** Ends the command with SIGKILL after so many milliseconds; default 30 000. */
+  /** Ends the command with SIGKILL after so many milliseconds; default 120 000. */
   timeoutMs?: number;
 }
 
@@ -44,7 +44,7 @@ export function tryCommand(
       cwd: options.cwd,
       env: { ...process.env, LC_ALL: "C", NO_COLOR: "1" },
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
-      timeout: options.timeoutMs ?? 30_000,
+      timeout: options.timeoutMs ?? 120_000,
       killSignal: "SIGKILL",
     });
     const result: CommandResult = { status: null, stdout: "", stderr: "" };

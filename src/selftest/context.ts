@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -6,6 +7,7 @@ import { Capture, LINKTYPE_ETHERNET, pcapFile } from "./capture.js";
 import { counterDelta } from "./counters.js";
 import type { KtapWriter } from "./ktap.js";
 import { Namespace } from "./namespace.js";
+import { PATIENCE_MS } from "./patience.js";
 import type { ScenarioContext, VethEnd } from "./scenario.js";
 import { Steering } from "./steering/steering.js";
 
@@ -21,15 +23,14 @@ export class ExpectationError extends Error {
 const POLL_MS = 20;
 /** SAs of one namespace that a failure's report lists: those with the most packets. */
 const SHOWN_SAS = 20;
-// Namespaces of scenarios that run at the same time, in whatever process, must not share names.
-let serial = 0;
 
 /** The context of one scenario's run. */
 export class Context implements ScenarioContext {
   private readonly namespaces = new Map<string, Namespace>();
   private readonly captures: Capture[] = [];
   private readonly steerings = new Map<Namespace, Steering>();
-  private readonly prefix = `xs${process.pid}-${serial++}-`;
+  /** Namespaces of scenarios that run at the same time, in whatever process, or that a killed one left, share no names. */
+  private readonly prefix = `xs-${randomBytes(4).toString("hex")}-`;
   private readonly report: KtapWriter;
   private steps: KtapWriter | undefined;
   /** Its result is reported: a run that was too slow may still go on for a while. */
@@ -91,7 +92,7 @@ export class Context implements ScenarioContext {
     what: string,
     read: () => Promise<unknown>,
     expected: unknown,
-    limitMs = 2_000,
+    limitMs = PATIENCE_MS,
   ): Promise<void> {
     const end = Date.now() + limitMs;
     for (;;) {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { gunzipSync } from "node:zlib";
@@ -23,7 +24,7 @@ export const SECOND_LIBBPF = "/opt/libbpf";
 
 /** Runs `ip` command lines in a namespace of their own, and tells whether the kernel took them all. */
 async function ipWorks(...lines: string[]): Promise<boolean> {
-  const handle = `xs${process.pid}-probe`;
+  const handle = `xs-${randomBytes(4).toString("hex")}-probe`;
   if ((await tryCommand("ip", ["netns", "add", handle])).status !== 0) return false;
   try {
     const input = `${lines.join("\n")}\n`;

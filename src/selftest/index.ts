@@ -4,6 +4,7 @@ export { counterDelta } from "./counters.js";
 export type { FeatureName } from "./features.js";
 export { ScenarioFileError } from "./load.js";
 export type { Namespace, PingOptions, PingResult } from "./namespace.js";
+export { LOSS_MS } from "./patience.js";
 export type { Report } from "./report.js";
 export { type Scenario, type ScenarioContext, scenario, type VethEnd } from "./scenario.js";
 export { DEFAULT_KERNEL, type SelftestOptions, selftest } from "./selftest.js";

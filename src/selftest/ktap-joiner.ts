@@ -1,4 +1,7 @@
-/** Joins the KTAP streams of several runs into one: whole tests, in the order in which they end, numbered anew. */
+/**
+ * Joins the KTAP streams of several runs into one: whole tests, in the order in which they end, numbered anew. A run that
+ * breaks off may go on as another in the same stream.
+ */
 export class KtapJoiner {
   private readonly write: (text: string) => void;
   private readonly pending: string[][] = [];
@@ -28,10 +31,11 @@ export class KtapJoiner {
   }
 
   private line(lines: string[], line: string): void {
-    if (/^(KTAP version \d+|1\.\.\d+.*)$/.test(line)) return;
+    if (/^(|KTAP version \d+|1\.\.\d+.*)$/.test(line)) return;
     const [, result, what] = line.match(/^(ok|not ok) \d+(.*)$/) ?? [];
     if (result === undefined) {
       lines.push(line);
+      if (this.pending.length === 1) this.flush(lines); // nobody else's come in between
       return;
     }
     lines.push(`${result} ${++this.count}${what}`);
@@ -39,6 +43,6 @@ export class KtapJoiner {
   }
 
   private flush(lines: string[]): void {
-    this.write(lines.splice(0).reduce((text, line) => `${text}${line}\n`, ""));
+    if (lines.length > 0) this.write(lines.splice(0).reduce((text, line) => `${text}${line}\n`, ""));
   }
 }

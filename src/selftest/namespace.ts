@@ -10,14 +10,15 @@ import {
   type SaCounters,
 } from "./counters.js";
 import { inNamespace } from "./netns.js";
+import { PATIENCE_MS } from "./patience.js";
 
 export interface PingOptions {
   /** Echo requests to send; default 3. */
   count?: number;
   /** Payload bytes; ping's default is 56. */
   size?: number;
-  /** How long to wait for the last answer; default 300 ms. */
-  waitMs?: number;
+  /** How long to wait for answers that do not come: LOSS_MS where none is expected; default 10 s. */
+  waitMs?: number | undefined;
   /** Further arguments of ping (iputils). */
   args?: readonly string[];
 }
@@ -92,13 +93,14 @@ export class Namespace {
     return child;
   }
 
-  /** Sends echo requests 10 ms apart and counts them and their answers. */
+  /** Sends echo requests, all at once, and counts them and their answers. */
   async ping(address: string, options: PingOptions = {}): Promise<PingResult> {
-    const { count = 3, size, waitMs = 300, args = [] } = options;
+    const { count = 3, size, waitMs = PATIENCE_MS, args = [] } = options;
+    // All at once, and an interval instead: where some answers have come, ping waits for the others only so long.
     const sized = size === undefined ? [] : ["-s", `${size}`];
     const result = await this.exec(
       "ping",
-      ...["-q", "-n", "-c", `${count}`, "-i", "0.01", "-W", `${waitMs / 1000}`],
+      ...["-q", "-n", "-c", `${count}`, "-l", `${count}`, "-i", `${waitMs / 1000}`, "-W", `${waitMs / 1000}`],
       ...sized,
       ...args,
       address,

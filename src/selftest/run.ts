@@ -13,7 +13,7 @@ export interface RunOptions {
 }
 
 /** Of a scenario that does not say another. */
-export const DEFAULT_LIMIT_MS = 60_000;
+export const DEFAULT_LIMIT_MS = 300_000;
 /** The diagnostic that carries a test's duration; reportOf() takes it out again. */
 export const DURATION = "duration_ms";
 

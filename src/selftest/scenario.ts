@@ -12,7 +12,7 @@ export interface Scenario {
   needs?: readonly FeatureName[];
   /** It asks nothing of the kernel that a VM's could answer otherwise: --vm leaves it out. */
   host?: boolean;
-  /** Default 60 000 ms. */
+  /** Ends a run that hangs, so it is far above what the slowest machine takes; default 300 000 ms. */
   limitMs?: number;
   /** How long it takes on an emulated CPU of its own; default 5 000 ms. Scenarios are shared out among VMs by it. */
   typicalMs?: number;
@@ -37,7 +37,7 @@ export interface ScenarioContext {
    * @param what is expected, in words, for the report.
    */
   expect(what: string, seen: unknown, expected: unknown): void;
-  /** As expect, but reads again until equal, for at most `limitMs` (default 2 000 ms). */
+  /** As expect, but reads again until equal, for at most `limitMs` (default 10 s). */
   eventually(what: string, read: () => Promise<unknown>, expected: unknown, limitMs?: number): Promise<void>;
   /** A part with a name of its own, reported as a KTAP subtest. Steps do not nest. */
   step(name: string, run: () => Promise<void>): Promise<void>;

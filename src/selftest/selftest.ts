@@ -12,6 +12,7 @@ import { divide, machinesFor } from "./vm/divide.js";
 import { VmError } from "./vm/errors.js";
 import { baseArchive } from "./vm/initramfs.js";
 import { findKernel, type Kernel } from "./vm/kernel.js";
+import { resumed } from "./vm/resume.js";
 import { runScenariosInVm } from "./vm/run-scenarios.js";
 
 export interface SelftestOptions {
@@ -31,7 +32,7 @@ export interface SelftestOptions {
   kernel?: string;
   /** Where captures of failed scenarios go, and from a VM its kernel log and console. */
   captures?: string;
-  /** Ends the VM after so long; default 240 000 ms. */
+  /** Ends the VM after so long; default 1 800 000 ms. */
   limitMs?: number;
   /** Standard output: KTAP as it comes, or the JSON document. */
   write: (text: string) => void;
@@ -111,9 +112,7 @@ async function inGuest(selected: readonly Scenario[], options: SelftestOptions):
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, { progress }).catch(asNothingRuns);
   const shares = divide(selected, machinesFor(selected.length));
   progress(`booting Linux ${kernel.release}${shares.length > 1 ? ` in ${shares.length} VMs` : ""}`);
-  const broken = await (shares.length === 1
-    ? oneMachine(kernel, selected, write, options)
-    : severalMachines(kernel, shares, write, options));
+  const broken = await onMachines(kernel, shares, write, options);
   const report = reportOf(parser, kernel.release, broken);
   const last = report.tests.at(-1);
   if (last && report.tests.length > parser.tests.length && !options.json) {
@@ -132,8 +131,9 @@ async function oneMachine(
   { files = [], captures, limitMs }: SelftestOptions,
 ): Promise<string | undefined> {
   try {
-    const run = { kernel, scenarios, files, write, captures, limitMs };
-    const { status, console: said } = await runScenariosInVm(run);
+    const { status, console: said } = await resumed(scenarios, write, (scenarios, write) =>
+      runScenariosInVm({ kernel, scenarios, files, write, captures, limitMs }),
+    );
     return status === EXIT_PASS
       ? undefined
       : `the runner in the VM ended with status ${status}:\n${said.trim()}`;
@@ -144,13 +144,13 @@ async function oneMachine(
 }
 
 /** Machines side by side, whose reports become one. The first one's logs keep their place, vm-2 has the second's. */
-async function severalMachines(
+async function onMachines(
   kernel: Kernel,
   shares: readonly Scenario[][],
   write: (text: string) => void,
   options: SelftestOptions,
 ): Promise<string | undefined> {
-  await baseArchive(kernel).catch(asNothingRuns); // once, not by each of them
+  if (shares.length > 1) await baseArchive(kernel).catch(asNothingRuns); // once, not by each of them
   const joiner = new KtapJoiner(write, shares.flat().length);
   const ends = await Promise.all(
     shares.map((share, index) => {

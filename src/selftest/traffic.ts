@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, Socket as TcpSocket } from "node:net";
 import type { Namespace } from "./namespace.js";
 import { boundSocket } from "./netns-socket.js";
+import { PATIENCE_MS } from "./patience.js";
 
 export interface FlowOptions {
   from: Namespace;
@@ -24,19 +25,16 @@ export interface UdpOptions extends FlowOptions {
   count?: number;
   /** Payload bytes of each; default 64. */
   size?: number;
-  /** How long to wait for datagrams that do not come; default 300 ms. */
-  waitMs?: number;
+  /** How long to wait for datagrams that do not come: LOSS_MS where none is expected; default 10 s. */
+  waitMs?: number | undefined;
 }
 
 export interface TcpOptions extends FlowOptions {
   /** Bytes to send; default 100 000. */
   bytes?: number;
-  /** How long all of it may take; default 3 000 ms. */
-  waitMs?: number;
+  /** How long all of it may take: LOSS_MS where nothing is expected; default 10 s. */
+  waitMs?: number | undefined;
 }
-
-/** How long one TCP connection may take to answer. */
-const EXCHANGE_MS = 5_000;
 
 const anyAddress = (like: string) => (like.includes(":") ? "::" : "0.0.0.0");
 
@@ -55,7 +53,7 @@ async function udpSocket(namespace: Namespace, address: string, port: number): P
 
 /** Sends datagrams one way and counts those that arrive. Sending errors count as not sent. */
 export async function udpFlow(options: UdpOptions): Promise<{ sent: number; received: number }> {
-  const { from, to, address, count = 10, size = 64, waitMs = 300 } = options;
+  const { from, to, address, count = 10, size = 64, waitMs = PATIENCE_MS } = options;
   const any = anyAddress(address);
   const receiver = await udpSocket(to, any, options.port ?? 0);
   try {
@@ -89,7 +87,7 @@ export async function udpFlow(options: UdpOptions): Promise<{ sent: number; rece
 
 /** Sends bytes over one TCP connection and counts those that arrive before its end, or the time limit. */
 export async function tcpFlow(options: TcpOptions): Promise<{ sent: number; received: number }> {
-  const { from, to, address, bytes = 100_000, waitMs = 3_000 } = options;
+  const { from, to, address, bytes = 100_000, waitMs = PATIENCE_MS } = options;
   const any = anyAddress(address);
   let received = 0;
   const connections = new Set<TcpSocket>();
@@ -161,7 +159,7 @@ export async function tcpExchanges(options: ExchangeOptions): Promise<number> {
         client.resetAndDestroy();
         resolve(answered);
       };
-      const timer = setTimeout(done, EXCHANGE_MS, 0);
+      const timer = setTimeout(done, PATIENCE_MS, 0);
       client.on("error", () => done(0)).on("data", () => done(1));
       client.connect({ host: address, port }, () => client.write("?"));
     });

@@ -25,9 +25,11 @@ export function ipBatch(lines: readonly string[]): void {
 }
 
 /** `ip -json ...`, parsed; an empty answer is an empty list. */
-export function ipJson<T>(...args: string[]): T[] {
+export function ipJson<T extends object>(...args: string[]): T[] {
   const text = run(["-json", ...args]);
-  return text.trim() === "" ? [] : (JSON.parse(text) as T[]);
+  const list = text.trim() === "" ? [] : (JSON.parse(text) as T[]);
+  // Of what a filter such as `group` leaves out, iproute2 prints an empty object.
+  return list.filter((entry) => Object.keys(entry).length > 0);
 }
 
 function run(args: readonly string[], input = ""): string {

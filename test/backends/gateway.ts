@@ -35,6 +35,9 @@ connections:
 
 type Node = "hub" | "site";
 
+/** How long to wait for echo replies that are not to come. */
+export const LOSS_S = 0.3;
+
 export class Gateway {
   readonly #netns: Readonly<Record<Node, string>>;
   readonly #folder: string;
@@ -143,19 +146,21 @@ export class Gateway {
     return execute("ip", ["netns", "exec", this.#netns[node], program, ...args]);
   }
 
-  /** Echo replies from the hub's view. */
-  async ping(to: string, from: string, count = 3): Promise<number> {
-    // Once an answer is there, the others may take as long as the interval (or two round trips): a few are sent at once.
-    const pace = count <= 3 ? ["-l", `${count}`, "-i", "5"] : ["-i", "0.02"];
+  /**
+   * Echo replies from the hub's view.
+   *
+   * @param waitS how long to wait for those that do not come: LOSS_S where none is expected
+   */
+  async ping(to: string, from: string, count = 3, waitS = 5): Promise<number> {
+    // All at once, and an interval instead: where some answers have come, ping waits for the others only so long.
+    const patience = ["-l", `${count}`, "-i", `${waitS}`, "-W", `${waitS}`];
     const { stdout, stderr } = await this.exec(
       "hub",
       "ping",
       "-qn",
       "-c",
       `${count}`,
-      ...pace,
-      "-W",
-      "1",
+      ...patience,
       "-I",
       from,
       to,
@@ -163,6 +168,27 @@ export class Gateway {
     const received = /(\d+) received/.exec(stdout)?.[1];
     if (received === undefined) throw new Error(`ping: ${stdout}${stderr}`);
     return Number(received);
+  }
+
+  /** Echo requests, five at a time, from before `work` begins until after it is done. */
+  async pingDuring(
+    to: string,
+    from: string,
+    work: () => Promise<void>,
+  ): Promise<{ sent: number; received: number }> {
+    const total = { sent: 0, received: 0 };
+    let working = true;
+    const traffic = async () => {
+      while (working) {
+        total.received += await this.ping(to, from, 5);
+        total.sent += 5;
+      }
+    };
+    const change = work().finally(() => {
+      working = false;
+    });
+    await Promise.all([traffic(), change]);
+    return total;
   }
 
   /** Ids of the processes that serve this namespace's interface. */

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Gateway, HUB_POLICY } from "../backends/gateway.js";
+import { Gateway, HUB_POLICY, LOSS_S } from "../backends/gateway.js";
 import { CLI } from "../support/cli.js";
 import { serialRootTest } from "../support/root-test.js";
 
@@ -45,7 +45,7 @@ serialRootTest("flow add, list and del change where packets go at once, and surv
   const gateway = await Gateway.build(t);
   const closed = `${HUB_POLICY}rules: [{name: closed, match: {dst: 10.1.0.0/16}, to: drop}]\n`;
   await gateway.up(closed);
-  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 0);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1", 3, LOSS_S), 0);
 
   const rows = gateway.write(
     "rows.csv",
@@ -80,7 +80,7 @@ serialRootTest("flow add, list and del change where packets go at once, and surv
 
   const one = gateway.write("one.csv", "src,dst,proto\n10.0.0.1,10.1.0.1,icmp\n10.9.9.9,10.1.0.1,icmp\n");
   t.is((await flow("del", one)).stdout, "deleted 1 flows\n");
-  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 0);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1", 3, LOSS_S), 0);
 });
 
 serialRootTest("a flow of the policy's file can be deleted until the next apply", async (t) => {
@@ -97,7 +97,7 @@ serialRootTest("a flow of the policy's file can be deleted until the next apply"
     `'${process.execPath}' '${CLI}' flow del ipsec0 < '${one}'`,
   );
   t.is(stdout, "deleted 1 flows\n", stderr);
-  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 0);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1", 3, LOSS_S), 0);
   t.regex(
     (await gateway.cli("hub", "flow", "list", "ipsec0")).stdout,
     /^# deleted: 10\.0\.0\.1,10\.1\.0\.1,icmp,,,$/m,

@@ -33,6 +33,12 @@ test("a subnet of two connections needs rules, or a program, that decide", (t) =
   t.deepEqual(read(SHARED + PROGRAM).diagnostics, []);
 });
 
+test("what a program is loaded in front of may leave to it what a policy's own program may", (t) => {
+  const { policy, diagnostics } = parsePolicy(SHARED, "steer.yaml", { withProgram: true });
+  t.deepEqual(diagnostics, []);
+  t.is(policy?.connections.length, 2);
+});
+
 test("a policy without connections needs a program", (t) => {
   t.is(read("version: 1\nconnections: {}\n").policy, null);
   t.deepEqual(read(`version: 1\nconnections: {}\n${PROGRAM}`).policy?.connections, []);

@@ -18,6 +18,7 @@ import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js"
 import { StateDir } from "../kernel/state-dir.js";
 import { summarize } from "../kernel/summary.js";
 import { type LinkState, wantedLinkState } from "../link-setup.js";
+import { LIVE_FLOWS_MAX, LiveFlows, liveFlowMaps } from "../live-flows.js";
 import { DIRECTIONS, detach, install } from "./hooks.js";
 import { type Installed, readInstalled, sumCounters } from "./installed.js";
 import { PinDir } from "./pins.js";
@@ -27,13 +28,17 @@ import { type GenerationRecord, type State, saveCounters } from "./state.js";
  * See Backend.apply. The caller holds the lock. What a reader of the hook sees at any time, and so what is left where
  * the process is killed: the old program or the new one, in each direction. The steps:
  *
- * 1. load the new generation: nothing outside of this process
+ * 1. load the new generation, with the flows that were added to the old: nothing outside of this process
  * 2. make the device where there is none
  * 3. pin the new generation's programs and counters, then write it down beside the old one
  * 4. put its programs at the hooks
  * 5. add up and write down the old counters without the old generation, then unpin that
  */
-export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES): Promise<Applied> {
+export async function applyPolicy(
+  given: Policy,
+  devices: Devices = HOST_DEVICES,
+  { liveFlows = false } = {},
+): Promise<Applied> {
   const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
@@ -42,11 +47,15 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES
   const generation = compile(policy, noted.devices);
   const compiled = performance.now();
   ensureKfuncs();
-  using object = loadSteering("xfrm", generation, policy);
-  const loaded = performance.now();
-
   const found = findDevice(name);
   const before = await dropStale(readInstalled(name, kept, found), kept);
+  using flowsBefore = openLiveFlows(kept, before);
+  // Looking for them costs every packet: only where somebody has added some.
+  const takesFlows = liveFlows || flowsBefore?.live.empty === false;
+  using object = loadSteering("xfrm", generation, policy, takesFlows ? { liveFlows: LIVE_FLOWS_MAX } : {});
+  if (takesFlows && flowsBefore) LiveFlows.of(object, policy).carryOver(flowsBefore.live);
+  const loaded = performance.now();
+
   const device = undoable((onFailure) =>
     ensureDevice(name, before?.state.device ?? null, found, (made) => {
       onFailure(() => kept.remove());
@@ -75,7 +84,7 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES
   try {
     await pins.make();
     pins.keepGenerations(state.generations.map((old) => old.number));
-    pins.pinGeneration(number, object);
+    pins.pinGeneration(number, object, takesFlows ? liveFlowMaps(object, policy) : null);
     kept.writePolicy(number, policy);
     kept.write({ ...state, generations: [...state.generations, record] });
     putToWork({
@@ -103,6 +112,22 @@ export async function applyPolicy(given: Policy, devices: Devices = HOST_DEVICES
     loadMs: loaded - compiled,
     tableBytes: Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0),
   };
+}
+
+/** The flows that were added to what runs, for the caller to close. */
+export function openLiveFlows(
+  kept: StateDir<State>,
+  installed: Installed | null,
+): ({ live: LiveFlows; policy: Policy } & Disposable) | null {
+  if (!installed?.running || installed.pins === null) return null;
+  const maps = installed.pins.openLiveFlows(installed.running.number);
+  if (maps === null) return null;
+  const policy = kept.readPolicy(installed.running.number);
+  if (policy === null) {
+    maps[Symbol.dispose]();
+    return null;
+  }
+  return { live: new LiveFlows(maps, policy), policy, [Symbol.dispose]: maps[Symbol.dispose] };
 }
 
 /** Programs before a device is up, so that no packet meets it without; settings before the swap where it is. */

@@ -1,10 +1,12 @@
 import type { Policy } from "../../config/policy.js";
 import type { Applied, Status } from "../backend.js";
+import type { FlowAnswer } from "../flow-requests.js";
 import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelBpf } from "../kernel-probe.js";
 import { applyPolicy, refresh, removeInterface } from "./apply.js";
+import { changeFlows } from "./flows.js";
 import { readLoaded, readStatus } from "./status.js";
 
 const NAME = "kernel-bpf";
@@ -20,6 +22,7 @@ export const kernelBpfBackend: FollowingBackend = {
   apply: (policy: Policy): Promise<Applied> => locked(() => applyPolicy(policy)),
   loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
   status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
+  flows: (name, request): Promise<FlowAnswer | null> => ifKept(name, null, () => changeFlows(name, request)),
   remove: (name): Promise<boolean> => ifKept(name, false, () => removeInterface(name)),
   refresh: (name): Promise<Applied | null> => ifKept(name, null, () => refresh(name)),
 };

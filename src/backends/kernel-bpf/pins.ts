@@ -10,9 +10,10 @@ import {
   statSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type BpfObject, ensureBpffs, TcxLink } from "libbpf-ts";
+import { BpfMap, type BpfObject, ensureBpffs, TcxLink } from "libbpf-ts";
 import { withLock } from "../../sys/lock.js";
 import { BackendError } from "../errors.js";
+import type { LiveFlowMaps } from "../live-flows.js";
 
 /**
  * Where links, programs and counters are pinned. Not below /sys/fs/bpf, which `ip netns exec` covers with a /sys of its
@@ -21,14 +22,20 @@ import { BackendError } from "../errors.js";
  *   /run/xfrm-steer/bpf/             a bpffs of our own, mounted while something is pinned
  *     net-INODE/if-IFINDEX/          one interface (a name could hold a dot, which bpffs refuses)
  *       egress, ingress              tcx links
- *       gen-N/                       xfrm_egress, xfrm_ingress, tx_counters, rx_counters
+ *       gen-N/                       xfrm_egress, xfrm_ingress, tx_counters, rx_counters; with live flows their maps
  */
 const PARENT = "/run/xfrm-steer";
 export const PIN_ROOT = join(PARENT, "bpf");
 /** BPF_FS_MAGIC, linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-export type Pinned = "xfrm_egress" | "xfrm_ingress" | "tx_counters" | "rx_counters";
+const LIVE_FLOWS = ["live_flows", "live_flows_used"] as const;
+export type Pinned =
+  | "xfrm_egress"
+  | "xfrm_ingress"
+  | "tx_counters"
+  | "rx_counters"
+  | (typeof LIVE_FLOWS)[number];
 
 /** The folder of pins of one interface in the calling thread's network namespace. */
 export class PinDir {
@@ -56,12 +63,31 @@ export class PinDir {
     });
   }
 
-  pinGeneration(number: number, object: BpfObject): void {
+  pinGeneration(number: number, object: BpfObject, live: LiveFlowMaps | null): void {
     mkdirSync(join(this.path, `gen-${number}`), { mode: 0o700 });
     for (const name of ["xfrm_egress", "xfrm_ingress"] as const)
       object.program(name).pin(this.generation(number, name));
     for (const name of ["tx_counters", "rx_counters"] as const)
       object.map(name).pin(this.generation(number, name));
+    live?.flows.pin(this.generation(number, "live_flows"));
+    live?.used.pin(this.generation(number, "live_flows_used"));
+  }
+
+  /** The live flows' maps of a generation, for the caller to close; null where it has none. */
+  openLiveFlows(number: number): (LiveFlowMaps & Disposable) | null {
+    if (!existsSync(this.generation(number, "live_flows"))) return null;
+    const [flows, used] = LIVE_FLOWS.map((name) => BpfMap.openPinned(this.generation(number, name))) as [
+      BpfMap,
+      BpfMap,
+    ];
+    return {
+      flows,
+      used,
+      [Symbol.dispose]: () => {
+        flows.close();
+        used.close();
+      },
+    };
   }
 
   /** Unpins all generations but these. */

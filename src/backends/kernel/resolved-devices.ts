@@ -33,20 +33,22 @@ export function noting(asked: Devices): { devices: Devices; resolved(): Resolved
   };
 }
 
-/**
- * The devices as they are now, to compile with anew; one that is gone keeps the number that it had.
- *
- * @returns null where all have the numbers that they had
- */
-export function renumbered({ devices, groups }: ResolvedDevices): Devices | null {
+/** The devices as they are now, to compile with anew; one that is gone keeps the number that it had. */
+export function lastKnown({ devices }: ResolvedDevices): Devices {
   const known = new Map(devices);
-  const now = (name: string) => findIfindex(name) ?? known.get(name);
+  return { ...HOST_DEVICES, ifindexOf: (name) => findIfindex(name) ?? known.get(name) ?? ifindexOf(name) };
+}
+
+/** As lastKnown(); null where all have the numbers that they had. */
+export function renumbered(resolved: ResolvedDevices): Devices | null {
+  const { devices, groups } = resolved;
+  const now = lastKnown(resolved);
   const same = (a: readonly number[], b: readonly number[]) =>
     a.length === b.length && a.every((ifindex) => b.includes(ifindex));
   if (
-    devices.every(([name, ifindex]) => now(name) === ifindex) &&
+    devices.every(([name, ifindex]) => now.ifindexOf(name) === ifindex) &&
     groups.every(([name, ifindexes]) => same(ifindexes, ifindexesOfGroup(name)))
   )
     return null;
-  return { ...HOST_DEVICES, ifindexOf: (name) => now(name) ?? ifindexOf(name) };
+  return now;
 }

@@ -6,6 +6,7 @@ import { withBuiltProgram } from "../../program/build.js";
 import { modulePath } from "../../sys/paths.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
+import type { FlowAnswer } from "../flow-requests.js";
 import { locked } from "../kernel/locked.js";
 import { ask, controlledInterfaces } from "./control.js";
 import type { Announcement } from "./daemon.js";
@@ -41,6 +42,8 @@ export const userspaceBackend: Backend = {
   async status(interfaceName: string): Promise<Status | null> {
     return await ask(interfaceName, "status", {});
   },
+
+  flows: (interfaceName, request): Promise<FlowAnswer | null> => ask(interfaceName, "flows", request),
 
   async remove(interfaceName: string): Promise<boolean> {
     return (await ask(interfaceName, "stop", {})) !== null;

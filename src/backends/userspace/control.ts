@@ -3,8 +3,8 @@ import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
+import type { FlowAnswer, FlowRequest } from "../flow-requests.js";
 import type { RekeyRequest, XfrmDatabases } from "./databases.js";
-import type { FlowAnswer, FlowRequest } from "./flows.js";
 
 /**
  * The control socket of a running userspace interface: one request a connection, one answer, each a line of JSON.

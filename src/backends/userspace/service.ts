@@ -17,11 +17,11 @@ import { openTun, type Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { BackendError } from "../errors.js";
+import { type FlowAnswer, type FlowRequest, serveFlows } from "../flow-requests.js";
 import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
-import { type FlowAnswer, type FlowRequest, serveFlows } from "./flows.js";
 
 /** What is set for the data path by who makes it, and not by a policy. */
 export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
@@ -83,7 +83,7 @@ export class UserspaceService {
       ...(before ? { before: { ...before, prefix: steeringPrefix(before.policy.program) } } : {}),
     });
     try {
-      if (before) new LiveFlows(object, policy).carryOver(new LiveFlows(before.object, before.policy));
+      if (before) LiveFlows.of(object, policy).carryOver(LiveFlows.of(before.object, before.policy));
       const loaded = performance.now();
       const link = wantedLinkState(policy);
       const connections = connectionConfigs(policy, keys);
@@ -157,7 +157,7 @@ export class UserspaceService {
   flows(request: FlowRequest): FlowAnswer {
     if (this.#running === null) throw new BackendError(`${this.#name} has no policy yet`);
     const { object, policy } = this.#running;
-    return serveFlows(new LiveFlows(object, policy), policy, request);
+    return serveFlows(LiveFlows.of(object, policy), policy, request);
   }
 
   /** SAD, SPD and events. */

@@ -1,3 +1,4 @@
+import { LOSS_MS } from "../patience.js";
 import { type Scenario, scenario } from "../scenario.js";
 import { udpFlow } from "../traffic.js";
 import { connectEsp } from "../xfrm.js";
@@ -33,8 +34,8 @@ const sameSelectors = scenario({
         reqid: index,
       });
     }
-    const send = (port: number, count: number) =>
-      udpFlow({ from: hub, to: peer, address: PEER, port, count, waitMs: 500 });
+    const send = (port: number, count: number, waitMs?: number) =>
+      udpFlow({ from: hub, to: peer, address: PEER, port, count, waitMs });
     const policy = (port: string) =>
       hubPolicy({
         addresses: ADDRESSES,
@@ -50,7 +51,7 @@ const sameSelectors = scenario({
     });
     await t.step("with one of the SAs gone, its packets do not take the other", async () => {
       await hub.ip(`xfrm state delete src ${outer.hub} dst ${outer.peer} proto esp spi 0x200`);
-      t.expect("port 5000", (await send(5000, 3)).received, 0);
+      t.expect("port 5000", (await send(5000, 3, LOSS_MS)).received, 0);
       t.expect("port 4000", await send(4000, 1), { sent: 1, received: 1 });
       t.expect("packets per SPI", await packetsBySpi(hub), { "0x100": 5 });
     });
@@ -73,12 +74,12 @@ const sourceOutside = scenario({
     const { ns: peer } = await addPeer(t, hub, 1, [`${PEER}/24`, "192.168.1.201/24"]);
     const policy = (subnets: string) =>
       hubPolicy({ addresses: ADDRESSES, connections: { one: `{if_id: 1, subnets: ${subnets}}` } });
-    const send = (source: string, count: number) =>
-      udpFlow({ from: peer, source, to: hub, address: HUB, count, waitMs: 500 });
+    const send = (source: string, count: number, waitMs?: number) =>
+      udpFlow({ from: peer, source, to: hub, address: HUB, count, waitMs });
     await t.step("only what is in the subnets is let in", async () => {
       await t.steer(hub).apply(policy(`[${PEER}/32]`));
       t.expect("its own source", await send(PEER, 4), { sent: 4, received: 4 });
-      t.expect("another source", await send("192.168.1.201", 5), { sent: 5, received: 0 });
+      t.expect("another source", await send("192.168.1.201", 5, LOSS_MS), { sent: 5, received: 0 });
     });
     await t.step("it was decrypted, and dropped and counted by the program", async () => {
       t.expect("packets per SPI", await packetsBySpi(hub), { "0x101": 9 });

@@ -1,3 +1,4 @@
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { addPeer, BPF_NEEDS, hubPolicy } from "./bpf-hub.js";
 import { addExternal, packetsBySpi } from "./hub.js";
@@ -41,7 +42,7 @@ export const bpfTwoPeers = scenario({
     const steering = t.steer(hub);
     const wires = [t.capture(hub, "v01"), t.capture(hub, "v02")];
     await t.step("without the program nothing passes", async () => {
-      t.expect("ping", await hub.ping(SHARED), { sent: 3, received: 0 });
+      t.expect("ping", await hub.ping(SHARED, { waitMs: LOSS_MS }), { sent: 3, received: 0 });
       t.expect("packets per SPI", await packetsBySpi(hub), {});
     });
     await t.step("if_id 1 leads to peer1 only", async () => {

@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bpfObjectPath, cliPath } from "../../sys/paths.js";
+import { LOSS_MS } from "../patience.js";
 import { type Scenario, type ScenarioContext, scenario } from "../scenario.js";
 import { kernelBpf } from "./contract/kernel-subject.js";
 import { type Branch, Hub } from "./contract/subject.js";
@@ -89,7 +90,10 @@ const routeIn = (hub: Hub) => hub.ns.ip("route add 10.1.0.0/24 dev ipsec0\nroute
 /** No answer, and no SA that was used more than before. */
 async function expectDropped(t: ScenarioContext, hub: Hub, address = "10.1.0.1"): Promise<void> {
   const before = await packetsBySpi(hub.ns);
-  t.expect(`ping ${address}`, await hub.ns.ping(address, { count: 1 }), { sent: 1, received: 0 });
+  t.expect(`ping ${address}`, await hub.ns.ping(address, { count: 1, waitMs: LOSS_MS }), {
+    sent: 1,
+    received: 0,
+  });
   t.expect("packets by SPI", await packetsBySpi(hub.ns), before);
 }
 
@@ -97,7 +101,6 @@ const beforeRules = scenario({
   name: "custom-program-before-rules",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 90_000,
   async run(t) {
     const hub = await build(t);
     await hub.use(async () => {
@@ -157,7 +160,6 @@ const alone = scenario({
   name: "custom-program-alone",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  limitMs: 90_000,
   async run(t) {
     const hub = await build(t);
     await hub.use(async () => {

@@ -1,4 +1,5 @@
 import type { LinkCounters } from "../counters.js";
+import { LOSS_MS } from "../patience.js";
 import { type Scenario, scenario } from "../scenario.js";
 import { udpFlow } from "../traffic.js";
 import { connectEsp } from "../xfrm.js";
@@ -30,7 +31,10 @@ export const noMetadata = scenario({
     };
     await connectEsp({ ...ends, spi: 0x100, reqid: 1 });
     await t.step("without metadata: tx_errors and tx_dropped, no carrier error", async () => {
-      t.expect("ping", await hub.ping("192.168.1.200", { count: 4 }), { sent: 4, received: 0 });
+      t.expect("ping", await hub.ping("192.168.1.200", { count: 4, waitMs: LOSS_MS }), {
+        sent: 4,
+        received: 0,
+      });
       const expected = { txPackets: 0, txErrors: 4, txDropped: 4, txCarrierErrors: 0 };
       t.expect("ipsec0", sent(await hub.link("ipsec0")), expected);
     });
@@ -61,7 +65,7 @@ export const noSa = scenario({
     const wire = t.capture(hub, "v01");
     await t.step("another if_id than the SA's: tx_carrier_errors", async () => {
       await hub.ip("route replace 192.168.1.200/32 dev ipsec0 encap xfrm if_id 99");
-      const ping = await hub.ping("192.168.1.200", { count: 4 });
+      const ping = await hub.ping("192.168.1.200", { count: 4, waitMs: LOSS_MS });
       t.expect("answers", ping.received, 0);
       const { txPackets, txErrors, txCarrierErrors } = await hub.link("ipsec0");
       const expected = { txPackets: 0, txErrors: 4, txCarrierErrors: 4 };
@@ -99,7 +103,7 @@ export const wrongIfIdInbound = scenario({
       `xfrm policy delete src 0.0.0.0/0 dst 0.0.0.0/0 dir in if_id ${ifId}`;
     await t.step("a packet decrypted by if_id 1 is not taken by if_id 2's policy", async () => {
       await hub.ip(`${deletePolicy(1)}\n${inPolicy(2)}`);
-      t.expect("UDP", await udpFlow(flow), { sent: 4, received: 0 });
+      t.expect("UDP", await udpFlow({ ...flow, waitMs: LOSS_MS }), { sent: 4, received: 0 });
       t.expect("packets per SPI", await packetsBySpi(hub), { "0x101": 4 });
       t.expect("XfrmInNoPols", hub.xfrmStat().XfrmInNoPols, 4);
     });

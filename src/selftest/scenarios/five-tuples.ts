@@ -50,7 +50,6 @@ export const fiveTuples = scenario({
   `,
   needs: BPF_NEEDS,
   typicalMs: 15_000,
-  limitMs: 90_000,
   async run(t) {
     const [hub, peer] = [t.ns("hub"), t.ns("peer")];
     const outer = await addUplink(t, hub, peer, 1);

@@ -1,3 +1,4 @@
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { udpFlow } from "../traffic.js";
 import { addPeer, BPF_NEEDS, hubPolicy, packetsByConnection } from "./bpf-hub.js";
@@ -31,15 +32,15 @@ export const fragments = scenario({
         connections: { one: `{if_id: 1, subnets: [${PEER}]}`, two: `{if_id: 2, subnets: [${PEER}]}` },
         rules: [`{name: port, match: {${match}}, to: two}`, `{name: rest, match: {dst: ${PEER}}, to: one}`],
       });
-    const send = (port: number, size: number) =>
-      udpFlow({ from: hub, to: port === 5000 ? two : one, address: PEER, port, count: 4, size });
+    const send = (port: number, size: number, waitMs?: number) =>
+      udpFlow({ from: hub, to: port === 5000 ? two : one, address: PEER, port, count: 4, size, waitMs });
     await t.step("fragments of what no port rule takes arrive whole", async () => {
       await t.steer(hub).apply(policy("proto: udp, dport: 5000"));
       t.expect("4000 bytes to port 4000", await send(4000, 4000), { sent: 4, received: 4 });
       t.expect("packets per SPI: three fragments each", await packetsBySpi(hub), { "0x100": 12 });
     });
     await t.step("a port rule takes first fragments only: the rest goes the next rule's way", async () => {
-      t.expect("4000 bytes to port 5000", await send(5000, 4000), { sent: 4, received: 0 });
+      t.expect("4000 bytes to port 5000", await send(5000, 4000, LOSS_MS), { sent: 4, received: 0 });
       t.expect("packets per SPI", await packetsBySpi(hub), { "0x100": 20, "0x200": 4 });
     });
     await t.step("a rule without ports takes them all", async () => {

@@ -50,7 +50,7 @@ const verifierLine = scenario({
   async run(t) {
     using object = BpfObject.open(bpfObjectPath("steer_tun"));
     // As if the table had 2^32 entries: beyond its one value.
-    object.rodata.set("flow_buckets4", 2 ** 31);
+    object.rodata.set("flow_table4", Uint32Array.of(2 ** 31, 2 ** 31, 0));
     const error = thrown(() => object.load());
     t.expect("type", error instanceof VerifierError, true);
     const { source, message } = error as VerifierError;

@@ -1,3 +1,4 @@
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { connectEsp } from "../xfrm.js";
 import { addExternal, addUplink, addXfrm, LWT_NEEDS, packetsBySpi } from "./hub.js";
@@ -35,7 +36,7 @@ export const lwtTwoPeers = scenario({
     const wire = t.capture(hub, "v01");
 
     await t.step("a route without an if_id passes nothing", async () => {
-      t.expect("ping", await hub.ping("192.168.1.200"), { sent: 3, received: 0 });
+      t.expect("ping", await hub.ping("192.168.1.200", { waitMs: LOSS_MS }), { sent: 3, received: 0 });
       t.expect("packets per SPI", await packetsBySpi(hub), {});
     });
     await t.step("if_id 1 leads to peer1 only", async () => {

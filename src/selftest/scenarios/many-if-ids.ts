@@ -24,7 +24,6 @@ export const manyIfIds = scenario({
   `,
   needs: BPF_NEEDS,
   typicalMs: 20_000,
-  limitMs: 90_000,
   async run(t) {
     const [hub, peer] = [t.ns("hub"), t.ns("peer")];
     const outer = await addUplink(t, hub, peer, 1);

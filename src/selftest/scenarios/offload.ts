@@ -1,5 +1,6 @@
 import { release } from "node:os";
 import { isAtLeast } from "../features.js";
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { addPeer, BPF_NEEDS, hubPolicy } from "./bpf-hub.js";
 import { packetsBySpi } from "./hub.js";
@@ -29,7 +30,7 @@ export const offloadWithoutHardware = scenario({
           connections: { one: "{if_id: 1, subnets: [10.0.0.0/8]}" },
         }),
       );
-      t.expect("ping", await hub.ping(PEER), { sent: 3, received: 0 });
+      t.expect("ping", await hub.ping(PEER, { waitMs: LOSS_MS }), { sent: 3, received: 0 });
     });
     await t.step("the kernel falls back to software: packets pass, encrypted", async () => {
       await t.steer(hub).apply(hubPolicy({ addresses: ["192.168.1.100/24"], connections }));

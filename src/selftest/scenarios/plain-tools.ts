@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { bpfObjectPath } from "../../sys/paths.js";
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { addPeer, BPF_NEEDS } from "./bpf-hub.js";
 import { addExternal } from "./hub.js";
@@ -37,7 +38,7 @@ export const plainTools = scenario({
       );
       const shown = await run("tc", "filter show dev ipsec0 egress");
       t.expect("shown", /direct-action.* id \d+/.test(shown), true);
-      t.expect("ping with it", await hub.ping(PEER), { sent: 3, received: 0 });
+      t.expect("ping with it", await hub.ping(PEER, { waitMs: LOSS_MS }), { sent: 3, received: 0 });
       await run("tc", "filter del dev ipsec0 egress");
       t.expect("ping after it", await hub.ping(PEER), { sent: 3, received: 3 });
     });

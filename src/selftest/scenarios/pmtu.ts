@@ -1,3 +1,4 @@
+import { PATIENCE_MS } from "../patience.js";
 import { type Scenario, scenario } from "../scenario.js";
 import { addPeer, BPF_NEEDS, hubPolicy } from "./bpf-hub.js";
 import { packetsBySpi } from "./hub.js";
@@ -42,7 +43,9 @@ function overMtu(family: 4 | 6): Scenario {
       const wire = t.capture(hub, "v01");
       /** Sends one echo request of `size` bytes in all. */
       const echo = async (size: number, ...args: string[]) => {
-        const words = ["-n", "-c", "1", "-W", "1", "-s", `${size - HEADERS[family]}`, ...args, net.peer];
+        const payload = `${size - HEADERS[family]}`;
+        const wait = `${PATIENCE_MS / 1000}`;
+        const words = [...["-n", "-c", "1", "-W", wait, "-s", payload], ...args, net.peer];
         const { stdout } = await lan.exec("ping", ...words);
         return { answered: / 1 received/.test(stdout), mtu: Number(stdout.match(/mtu[ =]+(\d+)/)?.[1] ?? 0) };
       };

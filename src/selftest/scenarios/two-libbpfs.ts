@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SECOND_LIBBPF } from "../features.js";
+import { LOSS_MS } from "../patience.js";
 import { scenario } from "../scenario.js";
 import { SteeringProcess } from "../steering/process.js";
 import { Steering } from "../steering/steering.js";
@@ -35,7 +36,7 @@ export const twoLibbpfs = scenario({
       const second = new Steering(hub, { process: other });
       await t.step("the system's sets up", async () => {
         await t.steer(hub).apply(policy("10.0.0.0/8"));
-        t.expect("ping", await hub.ping(PEER), { sent: 3, received: 0 });
+        t.expect("ping", await hub.ping(PEER, { waitMs: LOSS_MS }), { sent: 3, received: 0 });
       });
       await t.step(`${library} swaps what the system's has pinned`, async () => {
         const { generation, created } = await second.apply(policy(PEER));

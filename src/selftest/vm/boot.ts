@@ -26,12 +26,14 @@ export interface VmRun {
   memoryMb?: number;
   /** Guest time counts instructions: deterministic, one CPU, TCG (see {@link Machine}). */
   instructionClock?: boolean;
-  /** Ends the VM after so long in all; default 240 000 ms. */
+  /** Ends the VM after so long in all; default 1 800 000 ms. */
   limitMs?: number;
-  /** Ends the VM after so long without a sign of life; default 60 000 ms. */
+  /** Ends the VM after so long without a sign of life once it is up; default 180 000 ms. */
   silenceMs?: number;
-  /** Boots again a VM whose kernel has not reached its init after so long; default 40 000 ms. */
+  /** Boots again a VM that is not up after so long; default 120 000 ms. */
   bootMs?: number;
+  /** What shows that it is up: its init (the default), or the command's first output where that comes at once. */
+  up?: "init" | "output";
   onOutput?: (chunk: Buffer) => void;
 }
 
@@ -44,11 +46,11 @@ export interface VmResult {
   kernelLog: string;
   console: string;
   accelerator: "kvm" | "tcg";
-  /** How often it was booted until its kernel reached init. */
+  /** How often it was booted until it was up. */
   boots: number;
 }
 
-/** Emulated kernels hang rarely, and silently, before their init: a boot that does is tried again. */
+/** Emulated kernels hang rarely, and silently, while they boot: one that does is booted again. */
 const MAX_BOOTS = 3;
 const CONSOLE_TAIL_LINES = 25;
 const CONSOLE_KEPT_CHARACTERS = 1 << 20;
@@ -57,7 +59,7 @@ const POWER_OFF_MS = 5_000;
 
 /**
  * Boots a kernel, runs one command in it and powers off.
- * @throws VmError "unavailable" when no VM can be had; "boot", "hang" and "crash" with the console's last lines. QEMU
+ * @throws VmError "unavailable" when no VM can be had; others (see VmErrorKind) with the console's last lines. QEMU
  * is gone when this returns or throws, and ends with this process in any other case.
  */
 export async function runVm(run: VmRun): Promise<VmResult> {
@@ -128,34 +130,42 @@ export async function openInitramfs(kernel: Kernel, entries: readonly CpioEntry[
 
 /**
  * Follows a started VM to its end: stdout and stderr are its console, fd 4 its data channel.
- * @throws VmError "boot", "hang" or "crash"; the process has ended in every case.
+ * @throws VmError "boot", "hang", "limit" or "crash"; the process has ended in every case.
  */
 export async function watchVm(
   child: ChildProcess,
-  limits: Pick<VmRun, "limitMs" | "silenceMs" | "bootMs" | "onOutput">,
+  limits: Pick<VmRun, "limitMs" | "silenceMs" | "bootMs" | "up" | "onOutput">,
 ): Promise<Ended> {
-  const { limitMs = 240_000, silenceMs = 60_000, bootMs = 40_000 } = limits;
+  const { limitMs = 1_800_000, silenceMs = 180_000, bootMs = 120_000, up = "init" } = limits;
   let consoleText = "";
   let stopped: { kind: VmErrorKind; why: string } | undefined;
-  const stop = (why: string, kind: VmErrorKind = "hang") => {
+  const stop = (kind: VmErrorKind, why: string) => {
     stopped ??= { kind, why };
     child.kill("SIGKILL");
   };
-  const boot = setTimeout(stop, bootMs, `did not reach its init within ${bootMs / 1000} s`, "boot");
-  const limit = setTimeout(stop, limitMs, `did not end within ${limitMs / 1000} s`);
-  const silence = setTimeout(stop, silenceMs, `said nothing for ${silenceMs / 1000} s`);
+  const limit = setTimeout(stop, limitMs, "limit", `did not end within ${limitMs / 1000} s`);
+  const firstSign = up === "init" ? "reach its init" : "begin with its command";
+  const boot = setTimeout(stop, bootMs, "boot", `did not ${firstSign} within ${bootMs / 1000} s`);
+  let silence: NodeJS.Timeout | undefined;
   let powerOff: NodeJS.Timeout | undefined;
+  /** While it boots, only the boot's limit counts. */
+  const heard = (isUp: boolean) => {
+    if (silence) silence.refresh();
+    else if (isUp) {
+      clearTimeout(boot);
+      silence = setTimeout(stop, silenceMs, "hang", `said nothing for ${silenceMs / 1000} s`);
+    }
+  };
   const channel = new DataChannel((chunk) => limits.onOutput?.(chunk));
   try {
     const onConsole = (chunk: Buffer) => {
-      silence.refresh();
       consoleText = (consoleText + chunk.toString("utf8")).slice(-CONSOLE_KEPT_CHARACTERS);
-      if (consoleText.includes(INIT_REACHED)) clearTimeout(boot);
+      heard(up === "init" && consoleText.includes(INIT_REACHED));
     };
     child.stdout?.on("data", onConsole);
     child.stderr?.on("data", onConsole);
     (child.stdio[4] as Readable).on("data", (chunk: Buffer) => {
-      silence.refresh();
+      heard(true);
       channel.push(chunk);
       if (!powerOff && channel.archive()?.includes("TRAILER!!!")) {
         powerOff = setTimeout(() => child.kill("SIGKILL"), POWER_OFF_MS);

@@ -49,6 +49,7 @@ export async function runScenariosInVm(options: VmScenarioOptions): Promise<VmRe
     kernel: options.kernel,
     command: ["node", guestPath("dist/src/selftest/vm/guest/main.js"), guestPath("plan.json")],
     files: entries,
+    up: "output",
     onOutput: (chunk) => options.write(chunk.toString("utf8")),
     ...(options.limitMs === undefined ? {} : { limitMs: options.limitMs }),
   });

@@ -49,10 +49,10 @@ test("passes output on while the VM still runs", async (t) => {
 });
 
 test("a silent VM is a hang, told with its console's last lines, and ended", async (t) => {
-  const child = fakeVm(t, "seq 100; exec sleep 60");
+  const child = fakeVm(t, `echo '${INIT_REACHED}'; seq 100; exec sleep 60`);
   const error = await t.throwsAsync(watchVm(child, { silenceMs: 300 }), { instanceOf: VmError });
   t.is(error.kind, "hang");
-  t.regex(error.message, /said nothing for 0.3 s; the end of its console \(75 lines omitted\):\n {2}76\n/);
+  t.regex(error.message, /said nothing for 0.3 s; the end of its console \(76 lines omitted\):\n {2}76\n/);
   t.true(error.message.endsWith("\n  100"));
   t.true(isGone(child));
 });
@@ -66,10 +66,21 @@ test("a kernel that does not reach its init is told apart from a hang, as it is 
   t.is((await watchVm(slow, { bootMs: 500 })).entries.length, 1);
 });
 
-test("a VM that talks for ever is a hang too", async (t) => {
+test("silence is not judged before the VM is up, nor its output before the command's where that is waited for", async (t) => {
+  const quiet = fakeVm(t, `sleep 0.5; echo '${INIT_REACHED}'; ${SEND_FILES}`);
+  t.is((await watchVm(quiet, { silenceMs: 200 })).entries.length, 1);
+  const stuck = fakeVm(t, `echo '${INIT_REACHED}'; exec sleep 60`);
+  const error = await t.throwsAsync(watchVm(stuck, { up: "output", bootMs: 500, silenceMs: 100 }), {
+    instanceOf: VmError,
+    message: /did not begin with its command within 0.5 s/,
+  });
+  t.is(error.kind, "boot");
+});
+
+test("a VM that talks for ever is ended too", async (t) => {
   const child = fakeVm(t, "while echo tick; do sleep 0.05; done");
   const error = await t.throwsAsync(watchVm(child, { limitMs: 400 }), { instanceOf: VmError });
-  t.is(error.kind, "hang");
+  t.is(error.kind, "limit");
   t.regex(error.message, /did not end within 0.4 s/);
   t.true(isGone(child));
 });

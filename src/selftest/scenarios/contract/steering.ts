@@ -1,5 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import type { Status } from "../../../backends/backend.js";
+import { LOSS_MS } from "../../patience.js";
 import { type Scenario, type ScenarioContext, scenario } from "../../scenario.js";
 import type { SteeringOptions } from "../../steering/steering.js";
 import { udpFlow } from "../../traffic.js";
@@ -64,7 +65,6 @@ export function steering(subject: Subject): Scenario {
     name: `contract-${subject.backend}-steering`,
     topology: TOPOLOGY,
     needs: subject.needs,
-    limitMs: 90_000,
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const [a, b] = branches;
@@ -88,13 +88,22 @@ export function steering(subject: Subject): Scenario {
         await t.step("a rule comes before the subnets", async () => {
           const address = "10.1.0.77";
           t.expect("b", await udpFlow({ ...flow, to: b.peer, address }), { sent: 10, received: 10 });
-          t.expect("a", await udpFlow({ ...flow, to: a.peer, address }), { sent: 10, received: 0 });
+          t.expect("a", await udpFlow({ ...flow, to: a.peer, address, waitMs: LOSS_MS }), {
+            sent: 10,
+            received: 0,
+          });
         });
         await t.step("what no rule and no subnet has is dropped", async () => {
-          t.expect("ping", await hub.ns.ping("10.9.9.9", { count: 5 }), { sent: 5, received: 0 });
+          t.expect("ping", await hub.ns.ping("10.9.9.9", { count: 5, waitMs: LOSS_MS }), {
+            sent: 5,
+            received: 0,
+          });
         });
         await t.step("an if_id without an SA is dropped", async () => {
-          t.expect("ping", await hub.ns.ping("10.4.0.1", { count: 6 }), { sent: 6, received: 0 });
+          t.expect("ping", await hub.ns.ping("10.4.0.1", { count: 6, waitMs: LOSS_MS }), {
+            sent: 6,
+            received: 0,
+          });
         });
         await t.step("nothing leaves in the clear", async () => {
           for (const wire of wires) t.expect("plaintext on the wire", wire.count(MARKER), 0);
@@ -118,7 +127,11 @@ export function steering(subject: Subject): Scenario {
         if (subject.counts)
           await t.step("a source outside of the connection's subnets is refused", async () => {
             await a.peer.ip("addr add 10.2.0.99/32 dev ipsec0");
-            const ping = await a.peer.ping("10.0.0.1", { count: 2, args: ["-I", "10.2.0.99"] });
+            const ping = await a.peer.ping("10.0.0.1", {
+              count: 2,
+              waitMs: LOSS_MS,
+              args: ["-I", "10.2.0.99"],
+            });
             t.expect("ping", ping, { sent: 2, received: 0 });
             const status = (await hub.status()) as Status;
             t.expect("refused", status.connections[0]?.badSource.packets, 2);

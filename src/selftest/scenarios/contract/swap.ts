@@ -8,7 +8,6 @@ export function swap(subject: Subject): Scenario {
     name: `contract-${subject.backend}-swap`,
     topology: TOPOLOGY,
     needs: subject.needs,
-    limitMs: 90_000,
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const policies = [policyOf(subject, branches, { rules: RULES }), policyOf(subject, branches)] as const;
@@ -20,7 +19,7 @@ export function swap(subject: Subject): Scenario {
           const total = { sent: 0, received: 0 };
           const traffic = (async () => {
             while (!interrupt.signal.aborted) {
-              const { sent, received } = await hub.ns.ping("10.1.0.1", { count: 50 });
+              const { sent, received } = await hub.ns.ping("10.1.0.1", { count: 10 });
               total.sent += sent;
               total.received += received;
             }

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { LOSS_MS } from "../../patience.js";
 import { scenario } from "../../scenario.js";
 import { SteeringProcess } from "../../steering/process.js";
 import { kernelBpf } from "../contract/kernel-subject.js";
@@ -67,7 +68,7 @@ export const killedApply = scenario({
           const after = Math.random() * applyMs;
           await applyKilled(hub, process, policies[next] as string, after);
           const before = await packetsBySpi(hub.ns);
-          await hub.ns.ping("10.1.0.77", { count: 1, waitMs: 50 });
+          await hub.ns.ping("10.1.0.77", { count: 1, waitMs: LOSS_MS });
           const since = await packetsBySpi(hub.ns);
           const byB = (since["0x2000"] ?? 0) - (before["0x2000"] ?? 0);
           const byA = (since["0x1000"] ?? 0) - (before["0x1000"] ?? 0);

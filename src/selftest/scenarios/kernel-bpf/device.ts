@@ -9,7 +9,6 @@ export const foundDevice = scenario({
     hub: ipsec0, made by somebody else
   `,
   needs: kernelBpf.needs,
-  limitMs: 60_000,
   async run(t) {
     const ns = t.ns("hub");
     const hub = new Hub(ns);

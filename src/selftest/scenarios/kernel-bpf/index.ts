@@ -4,6 +4,7 @@ import { contract } from "../contract/index.js";
 import { kernelBpf, kernelLwt } from "../contract/kernel-subject.js";
 import { killedApply } from "./crash.js";
 import { foundDevice } from "./device.js";
+import { liveFlows } from "./live-flows.js";
 import { manySwaps } from "./swaps.js";
 
 /** The kernel backends: the contract of all backends, and what is theirs alone. */
@@ -13,6 +14,7 @@ export const kernelBackends: readonly Scenario[] = [
   foundDevice,
   manySwaps,
   killedApply,
+  liveFlows,
   ...contract(kernelLwt),
   follow(kernelLwt),
 ];

@@ -1,6 +1,6 @@
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { TcxLink } from "libbpf-ts";
 import { socketAddress, UdpSocket } from "../../netns-socket.js";
 import { scenario } from "../../scenario.js";
 import { kernelBpf } from "../contract/kernel-subject.js";
@@ -77,7 +77,8 @@ export const manySwaps = scenario({
         });
         await t.step("a swap in two steps, first off and then on again, loses packets", async () => {
           const before = sent;
-          rmSync(join(interfacePins(hub.ns), "egress"));
+          using link = TcxLink.openPinned(join(interfacePins(hub.ns), "egress"));
+          link.detach();
           burst();
           await hub.apply(policies[1]);
           burst();
