@@ -1,13 +1,15 @@
-/** What the number of SAs costs: the same load over one connection, and spread over many. */
+/** What the number of SAs costs: the same load, of as many flows, over one connection, and spread over many. */
 import { ip, ipBatch } from "../sys/ip.js";
 import { inNetns } from "../sys/netns.js";
-import { type Crypto, type Pair, startSteering } from "./esp-steering.js";
+import { type Crypto, type Ends, startSteering } from "./esp-steering.js";
 import { EspTopology, type Side } from "./esp-topology.js";
 import { type BenchCase, summarise } from "./measure.js";
 import { udpLoad } from "./udp-load.js";
 
 const COUNTS = [1, 100, 10_000];
-/** Full packets, one behind the other to another connection each: the worst for the caches. */
+/** Pairs of addresses whatever the number of SAs: a load of fewer flows would be coalesced on receive. */
+const FLOWS = 10_000;
+/** Full packets, one behind the other of another flow: with an SA for each, the worst for the caches. */
 const SIZE = 1372;
 /** What the sockets' and the device's queues hold for certain. */
 const WINDOW = 512;
@@ -27,19 +29,22 @@ async function start(crypto: Crypto, count: number): Promise<Sas> {
   const topology = new EspTopology();
   try {
     topology.build();
-    const pairs = Array.from(
+    const own = (side: Side, index: number): string[] =>
+      Array.from({ length: FLOWS / count }, (_, each) => address(side, index * (FLOWS / count) + each));
+    const all = Array.from(
       { length: count },
-      (_, index): Pair => ({ left: address("left", index), right: address("right", index) }),
+      (_, index): Ends => ({ left: own("left", index), right: own("right", index) }),
     );
-    await startSteering(topology, crypto, pairs);
+    await startSteering(topology, crypto, all);
     const { left, right } = topology.netns;
     // A whole prefix is local; each destination has a source of its own.
     ip("-n", left, "route", "add", "local", `${PREFIX.left}.0.0/16`, "dev", "lo");
     ip("-n", right, "route", "add", "local", `${PREFIX.right}.0.0/16`, "dev", "lo");
     ip("-n", right, "route", "add", `${PREFIX.left}.0.0/16`, "dev", "ipsec0");
-    const routes = pairs.map((pair) => `route add ${pair.right} dev ipsec0 src ${pair.left}`);
+    const flows = Array.from({ length: FLOWS }, (_, index) => index);
+    const routes = flows.map((i) => `route add ${address("right", i)} dev ipsec0 src ${address("left", i)}`);
     inNetns(left, () => ipBatch(routes));
-    return { count, topology, addresses: pairs.map((pair) => pair.right), rates: [] };
+    return { count, topology, addresses: flows.map((i) => address("right", i)), rates: [] };
   } catch (error) {
     await topology.remove();
     throw error;

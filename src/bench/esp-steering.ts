@@ -9,8 +9,8 @@ import { type EspTopology, OUTER, SIDES, type Side, VETH_MTU } from "./esp-topol
 
 export type Crypto = NonNullable<GatewayOptions["crypto"]>;
 
-/** The inner addresses of one connection. */
-export type Pair = Readonly<Record<Side, string>>;
+/** The inner addresses of one connection, at either side. */
+export type Ends = Readonly<Record<Side, readonly string[]>>;
 
 const IF_ID = 101;
 const FIRST_SPI = 0x1000;
@@ -32,20 +32,20 @@ const simulated = (): SimulatedOffload =>
   });
 
 /**
- * Starts ipsec0 on both sides, with a connection for each pair of addresses; the addresses are the caller's to add.
+ * Starts ipsec0 on both sides, with a connection for each pair of ends; the addresses are the caller's to add.
  * @param offloaded whether a simulated device without limits has the SAs
  */
 export async function startSteering(
   topology: EspTopology,
   crypto: Crypto,
-  pairs: readonly Pair[],
+  all: readonly Ends[],
   offloaded = false,
 ): Promise<void> {
-  const keys = pairs.map(() => ({ left: randomBytes(KEY_BYTES), right: randomBytes(KEY_BYTES) }));
+  const keys = all.map(() => ({ left: randomBytes(KEY_BYTES), right: randomBytes(KEY_BYTES) }));
   for (const side of SIDES) {
     const gateway = await startGateway({
       netns: topology.netns[side],
-      policy: steeringPolicy(pairs.map((pair) => pair[other(side)])),
+      policy: steeringPolicy(all.map((ends) => ends[other(side)])),
       connections: () =>
         keys.map((own, index) => ({
           ...connection(side, index, own),
@@ -82,9 +82,9 @@ function connection(side: Side, index: number, keys: Readonly<Record<Side, Buffe
   };
 }
 
-function steeringPolicy(remotes: readonly string[]) {
+function steeringPolicy(remotes: readonly (readonly string[])[]) {
   const connections = remotes.map(
-    (remote, index) => `  peer-${index}: {if_id: ${IF_ID + index}, subnets: [${remote}/32]}\n`,
+    (subnets, index) => `  peer-${index}: {if_id: ${IF_ID + index}, subnets: [${subnets.join(", ")}]}\n`,
   );
   const text = `version: 1\ninterface: {name: ipsec0}\nconnections:\n${connections.join("")}`;
   const { policy, diagnostics } = parsePolicy(text, "bench");

@@ -58,7 +58,7 @@ export async function startSubject(name: EspSubjectName): Promise<EspSubject> {
 }
 
 async function startXfrmSteer(topology: EspTopology, crypto: Crypto, offloaded = false): Promise<void> {
-  await startSteering(topology, crypto, [INNER], offloaded);
+  await startSteering(topology, crypto, [{ left: [INNER.left], right: [INNER.right] }], offloaded);
   for (const side of SIDES)
     ip("-n", topology.netns[side], "address", "add", `${INNER[side]}/24`, "dev", "ipsec0");
 }
