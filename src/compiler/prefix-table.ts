@@ -46,7 +46,7 @@ const SKIP = 6;
 const WIDEST_ROOT = 20;
 /** ... and of one that ends where the prefixes do; its values for each prefix. */
 const WIDEST_DIRECT = 24;
-const DIRECT = 256;
+const DIRECT = 32;
 const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT, LIST_AT_ONCE } = PrefixValue;
 const { OWNER_NONE } = Owner;
 const NODE = memberWords(PrefixNode);

@@ -55,7 +55,12 @@ const verifierLine = scenario({
     t.expect("type", error instanceof VerifierError, true);
     const { source, message } = error as VerifierError;
     t.note(message);
-    t.expect("file and line", [source?.file, (source?.line ?? 0) > 0], ["flows.h", true]);
+    t.expect(
+      "a header and a line of it",
+      [/\.h$/.test(source?.file ?? ""), (source?.line ?? 0) > 0],
+      [true, true],
+    );
+    t.expect("the access in C", source?.text.includes("pilots["), true);
     t.expect("in the message", message.includes(`${source?.file}:${source?.line}`), true);
   },
 });
