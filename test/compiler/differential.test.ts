@@ -17,7 +17,7 @@ import { rootTest } from "../support/root-test.js";
 
 /** XFRM_STEER_FUZZ_SEED and XFRM_STEER_FUZZ_PACKETS replay or lengthen a run. */
 const SEED = Number(process.env.XFRM_STEER_FUZZ_SEED ?? Date.now() % 2 ** 32);
-const PACKETS = Number(process.env.XFRM_STEER_FUZZ_PACKETS ?? 30_000);
+const PACKETS = Number(process.env.XFRM_STEER_FUZZ_PACKETS ?? 54_000);
 const PACKETS_A_POLICY = 1500;
 const LOOPBACK = 1;
 const OTHER = 4711;
