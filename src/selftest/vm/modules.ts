@@ -18,7 +18,7 @@ export const GUEST_MODULES = [
   // AES-GCM asks for ghash by an alias that only resolves when one of these is there.
   ...["gcm", "ghash_generic", "ghash_clmulni_intel", "aesni_intel", "ctr", "cbc", "seqiv", "echainiv"],
   ...["authenc", "authencesn", "sha256_generic", "sha1_generic", "hmac", "crypto_null", "chacha20poly1305"],
-  ...["chacha_generic", "chacha_x86_64", "poly1305_generic", "poly1305_x86_64", "ecb"],
+  ...["chacha", "chacha_generic", "chacha_x86_64", "poly1305_generic", "poly1305_x86_64", "ecb"],
   // Where 6.1 gets random numbers for an SA's IV generator.
   ...["drbg", "jitterentropy_rng", "sha512_generic"],
 ];
