@@ -203,10 +203,16 @@ for (const name of ["raw_tracepoint", "btf_tracepoint", "user_function"] as cons
   });
 }
 
-const hasTracefs = existsSync("/sys/kernel/tracing/events");
+/** Where libbpf looks for events; most systems mount it at boot. */
+const TRACEFS = "/sys/kernel/tracing";
+const hasTracefs = /\ttracefs$/m.test(readFileSync("/proc/filesystems", "utf8"));
 (hasTracefs ? kernelTest : test.skip)(
-  `tracing: a tracepoint of a system call${hasTracefs ? "" : " (needs tracefs at /sys/kernel/tracing)"}`,
+  `tracing: a tracepoint of a system call${hasTracefs ? "" : " (needs a kernel with tracefs)"}`,
   async (t: ExecutionContext) => {
+    if (!existsSync(`${TRACEFS}/events`)) {
+      execFileSync("mount", ["-t", "tracefs", "tracefs", TRACEFS]);
+      t.teardown(() => execFileSync("umount", [TRACEFS]));
+    }
     const object = await tracing(t, "tracepoint");
     using _link = attach(object.program("tracepoint"));
     getppid();
