@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ip } from "../sys/ip.js";
 import { packageRoot } from "../sys/paths.js";
+import { runtimeDir } from "../sys/runtime-dir.js";
 import type { Scope } from "./scope.js";
 
 export const DRAWING = `
@@ -144,7 +145,7 @@ connections:
 `;
 }
 
-/** Removes a namespace and ends what still runs in it. */
+/** Removes a namespace, ends what still runs in it, and clears what a killed service left of itself. */
 function removeNetns(ns: string): void {
   if (!netnsNames().includes(ns)) return;
   for (const pid of ip("netns", "pids", ns).split("\n").filter(Boolean)) {
@@ -154,6 +155,7 @@ function removeNetns(ns: string): void {
       // It has ended by itself.
     }
   }
+  rmSync(runtimeDir(`/run/netns/${ns}`), { recursive: true, force: true });
   ip("netns", "delete", ns);
 }
 

@@ -2,11 +2,11 @@ import { mkdirSync, rmdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * Folder for what belongs to running interfaces of the calling thread's network namespace. Interface names are unique
+ * Folder for what belongs to running interfaces of a network namespace, the calling thread's if none is named. Interface names are unique
  * only within a namespace, so its inode is part of the path. Readable by root alone.
  */
-export function runtimeDir(): string {
-  const { ino } = statSync("/proc/thread-self/ns/net");
+export function runtimeDir(netnsPath = "/proc/thread-self/ns/net"): string {
+  const { ino } = statSync(netnsPath);
   return join("/run/xfrm-steer", `net-${ino}`);
 }
 

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import type { ExecutionContext } from "ava";
 import type { DemoResult } from "../../src/demo/demo.js";
 import { packageRoot } from "../../src/sys/paths.js";
+import { runtimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, xfrmSteer } from "../support/cli.js";
 import { serialRootTest } from "../support/root-test.js";
 
@@ -78,11 +79,16 @@ serialRootTest("after kill -9 of the demo the next one clears what was left", as
   const { demo, ended } = await demoAt(t, /bulk-a/);
   demo.kill("SIGKILL");
   await ended;
-  t.not((await leftBy(demo.pid)).length, 0);
+  const left = await leftBy(demo.pid);
+  const sockets = left
+    .filter((name) => existsSync(`/run/netns/${name}`))
+    .map((name) => runtimeDir(`/run/netns/${name}`));
+  t.is(sockets.filter(existsSync).length, 3);
   // Far enough for the clearing; a whole demo runs in the test above.
   const next = await demoAt(t, /starting xfrm-steer/);
   t.deepEqual(await leftBy(demo.pid), []);
   next.demo.kill("SIGINT");
   await next.ended;
   t.deepEqual(await leftBy(next.demo.pid), []);
+  t.deepEqual(sockets.filter(existsSync), []);
 });
