@@ -1,7 +1,8 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { benchEsp, ESP_CASES, ESP_SUBJECTS, type EspCaseName, type EspSubjectName } from "../bench/esp.js";
 import { demandRoot } from "./backend.js";
 import { print, table } from "./output.js";
+import { count } from "./values.js";
 
 interface EspFlags {
   case?: EspCaseName[];
@@ -55,9 +56,4 @@ export function benchEspCommand(): Command {
         ),
       );
     });
-}
-
-function count(value: string): number {
-  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
-  return Number(value);
 }

@@ -1,8 +1,9 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { benchKernel } from "../bench/kernel.js";
 import type { BenchCase } from "../bench/measure.js";
 import { DEFAULT_KERNEL } from "../selftest/index.js";
 import { print, table } from "./output.js";
+import { count } from "./values.js";
 
 const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
 
@@ -67,9 +68,4 @@ function asTable(cases: readonly BenchCase[]): string {
       ],
     ]),
   );
-}
-
-function count(value: string): number {
-  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
-  return Number(value);
 }

@@ -1,8 +1,9 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { type SoakOptions, soak } from "../bench/soak.js";
 import { SUITE_NAMES } from "../esp/index.js";
 import { ExitCode } from "./exit.js";
 import { print, table } from "./output.js";
+import { count } from "./values.js";
 
 export function benchSoakCommand(): Command {
   return new Command("soak")
@@ -42,8 +43,3 @@ export function benchSoakCommand(): Command {
 
 /** More than the collector's slack, and less than what 1,000 forgotten SAs would hold. */
 const MAX_GROWTH_MIB = 16;
-
-function count(value: string): number {
-  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
-  return Number(value);
-}

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { benchApply } from "../bench/apply.js";
 import { CASES, type Case, LARGEST } from "../bench/cases.js";
 import { benchClassify } from "../bench/classify.js";
@@ -8,6 +8,7 @@ import { benchKernelCommand } from "./bench-kernel.js";
 import { benchLibbpfCommand } from "./bench-libbpf.js";
 import { benchSoakCommand } from "./bench-soak.js";
 import { print, table } from "./output.js";
+import { count } from "./values.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
 
@@ -127,9 +128,4 @@ function asTable(cases: readonly BenchCase[]): string {
       ];
     }),
   );
-}
-
-function count(value: string): number {
-  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
-  return Number(value);
 }

@@ -1,12 +1,13 @@
-import { openSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { userspaceBackend } from "../backends/userspace/backend.js";
 import { type CapturedConnection, type CaptureOptions, SteeringCapture } from "../capture/capture.js";
 import type { Policy } from "../config/index.js";
 import { findIfindex } from "../sys/ifindex.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
+import { count } from "./values.js";
 
 interface CaptureFlags {
   output: string;
@@ -31,8 +32,8 @@ export function captureCommand(): Command {
         "outer",
       ]),
     )
-    .option("--count <n>", "end after so many packets", positive, Number.POSITIVE_INFINITY)
-    .option("--seconds <n>", "end after so long; at SIGINT if left out", positive, Number.POSITIVE_INFINITY)
+    .option("--count <n>", "end after so many packets", count, Number.POSITIVE_INFINITY)
+    .option("--seconds <n>", "end after so long; at SIGINT if left out", count, Number.POSITIVE_INFINITY)
     .addHelpText(
       "after",
       "\nThe keys of the SAs are never in it. Packets are captured before segmentation and after coalescing.\n\nExample:\n  sudo xfrm-steer capture ipsec0 -o - | wireshark -k -i -",
@@ -61,7 +62,7 @@ async function capture(
   const running = new SteeringCapture({
     ...{ interfaceName, ifindex, what: only ?? "both" },
     known: () => known,
-    write: (bytes) => writeSync(fd, bytes),
+    write: (bytes) => writeWhole(fd, bytes),
   });
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
@@ -77,10 +78,18 @@ async function capture(
       }
       running.drain(count - running.packets);
     }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error; // the reader has seen enough
   } finally {
     running.close();
+    if (fd !== process.stdout.fd) closeSync(fd);
     console.error(`${running.packets} packets`);
   }
+}
+
+/** A pipe may take a part only. */
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }
 
 function knownOf({ connections }: Policy): ReturnType<CaptureOptions["known"]> {
@@ -96,9 +105,4 @@ function knownOf({ connections }: Policy): ReturnType<CaptureOptions["known"]> {
     ),
     ports: new Set(keyed.flatMap(({ esp }) => [esp.localPort, esp.remotePort])),
   };
-}
-
-function positive(value: string): number {
-  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
-  return Number(value);
 }

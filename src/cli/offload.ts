@@ -3,10 +3,10 @@ import type { KernelVersion } from "../esp/offload/stack.js";
 import { type Explanation, explainOffload } from "../simulator/explain.js";
 import { loadProfile, profileNames } from "../simulator/profile.js";
 import { textView } from "../simulator/text-view.js";
-import { kernelVersion } from "./kernel-version.js";
 import { print, table } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
 import { usage } from "./simulate.js";
+import { kernelVersion } from "./values.js";
 
 interface ExplainFlags {
   profile: string;

@@ -6,9 +6,9 @@ import { SimulationError } from "../simulator/simulation/error.js";
 import { type SimulationReport, simulate } from "../simulator/simulation/simulation.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
-import { kernelVersion } from "./kernel-version.js";
 import { print, progress, table } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
+import { kernelVersion } from "./values.js";
 
 interface SimulateFlags {
   profile: string;

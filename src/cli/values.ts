@@ -1,6 +1,14 @@
 import { InvalidArgumentError } from "commander";
 import type { KernelVersion } from "../esp/offload/stack.js";
 
+/** What options' values are read by. */
+
+/** Reads a whole number from 1 on. */
+export function count(value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("write a positive whole number");
+  return Number(value);
+}
+
 /** Reads "6.16". */
 export function kernelVersion(value: string): KernelVersion {
   const [, major, minor] = /^(\d+)\.(\d+)$/.exec(value) ?? [];
