@@ -68,7 +68,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   if (policy.connections.length >= OWNER_SHARED)
     throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
-  const matches = matchWords(policy.rules);
+  const matches = matchWords(policy.rules, before?.generation.matches?.length);
   const kept = before && sameWords(matches, before.generation.matches) ? before.generation : null;
   const acting = before && actionsAlike(policy, before.policy) ? before.generation : null;
   const forests = kept ?? buildForests(policy, devices, tables);
@@ -122,7 +122,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     flowTable4,
     flowTable6,
     actions,
-    usesIcmp: policy.rules.some(({ match }) => match.icmpType.length > 0),
+    usesIcmp: kept?.usesIcmp ?? policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: VERDICT[policy.default],
     matches,
     rules: policy.rules.map(({ name }) => name),
