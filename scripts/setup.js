@@ -136,4 +136,5 @@ const built = existsSync(join(root, "dist", "src", "cli", "main.js"));
 const tsc = "node_modules/typescript/bin/tsc";
 step(built ? "" : "compiling libbpf-ts and bpf-linker", process.execPath, [tsc, "-b", "src/bpf-linker"]);
 step(built ? "" : "compiling BPF", process.execPath, ["scripts/build-bpf.js"]);
+step(built ? "" : "compiling C", process.execPath, ["scripts/build-native.js"]);
 step(built ? "" : "compiling TypeScript", process.execPath, [tsc, "-b"]);
