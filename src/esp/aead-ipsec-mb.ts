@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import koffi from "koffi";
 import { type CallList, functionAddress } from "../sys/call-list.js";
+import { packageRoot } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
 import { AAD, type BatchCipher, CipherBatch, NONCE, TAG } from "./cipher-batch.js";
@@ -22,8 +24,15 @@ const IMPLEMENTATIONS = [
   { name: "sse", needs: ["sse4_2", "aes", "pclmulqdq"] },
 ] as const;
 
-/** Versions 1 and 2, whose functions for AES-GCM are the same: Debian's libipsec-mb1 and, from 13 on, libipsec-mb2. */
-const LIBRARIES = ["libIPSec_MB.so.2", "libIPSec_MB.so.1"];
+/**
+ * Versions 2 and 1, whose functions for AES-GCM are the same: Debian's libipsec-mb2 from 13 on, the same where set-up put
+ * it (scripts/fetch-ipsec-mb.js), and Debian 12's libipsec-mb1.
+ */
+const LIBRARIES = [
+  "libIPSec_MB.so.2",
+  join(packageRoot, "dist", "native", "libIPSec_MB.so.2"),
+  "libIPSec_MB.so.1",
+];
 
 export type MbImplementation = (typeof IMPLEMENTATIONS)[number]["name"];
 
