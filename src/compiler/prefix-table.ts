@@ -16,6 +16,7 @@ import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
 import { packBlocks } from "./prefix-blocks.js";
 import { groupsOf, hashedBits, hashPrefixes, shorterFirst } from "./prefix-hash.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
+import { HALF, leading, rootWindow, windowStart } from "./prefix-window.js";
 import { memberWords, Table, type TableName } from "./table.js";
 
 /** Members of struct prefix_trie in bpf/prefixes.h. */
@@ -74,8 +75,6 @@ const UNIT = NODE.size;
 const FANOUT = 2 ** NODE_BITS;
 const NODES_MAX = 2 ** VALUE_OFFSET;
 const LISTS_MAX = 2 ** VALUE_COUNT;
-/** Bits of the BPF program's halves of an address, which a window must not cross. */
-const HALF = 64;
 
 /**
  * Fills an empty table with a trie over the prefixes.
@@ -441,25 +440,6 @@ type Entry = readonly [source: number, length: number, value: number];
 
 const WORDS = [0, 1, 2, 3];
 
-/** A word whose first `bits` bits are set: none where there are less than one, at most all. */
-function leading(bits: number): number {
-  return bits <= 0 ? 0 : bits >= 32 ? 0xffffffff : (-1 << (32 - bits)) >>> 0;
-}
-
-/** The `width` bits behind the first `skip`, of halves of which an IPv4 address is the top of the first. */
-function rootWindow(skip: number, width: number, wordsEach: number) {
-  const low = wordsEach === 4 && skip >= HALF;
-  const end = (skip + width - (low ? HALF : 0)) & (HALF - 1);
-  return { shift: (HALF - end) & (HALF - 1), picked: 2 ** width - 1, by_low: low ? 1 : 0 };
-}
-
 function nodeValue(node: number, offset: number): number {
   return (node | (offset << VALUE_OFFSET) | (1 << VALUE_NODE)) >>> 0;
-}
-
-/** Where a window of `bits` bits that should begin at `offset` begins, so that it neither crosses a half nor ends behind the address. */
-function windowStart(offset: number, bits: number, wordsEach: number): number {
-  const end = 32 * wordsEach;
-  if (wordsEach === 1) return Math.min(offset, end - bits);
-  return offset < HALF ? Math.min(offset, HALF - bits) : Math.min(offset, end - bits);
 }
