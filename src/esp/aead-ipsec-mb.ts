@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import koffi from "koffi";
-import { functionAddress } from "../sys/call-list.js";
+import { type CallList, functionAddress } from "../sys/call-list.js";
+import { packageRoot } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
 import { AAD, type BatchCipher, CipherBatch, NONCE, TAG } from "./cipher-batch.js";
@@ -22,8 +24,15 @@ const IMPLEMENTATIONS = [
   { name: "sse", needs: ["sse4_2", "aes", "pclmulqdq"] },
 ] as const;
 
-/** Versions 1 and 2, whose functions for AES-GCM are the same: Debian's libipsec-mb1 and, from 13 on, libipsec-mb2. */
-const LIBRARIES = ["libIPSec_MB.so.2", "libIPSec_MB.so.1"];
+/**
+ * Versions 2 and 1, whose functions for AES-GCM are the same: Debian's libipsec-mb2 from 13 on, the same where set-up put
+ * it (scripts/fetch-ipsec-mb.js), and Debian 12's libipsec-mb1.
+ */
+const LIBRARIES = [
+  "libIPSec_MB.so.2",
+  join(packageRoot, "dist", "native", "libIPSec_MB.so.2"),
+  "libIPSec_MB.so.1",
+];
 
 export type MbImplementation = (typeof IMPLEMENTATIONS)[number]["name"];
 
@@ -124,13 +133,13 @@ class MbAead implements Sealer, Opener, BatchCipher {
   queue(batch: CipherBatch, packet: number, sequenceHigh: number, source: number, length: number): void {
     const target = packet + PAYLOAD;
     const slot = batch.add(this, target + length);
-    this.#add(batch, slot, packet, sequenceHigh, source, length, this.#slab.base + target + length);
+    this.#add(batch, slot, packet, sequenceHigh, source, length, this.#slab, target + length);
   }
 
   queueOpen(batch: CipherBatch, packet: number, sequenceHigh: number, length: number): void {
     const text = packet + PAYLOAD;
     const slot = batch.add(this, text + length);
-    this.#add(batch, slot, packet, sequenceHigh, text, length, batch.scratch.base + slot + TAG);
+    this.#add(batch, slot, packet, sequenceHigh, text, length, batch.scratch, slot + TAG);
   }
 
   /** The library writes the text and the tag that it should have had; whether they agree is for us to say. */
@@ -156,6 +165,7 @@ class MbAead implements Sealer, Opener, BatchCipher {
     sequenceHigh: number,
     source: number,
     length: number,
+    tagIn: Slab,
     tag: number,
   ): void {
     const { calls, scratch } = batch;
@@ -164,26 +174,32 @@ class MbAead implements Sealer, Opener, BatchCipher {
     to.setUint32(slot + NONCE, this.#own.view.getUint32(SALT));
     to.setUint32(slot + NONCE + SALT_SIZE, from.view.getUint32(packet + ESP_IV));
     to.setUint32(slot + NONCE + SALT_SIZE + 4, from.view.getUint32(packet + ESP_IV + 4));
-    let aad = from.base + packet;
     if (this.#esn) {
       to.setUint32(slot + AAD, from.view.getUint32(packet));
       to.setUint32(slot + AAD + 4, sequenceHigh);
       to.setUint32(slot + AAD + 8, from.view.getUint32(packet + ESP_SEQUENCE));
-      aad = scratch.base + slot + AAD;
     }
+    const call = calls.claim(this, setConstants);
+    calls.setAddress(call, ARGUMENT.target, from, packet + PAYLOAD);
+    calls.setAddress(call, ARGUMENT.source, from, source);
+    calls.setWord(call, ARGUMENT.length, length);
+    calls.setAddress(call, ARGUMENT.nonce, scratch, slot + NONCE);
+    if (this.#esn) calls.setAddress(call, ARGUMENT.aad, scratch, slot + AAD);
+    else calls.setAddress(call, ARGUMENT.aad, from, packet);
+    calls.setAddress(call, ARGUMENT.tag, tagIn, tag);
+  }
+
+  /** Adds a call with what is the same for every packet of the SA. */
+  addCall(calls: CallList): void {
     const call = calls.add(this.#encrypts ? this.#calls.encrypt : this.#calls.decrypt);
     calls.setArgument(call, ARGUMENT.keyData, this.#keyData);
     calls.setArgument(call, ARGUMENT.context, this.#own.base);
-    calls.setArgument(call, ARGUMENT.target, from.base + packet + PAYLOAD);
-    calls.setArgument(call, ARGUMENT.source, from.base + source);
-    calls.setArgument(call, ARGUMENT.length, length);
-    calls.setArgument(call, ARGUMENT.nonce, scratch.base + slot + NONCE);
-    calls.setArgument(call, ARGUMENT.aad, aad);
     calls.setArgument(call, ARGUMENT.aadSize, this.#esn ? ESN_AAD_SIZE : AAD_SIZE);
-    calls.setArgument(call, ARGUMENT.tag, tag);
     calls.setArgument(call, ARGUMENT.tagSize, ICV_SIZE);
   }
 }
+
+const setConstants = (cipher: MbAead, calls: CallList): void => cipher.addCall(calls);
 
 /** @returns null where no library has the implementation */
 function bindAll(implementation: MbImplementation): Partial<Record<SuiteName, GcmCalls>> | null {

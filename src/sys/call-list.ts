@@ -45,19 +45,48 @@ export function functionAddress(library: string | null, name: string): number {
  */
 export class CallList {
   length = 0;
-  readonly capacity: number;
   readonly #slab: Slab;
+  /** Who last used each place. */
+  readonly #owners: (object | null)[];
 
   constructor(capacity: number) {
-    this.capacity = capacity;
+    this.#owners = Array.from({ length: capacity }, () => null);
     this.#slab = new Slab(capacity * CALL_SIZE);
   }
 
-  /** Adds a call, whose arguments are as they were when its place was last used. @returns its index */
+  /** Adds a call. @returns its index */
   add(address: number): number {
     const index = this.length++;
+    this.#owners[index] = null;
     this.#slab.setPointer(index * CALL_SIZE, address);
     return index;
+  }
+
+  /**
+   * Adds a call, the same that `owner` always makes, and arguments that are always the same.
+   * @param set is called for the function's address and for those arguments, unless they are still there
+   * @returns its index
+   */
+  claim<O extends object>(owner: O, set: (owner: O, calls: CallList) => void): number {
+    const index = this.length;
+    if (this.#owners[index] === owner) this.length++;
+    else {
+      set(owner, this);
+      this.#owners[index] = owner;
+    }
+    return index;
+  }
+
+  /** Sets an argument to the address of a byte of a Slab. */
+  setAddress(index: number, argument: number, slab: Slab, offset: number): void {
+    this.#slab.setAddress(index * CALL_SIZE + ARGUMENTS + argument * WORD, slab, offset);
+  }
+
+  /** Sets an argument to a number of 0 and more that fits 32 bits. */
+  setWord(index: number, argument: number, value: number): void {
+    const at = index * CALL_SIZE + ARGUMENTS + argument * WORD;
+    this.#slab.view.setUint32(at, value, true);
+    this.#slab.view.setUint32(at + 4, 0, true);
   }
 
   /** @param value an address, or a C int */
