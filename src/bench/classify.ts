@@ -4,6 +4,7 @@ import { crossingKeys, type Keys, matchingKeys } from "./keys.js";
 import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
 import { Subject, type SubjectName } from "./subjects.js";
 import { hasNftables, VethPeer, type VethSubject } from "./veth.js";
+import { longestWalks } from "./walks.js";
 
 export interface ClassifyOptions {
   readonly cases: readonly Case[];
@@ -105,7 +106,10 @@ function measureCase(
       });
     };
     const matching = result("");
-    for (const { full } of pairs) full.setKeys(keys.crossing, policy);
+    const generation = pairs[0]?.full.generation;
+    const costly =
+      generation && policy.rules.length > 0 ? longestWalks(generation, keys.crossing) : keys.crossing;
+    for (const { full } of pairs) full.setKeys(costly, policy);
     return [...matching, ...result("-adversarial")];
   } finally {
     for (const subject of subjects) subject.close();
