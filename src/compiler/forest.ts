@@ -24,7 +24,7 @@ export interface Forest {
   readonly leaf: number;
 }
 
-const LEAF_SIZE = 12;
+const LEAF_SIZE = 8;
 /** Most rows of a leaf: bounds what a packet costs, and what the verifier has to walk. The second where the first does not do. */
 const LEAF_MAX = [64, Slot.SLOT_COUNT_MAX] as const;
 const GROUPS = 4;
@@ -32,7 +32,7 @@ const GROUPS = 4;
 const TREES = 12;
 const WIDEST = 14;
 /** Copies of a group's rows, as a multiple of them, from which the most copied ones move on to the next group. */
-const EVICT = 2;
+const EVICT = 4;
 
 /**
  * Partitions the rows by which of their addresses are specific, and builds a tree for each group: a rule that is

@@ -49,7 +49,7 @@ const WIDEN = 0.96;
 /** A cut is worth while when the expected leaf shrinks below this part of the node. */
 const WORTH = 0.97;
 /** ... and the copies do not reach this multiple of the rows. */
-const COPIES = 1.95;
+const COPIES = 3;
 const WINDOW_COPIES = 8;
 const SLOTS_PER_ROW = 4;
 const SAMPLE = 2048;
