@@ -64,10 +64,22 @@ for (let i = 0; i < FRAMES; i++) {
 /** Packets to read in the next call: few large ones, many small ones. */
 let most = FRAMES;
 let states = new Map<number, TxState>();
+/** Of the table last taken over. */
+let destinations = new Map<string, Destination>();
+
+/** One for all SAs of a peer: what goes to one destination is sent together. */
+function destinationOf({ local, remote, remotePort, link }: OutboundSpec): Destination {
+  const name = `${local} ${remote} ${remotePort} ${link}`;
+  const known = destinations.get(name);
+  if (known !== undefined) return known;
+  const destination = new Destination(parseAddress(local), parseAddress(remote), remotePort, link);
+  destinations.set(name, destination);
+  return destination;
+}
 
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
-  const { spi, keymat, local, remote, remotePort, fd, link, ifId, padTo, limits } = spec;
-  const destination = new Destination(parseAddress(local), parseAddress(remote), remotePort, link);
+  const { spi, keymat, fd, link, ifId, padTo, limits } = spec;
+  const destination = destinationOf(spec);
   const traffic = new Traffic(spec.traffic, limits);
   const path = { fd, link, destination };
   if (kept !== undefined) return { ...kept, ifId, padTo, traffic, ...path };
@@ -124,6 +136,7 @@ function readSome(): boolean {
 
 run<OutboundSpec>(setup, {
   apply(table) {
+    destinations = new Map();
     states = replaceStates(states, table.states, makeState, closeState);
     outbound.table = outboundTable(table.policies, [...states.values()]);
     return [setup.tunFd];
