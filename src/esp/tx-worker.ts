@@ -16,7 +16,7 @@ import { loadHardware } from "./offload/load-hardware.js";
 import { OutboundOffload } from "./offload/transmit.js";
 import { Outbound } from "./outbound.js";
 import { replaceStates } from "./replace-states.js";
-import { makeOutbound, type OutboundState } from "./sa.js";
+import { makeOutbound, type OutboundState, shaped } from "./sa.js";
 import { Counters, Traffic } from "./statistics.js";
 import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
@@ -82,11 +82,11 @@ function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
   const destination = destinationOf(spec);
   const traffic = new Traffic(spec.traffic, limits);
   const path = { fd, link, destination };
-  if (kept !== undefined) return { ...kept, ifId, padTo, traffic, ...path };
+  if (kept !== undefined) return shaped({ ...kept, ifId, padTo, traffic, ...path });
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
   const state = makeOutbound(slab, backend, spec, keymat, traffic);
   state.sequence = setup.sequence;
-  return { ...state, offload: makeOffload(spec, keymat, state.sealer), ...path };
+  return shaped({ ...state, offload: makeOffload(spec, keymat, state.sealer), ...path });
 }
 
 function makeOffload(
