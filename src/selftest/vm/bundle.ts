@@ -56,6 +56,9 @@ async function bundle(): Promise<Bundled[]> {
     banner: {
       js: 'import { createRequire as $createRequire } from "node:module"; const require = $createRequire(import.meta.url);',
     },
+    // Less to read and parse; names stay, for stack traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     logLevel: "silent",
   });
   return outputFiles.map(({ path, contents }) => ({ path: relative(packageRoot, path), contents }));
