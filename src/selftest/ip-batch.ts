@@ -20,8 +20,8 @@ export class IpBatchError extends Error {
 
 /**
  * One `ip -batch` process in a network namespace that takes command lines as they come: to start a process for each
- * takes an emulated CPU a tenth of a second. It starts with the first line, and anew after one that fails, which ends
- * it. It does not keep this process alive, and ends with it.
+ * takes an emulated CPU a tenth of a second. It starts with the first line, and anew after one that ends it, as one
+ * that fails does. It does not keep this process alive, and ends with it.
  */
 export class IpBatch {
   readonly #namespace: string;
@@ -89,6 +89,13 @@ export class IpBatch {
         reject(error);
       };
       const onClose = () => {
+        // After some lists, such as `xfrm state list`, iproute2 is content and ends.
+        if (child.exitCode === 0) {
+          done();
+          this.#child = null;
+          resolve(stdout);
+          return;
+        }
         // Words that iproute2 itself cannot read end it without telling the line.
         const failed = stderr.match(/Command failed -:(\d+)/)?.[1];
         const line = failed === undefined ? undefined : all[Number(failed) - 1 - before];
