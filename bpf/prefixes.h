@@ -10,7 +10,8 @@
 /*
  * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
  * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
- * `root` is that value itself. No window crosses the halves of an address.
+ * `root` is that value itself. With `value_bits` they pick one of the blocks that begin at unit `root`, and the 8 bits behind
+ * them its child. No window crosses the halves of an address.
  *
  * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
  * set leads to the one entry that may hold the address, whatever its prefix's length.
@@ -19,6 +20,7 @@ const volatile struct prefix_trie {
 	__u64 start[2], shared[2];
 	__u32 root, shift, picked;
 	__u32 by_low;	   /* the low half is the one that picks */
+	__u32 value_bits, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
 	__u32 lists, units; /* first unit of the lists, and all units of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
@@ -30,13 +32,17 @@ const volatile struct prefix_trie {
 
 enum { UNIT = sizeof(struct prefix_node) };
 
-/* Warren, Hacker's Delight, figure 5-2. BPF has no instruction for it. */
-static __always_inline __u32 count_bits(__u64 x)
+/* How many bits of each four of x are set. Warren, Hacker's Delight, figure 5-2: BPF has no instruction for it. */
+static __always_inline __u64 count_fours(__u64 x)
 {
 	x -= (x >> 1) & 0x5555555555555555ull;
-	x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
-	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full;
-	return (x * 0x0101010101010101ull) >> 56;
+	return (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
+}
+
+/* Sum of such counts; below 256. */
+static __always_inline __u32 sum_fours(__u64 fours)
+{
+	return ((fours & 0x0f0f0f0f0f0f0f0full) + ((fours >> 4) & 0x0f0f0f0f0f0f0f0full)) * 0x0101010101010101ull >> 56;
 }
 
 static __always_inline __u32 value_at(const volatile struct prefix_trie *trie, const void *table, __u32 word)
@@ -56,7 +62,31 @@ static __always_inline __u32 child_value(const volatile struct prefix_trie *trie
 	upto = node->children << (~bits & 63); /* the child's own bit comes first, then those below it */
 	if (!(upto >> 63))
 		return node->otherwise;
-	return value_at(trie, table, node->values + count_bits(upto) - 1);
+	return value_at(trie, table, node->values + sum_fours(count_fours(upto)) - 1);
+}
+
+/* Value of the child of block number `index` that the 8 address bits in `bits` (and more above them) pick. */
+static __always_inline __u32 block_value(const volatile struct prefix_trie *trie, const void *table, __u64 index,
+					 __u64 bits)
+{
+	const struct prefix_block *block = table + (__u64)trie->root * UNIT + index * sizeof(*block);
+	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, at, before = 0;
+
+	barrier_var(which);
+	upto = block->children[which] << (~bits & 63); /* the child's own bit comes first, then those below it */
+	for (__u64 i = 0; i < BLOCK_WORDS - 1; i++)
+		before += count_fours(block->children[i] & ((__s64)(i - which) >> 63));
+	/* Number 0 is that of the rest. */
+	at = (sum_fours(before) + sum_fours(count_fours(upto << 1)) + 1) & ((__s64)upto >> 63);
+	if (block->values[BLOCK_WORDS - 1] >> BLOCK_FAR)
+		return value_at(trie, table, (__u32)block->values[0] + at);
+	at *= trie->value_bits;
+	which = (at >> 6) & (BLOCK_WORDS - 1);
+	barrier_var(which);
+	upto = block->values[which] >> (at & 63);
+	which = (which + 1) & (BLOCK_WORDS - 1);
+	upto |= block->values[which] << 1 << (~at & 63);
+	return value_at(trie, table, trie->numbered + (upto & ((1u << trie->value_bits) - 1)));
 }
 
 /* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
@@ -182,7 +212,10 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;
 
 		barrier_var(word); /* keeps the bound that the mask gives */
-		value = ((const __u32 *)entries)[value + word];
+		if (trie->value_bits)
+			value = block_value(trie, entries, word, half >> ((trie->shift - BLOCK_BITS) & 63));
+		else
+			value = ((const __u32 *)entries)[value + word];
 	}
 	value = walk(trie, entries, value, family, high, low);
 	return value == OWNER_NONE ? trie->outside : value;

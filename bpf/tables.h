@@ -132,6 +132,17 @@ enum prefix_value {
 	LIST_AT_ONCE = 4, /* prefixes that are compared without a branch */
 };
 
+/*
+ * 256 children at once, where there are too many for a value each to stay in the caches: in one cache line a bitmap of
+ * the children that differ from the rest, and packed behind it, in as few bits as they all need, numbers of the values of
+ * the rest and of these. With BLOCK_FAR in the last word the first one is the position of the values themselves, in words.
+ */
+enum prefix_block_size { BLOCK_BITS = 8, BLOCK_WORDS = 4, BLOCK_FAR = 63 };
+struct prefix_block {
+	__u64 children[BLOCK_WORDS];
+	__u64 values[BLOCK_WORDS];
+};
+
 struct prefix4 {
 	__u32 addr, mask;
 	__u32 value;

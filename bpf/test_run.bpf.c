@@ -33,6 +33,8 @@ KEEP(struct rule6, rule6);
 KEEP(struct rule_extra, rule_extra);
 KEEP(enum prefix_value, prefix_value);
 KEEP(struct prefix_node, prefix_node);
+KEEP(struct prefix_block, prefix_block);
+KEEP(enum prefix_block_size, prefix_block_size);
 KEEP(struct prefix4, prefix4);
 KEEP(struct prefix6, prefix6);
 KEEP(struct prefix6_long, prefix6_long);

@@ -5,6 +5,8 @@
  *
  *   node scripts/setup.js [--for-demo | --for-bench | --build-only]
  *
+ * On Debian 12 with a CPU that has VAES but no AVX-512, Debian 13's libipsec-mb is put beside the compiled code as well.
+ *
  * --for-bench adds the peers that `bench esp` measures beside the data path: strongSwan and wireguard-go.
  */
 import { spawnSync } from "node:child_process";
@@ -46,6 +48,7 @@ const packages = [
         { name: "libstrongswan-standard-plugins", present: () => hasStrongswanPlugin("gcm") },
         { name: "libcharon-extra-plugins", present: () => hasStrongswanPlugin("kernel-libipsec") },
         { name: "wireguard-go", present: () => onPath(/^wireguard-go$/) },
+        { name: "nftables", present: () => onPath(/^nft$/) },
         { name: "wireguard-tools", present: () => onPath(/^wg$/) },
       ]
     : []),
@@ -62,11 +65,24 @@ function onPath(pattern) {
   });
 }
 
-/** Debian 13 has the second version of the library; so have testing and unstable, which have no number. */
-function ipsecMb() {
+/** @returns 13 for Debian 13, Infinity for testing and unstable, which have no number; null for what is not Debian */
+function debianRelease() {
   const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
-  const number = Number(/^VERSION_ID="?(\d+)/m.exec(release)?.[1] ?? Infinity);
-  return /^ID=debian$/m.test(release) && number >= 13 ? "libipsec-mb2" : "libipsec-mb1";
+  if (!/^ID=debian$/m.test(release)) return null;
+  return Number(/^VERSION_ID="?(\d+)/m.exec(release)?.[1] ?? Infinity);
+}
+
+/** Debian 13 has the second version of the library. */
+function ipsecMb() {
+  return (debianRelease() ?? 0) >= 13 ? "libipsec-mb2" : "libipsec-mb1";
+}
+
+/** Version 1 of the library has nothing for AVX2 with VAES; for AVX-512 it has. */
+function wantsNewerIpsecMb() {
+  if (process.arch !== "x64" || debianRelease() !== 12) return false;
+  if (hasLibrary("libIPSec_MB.so.2") || existsSync(join(root, "dist/native/libIPSec_MB.so.2"))) return false;
+  const flags = /^flags.*$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[0] ?? "";
+  return /\bvaes\b/.test(flags) && /\bavx2\b/.test(flags) && !/\bavx512f\b/.test(flags);
 }
 
 function hasLibrary(name) {
@@ -136,4 +152,12 @@ const built = existsSync(join(root, "dist", "src", "cli", "main.js"));
 const tsc = "node_modules/typescript/bin/tsc";
 step(built ? "" : "compiling libbpf-ts and bpf-linker", process.execPath, [tsc, "-b", "src/bpf-linker"]);
 step(built ? "" : "compiling BPF", process.execPath, ["scripts/build-bpf.js"]);
+step(built ? "" : "compiling C", process.execPath, ["scripts/build-native.js"]);
 step(built ? "" : "compiling TypeScript", process.execPath, [tsc, "-b"]);
+if (!buildOnly && !process.argv.includes("--for-demo") && wantsNewerIpsecMb()) {
+  const { status, stderr } = spawnSync(process.execPath, ["scripts/fetch-ipsec-mb.js"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  if (status !== 0) console.error(`setup: AES-GCM goes by libipsec-mb 1: ${stderr.trim()}`);
+}

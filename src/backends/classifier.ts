@@ -73,10 +73,19 @@ function constantsOf({ rodata }: BpfObject, prefix: string) {
     rodata.set(prefix + name, codec(ClassifierObject.model.rodata[name] as TypeModel).encode(value));
 }
 
+/** Larger tables have pages of their own in any case (bpf_map_area_alloc() in the kernel's kernel/bpf/syscall.c). */
+const SLAB_BYTES = 2 ** 15;
+/** Of linux/bpf.h: the value begins on a page, so that its entries lie in cache lines as they do in the table. */
+const BPF_F_MMAPABLE = 1 << 10;
+
 /** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
 export function setTables(object: BpfObject, generation: Generation, prefix = ""): void {
   const set = constantsOf(object, prefix);
-  for (const [name, bytes] of entries(generation)) object.maps.get(prefix + name)?.setValueSize(bytes.length);
+  for (const [name, bytes] of entries(generation)) {
+    const map = object.maps.get(prefix + name);
+    map?.setValueSize(bytes.length);
+    if (bytes.length > SLAB_BYTES) map?.setFlags(BPF_F_MMAPABLE);
+  }
   const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
   set("mask", {
     slots: last("slots"),

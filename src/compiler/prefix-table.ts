@@ -3,10 +3,20 @@
  * and counted bits find them (the idea of poptrie, Asai and Ohara 2015). Few prefixes end in a short list that is
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
-import { Owner, Prefix4, Prefix6, Prefix6Long, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
+import {
+  Owner,
+  Prefix4,
+  Prefix6,
+  Prefix6Long,
+  PrefixBlockSize,
+  PrefixNode,
+  PrefixValue,
+} from "../bpf/tables.bpf.js";
 import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
+import { packBlocks } from "./prefix-blocks.js";
 import { groupsOf, hashedBits, hashPrefixes, shorterFirst } from "./prefix-hash.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
+import { HALF, leading, rootWindow, windowStart } from "./prefix-window.js";
 import { memberWords, Table, type TableName } from "./table.js";
 
 /** Members of struct prefix_trie in bpf/prefixes.h. */
@@ -17,6 +27,9 @@ export interface PrefixTrie {
   readonly picked: number;
   /** 1 where the low half picks. */
   readonly by_low: number;
+  /** Of blocks: bits of a value's number, and position of the values by number, in words; 0: there are none. */
+  readonly value_bits: number;
+  readonly numbered: number;
   /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
@@ -47,6 +60,10 @@ const WIDEST_ROOT = 20;
 /** ... and of one that ends where the prefixes do; its values for each prefix. */
 const WIDEST_DIRECT = 24;
 const DIRECT = 32;
+/** Such a root is one of blocks where its values would be more than stay in the caches, and so many for each prefix. */
+const CACHED_VALUES = 2 ** 19;
+const SPARSE = 4;
+const { BLOCK_BITS } = PrefixBlockSize;
 const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT, LIST_AT_ONCE } = PrefixValue;
 const { OWNER_NONE } = Owner;
 const NODE = memberWords(PrefixNode);
@@ -58,8 +75,6 @@ const UNIT = NODE.size;
 const FANOUT = 2 ** NODE_BITS;
 const NODES_MAX = 2 ** VALUE_OFFSET;
 const LISTS_MAX = 2 ** VALUE_COUNT;
-/** Bits of the BPF program's halves of an address, which a window must not cross. */
-const HALF = 64;
 
 /**
  * Fills an empty table with a trie over the prefixes.
@@ -123,17 +138,31 @@ class TrieBuilder {
       first = 1;
     }
     let [root, skip, width] = [outside, 0, 0];
+    let numbers = NOT_NUMBERED;
     if (count - first <= LIST) {
       root = this.#value(first, count, 0, outside, 0);
     } else {
       const shared = this.#sharedBits(first, count);
       width = this.#directBits(first, count) ?? Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)));
       skip = Math.min(shared, windowStart(shared, width, wordsEach));
-      root = this.#root(first, count, skip, width, outside);
+      const values = this.#rootValues(first, count, skip, width, outside);
+      if (values.length > Math.max(CACHED_VALUES, SPARSE * (count - first))) {
+        width -= BLOCK_BITS;
+        ({ root, ...numbers } = packBlocks(values, this.#table));
+      } else {
+        root = this.#putRoot(values);
+      }
     }
     const { words } = this.#set;
     return {
-      ...{ root, ...rootWindow(skip, width, wordsEach), depth: this.#depth, list: this.#list, outside },
+      ...{
+        root,
+        ...rootWindow(skip, width, wordsEach),
+        ...numbers,
+        depth: this.#depth,
+        list: this.#list,
+        outside,
+      },
       ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
       start: WORDS.map((w) => (w < wordsEach ? (words[first * wordsEach + w] ?? 0) : 0)),
       shared: WORDS.map((w) => leading(skip - 32 * w)),
@@ -212,35 +241,38 @@ class TrieBuilder {
     return null;
   }
 
-  #root(first: number, count: number, skip: number, width: number, outside: number): number {
-    const { words, wordsEach, length } = this.#set;
-    const base = this.#table.reserve(2 ** width);
+  /** The values of the 2^width children behind `skip` bits. */
+  #rootValues(first: number, count: number, skip: number, width: number, outside: number): Uint32Array {
+    const { words, wordsEach, length, owner } = this.#set;
+    const values = new Uint32Array(2 ** width).fill(outside);
     const end = skip + width;
-    this.#table.words.fill(outside, base, base + 2 ** width);
     for (let i = first; i < count; ) {
-      const child = base + addressBits(words, i, wordsEach, skip, width);
-      const owner = this.#table.words[child] as number;
+      const child = addressBits(words, i, wordsEach, skip, width);
       let to = i;
       while (
         to < count &&
         (length[to] as number) > end &&
-        base + addressBits(words, to, wordsEach, skip, width) === child
+        addressBits(words, to, wordsEach, skip, width) === child
       )
         to++;
       if (to > i) {
         // What is around them all has come before: shorter prefixes are sorted first.
-        const value = this.#value(i, to, end, owner, 0);
-        this.#table.words[child] = value;
+        values[child] = this.#value(i, to, end, values[child] as number, 0);
         i = to;
       } else {
-        const { words: values } = this.#table;
-        const owned = this.#set.owner[i] as number;
+        // Not fill(): mostly it is one child, and there are a million of them.
         const last = child + 2 ** (end - (length[i] as number));
-        for (let at = child; at < last; at++) values[at] = owned;
+        for (let c = child; c < last; c++) values[c] = owner[i] as number;
         i++;
       }
     }
-    return base;
+    return values;
+  }
+
+  #putRoot(values: Uint32Array): number {
+    const root = this.#table.reserve(values.length);
+    this.#table.words.set(values, root);
+    return root;
   }
 
   /** Reserves whole units, and returns the number of the first. */
@@ -400,6 +432,7 @@ function writeShort(
   out[at + PREFIX6.value] = value;
 }
 
+const NOT_NUMBERED = { value_bits: 0, numbered: 0 };
 const NOT_HASHED = { hashed: [0, 0], buckets: 0, slots: 0, seed: 0, entries: 0, pilots: 0 };
 
 /** The first `length` bits of prefix number `source`, and the value of addresses that begin with them. */
@@ -407,25 +440,6 @@ type Entry = readonly [source: number, length: number, value: number];
 
 const WORDS = [0, 1, 2, 3];
 
-/** A word whose first `bits` bits are set: none where there are less than one, at most all. */
-function leading(bits: number): number {
-  return bits <= 0 ? 0 : bits >= 32 ? 0xffffffff : (-1 << (32 - bits)) >>> 0;
-}
-
-/** The `width` bits behind the first `skip`, of halves of which an IPv4 address is the top of the first. */
-function rootWindow(skip: number, width: number, wordsEach: number) {
-  const low = wordsEach === 4 && skip >= HALF;
-  const end = (skip + width - (low ? HALF : 0)) & (HALF - 1);
-  return { shift: (HALF - end) & (HALF - 1), picked: 2 ** width - 1, by_low: low ? 1 : 0 };
-}
-
 function nodeValue(node: number, offset: number): number {
   return (node | (offset << VALUE_OFFSET) | (1 << VALUE_NODE)) >>> 0;
-}
-
-/** Where a window of `bits` bits that should begin at `offset` begins, so that it neither crosses a half nor ends behind the address. */
-function windowStart(offset: number, bits: number, wordsEach: number): number {
-  const end = 32 * wordsEach;
-  if (wordsEach === 1) return Math.min(offset, end - bits);
-  return offset < HALF ? Math.min(offset, HALF - bits) : Math.min(offset, end - bits);
 }

@@ -1,7 +1,11 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import koffi from "koffi";
+import { type CallList, functionAddress } from "../sys/call-list.js";
+import { packageRoot } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
+import { AAD, type BatchCipher, CipherBatch, NONCE, TAG } from "./cipher-batch.js";
 import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
 import { keymatSize, NONCE_SIZE, SALT_SIZE, type SuiteName } from "./suite.js";
 
@@ -14,13 +18,21 @@ const IMPLEMENTATIONS = [
     name: "vaes_avx512",
     needs: ["avx512f", "avx512dq", "avx512bw", "avx512vl", "vaes", "vpclmulqdq", "bmi2"],
   },
+  { name: "vaes_avx2", needs: ["avx2", "vaes", "vpclmulqdq", "bmi2"] },
   { name: "avx_gen4", needs: ["avx2", "bmi2", "aes", "pclmulqdq"] },
   { name: "avx_gen2", needs: ["avx", "aes", "pclmulqdq"] },
   { name: "sse", needs: ["sse4_2", "aes", "pclmulqdq"] },
 ] as const;
 
-/** Versions 1 and 2, whose functions for AES-GCM are the same: Debian's libipsec-mb1 and, from 13 on, libipsec-mb2. */
-const LIBRARIES = ["libIPSec_MB.so.1", "libIPSec_MB.so.2"];
+/**
+ * Versions 2 and 1, whose functions for AES-GCM are the same: Debian's libipsec-mb2 from 13 on, the same where set-up put
+ * it (scripts/fetch-ipsec-mb.js), and Debian 12's libipsec-mb1.
+ */
+const LIBRARIES = [
+  "libIPSec_MB.so.2",
+  join(packageRoot, "dist", "native", "libIPSec_MB.so.2"),
+  "libIPSec_MB.so.1",
+];
 
 export type MbImplementation = (typeof IMPLEMENTATIONS)[number]["name"];
 
@@ -35,41 +47,38 @@ export function mbImplementations(): readonly MbImplementation[] {
 /** intel-ipsec-mb.h: struct gcm_key_data is aligned to 64 bytes, and no more than this in any 1.x or 2.0 of the library. */
 const KEY_DATA_SIZE = 4096;
 const KEY_DATA_ALIGNMENT = 64;
-/** struct gcm_context_data, rounded up. */
+/** struct gcm_context_data, rounded up; and what follows it in an SA's own block: the salt, then the key data. */
 const CONTEXT_SIZE = 256;
-
-type GcmCall = (
-  keyData: number,
-  context: number,
-  target: number,
-  source: number,
-  length: number,
-  nonce: number,
-  aad: number,
-  aadSize: number,
-  tag: number,
-  tagSize: number,
-) => void;
+const SALT = CONTEXT_SIZE;
+const KEY_DATA = SALT + SALT_SIZE;
 
 interface GcmCalls {
   readonly prepare: (key: number, keyData: number) => void;
-  readonly encrypt: GcmCall;
-  readonly decrypt: GcmCall;
+  /** Addresses of functions (key data, context, target, source, length, nonce, AAD, its size, tag, its size). */
+  readonly encrypt: number;
+  readonly decrypt: number;
 }
 
-function bindGcm(
-  library: ReturnType<typeof koffi.load>,
-  bits: number,
-  implementation: MbImplementation,
-): GcmCalls {
-  const p = "uintptr_t";
-  const bind = (operation: string, parameters: number) =>
-    library.func(
-      `aes_gcm_${operation}_${bits}_${implementation}`,
-      "void",
-      Array.from({ length: parameters }, () => p),
-    );
-  return { prepare: bind("pre", 2), encrypt: bind("enc", 10), decrypt: bind("dec", 10) };
+const ARGUMENT = {
+  keyData: 0,
+  context: 1,
+  target: 2,
+  source: 3,
+  length: 4,
+  nonce: 5,
+  aad: 6,
+  aadSize: 7,
+  tag: 8,
+  tagSize: 9,
+} as const;
+
+function bindGcm(library: string, bits: number, implementation: MbImplementation): GcmCalls {
+  const named = (operation: string) => `aes_gcm_${operation}_${bits}_${implementation}`;
+  return {
+    prepare: koffi.load(library).func(named("pre"), "void", ["uintptr_t", "uintptr_t"]),
+    encrypt: functionAddress(library, named("enc")),
+    decrypt: functionAddress(library, named("dec")),
+  };
 }
 
 const IV_SIZE = NONCE_SIZE - SALT_SIZE;
@@ -79,36 +88,32 @@ const PAYLOAD = ESP_IV + IV_SIZE;
 const AAD_SIZE = 8;
 const ESN_AAD_SIZE = 12;
 
-/** Offsets in an SA's own block, in front of its key data. */
-const CONTEXT = 0;
-const NONCE = CONTEXT_SIZE;
-const TAG = NONCE + 16;
-const AAD = TAG + ICV_SIZE;
-const KEY_DATA = 320;
-
-class MbAead implements Sealer, Opener {
+class MbAead implements Sealer, Opener, BatchCipher {
   readonly #calls: GcmCalls;
   readonly #slab: Slab;
   readonly #own = new Slab(KEY_DATA + KEY_DATA_SIZE + KEY_DATA_ALIGNMENT);
+  readonly #single: CipherBatch;
   readonly #keyData: number;
-  readonly #context: number;
-  readonly #nonce: number;
-  readonly #tag: number;
   readonly #esn: boolean;
-  readonly #aadSize: number;
+  readonly #encrypts: boolean;
 
-  constructor(calls: GcmCalls, slab: Slab, { suite, esn, keymat }: CipherSpec) {
+  /** @param single where a packet that is not to wait gets into */
+  constructor(
+    calls: GcmCalls,
+    slab: Slab,
+    { suite, esn, keymat }: CipherSpec,
+    encrypts: boolean,
+    single: CipherBatch,
+  ) {
     const { bytes, base } = this.#own;
     const keySize = keymatSize(suite) - SALT_SIZE;
     this.#calls = calls;
     this.#slab = slab;
     this.#esn = esn;
-    this.#aadSize = esn ? ESN_AAD_SIZE : AAD_SIZE;
-    this.#context = base + CONTEXT;
-    this.#nonce = base + NONCE;
-    this.#tag = base + TAG;
+    this.#encrypts = encrypts;
+    this.#single = single;
     this.#keyData = Math.ceil((base + KEY_DATA) / KEY_DATA_ALIGNMENT) * KEY_DATA_ALIGNMENT;
-    bytes.set(keymat.subarray(keySize, keySize + SALT_SIZE), NONCE);
+    bytes.set(keymat.subarray(keySize, keySize + SALT_SIZE), SALT);
     const key = new Slab(keySize);
     key.bytes.set(keymat.subarray(0, keySize));
     calls.prepare(key.base, this.#keyData);
@@ -116,48 +121,36 @@ class MbAead implements Sealer, Opener {
   }
 
   seal(packet: number, sequenceHigh: number, source: number, length: number): boolean {
-    const base = this.#slab.base;
-    const to = base + packet + PAYLOAD;
-    this.#setIv(packet + ESP_IV);
-    this.#calls.encrypt(
-      this.#keyData,
-      this.#context,
-      to,
-      base + source,
-      length,
-      this.#nonce,
-      this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet,
-      this.#aadSize,
-      to + length,
-      ICV_SIZE,
-    );
-    return true;
+    this.queue(this.#single, packet, sequenceHigh, source, length);
+    return this.#single.runOne();
+  }
+
+  open(packet: number, sequenceHigh: number, length: number): boolean {
+    this.queueOpen(this.#single, packet, sequenceHigh, length);
+    return this.#single.runOne();
+  }
+
+  queue(batch: CipherBatch, packet: number, sequenceHigh: number, source: number, length: number): void {
+    const target = packet + PAYLOAD;
+    const slot = batch.add(this, target + length);
+    this.#add(batch, slot, packet, sequenceHigh, source, length, this.#slab, target + length);
+  }
+
+  queueOpen(batch: CipherBatch, packet: number, sequenceHigh: number, length: number): void {
+    const text = packet + PAYLOAD;
+    const slot = batch.add(this, text + length);
+    this.#add(batch, slot, packet, sequenceHigh, text, length, batch.scratch, slot + TAG);
   }
 
   /** The library writes the text and the tag that it should have had; whether they agree is for us to say. */
-  open(packet: number, sequenceHigh: number, length: number): boolean {
-    const base = this.#slab.base;
-    const text = packet + PAYLOAD;
-    this.#setIv(packet + ESP_IV);
-    this.#calls.decrypt(
-      this.#keyData,
-      this.#context,
-      base + text,
-      base + text,
-      length,
-      this.#nonce,
-      this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet,
-      this.#aadSize,
-      this.#tag,
-      ICV_SIZE,
-    );
+  worked({ scratch }: CipherBatch, _call: number, slot: number, icv: number): boolean {
+    if (this.#encrypts) return true;
     // All of the tag is compared, whatever its first bytes say: the time taken tells a forger nothing.
-    const expected = this.#own.view;
+    const expected = scratch.view;
     const received = this.#slab.view;
-    const at = text + length;
     let difference = 0;
     for (let i = 0; i < ICV_SIZE; i += 4)
-      difference |= expected.getInt32(TAG + i) ^ received.getInt32(at + i);
+      difference |= expected.getInt32(slot + TAG + i) ^ received.getInt32(icv + i);
     return difference === 0;
   }
 
@@ -165,65 +158,92 @@ class MbAead implements Sealer, Opener {
     this.#own.bytes.fill(0);
   }
 
-  #setIv(iv: number): void {
-    const from = this.#slab.view;
-    const to = this.#own.view;
-    to.setUint32(NONCE + SALT_SIZE, from.getUint32(iv));
-    to.setUint32(NONCE + SALT_SIZE + 4, from.getUint32(iv + 4));
+  #add(
+    batch: CipherBatch,
+    slot: number,
+    packet: number,
+    sequenceHigh: number,
+    source: number,
+    length: number,
+    tagIn: Slab,
+    tag: number,
+  ): void {
+    const { calls, scratch } = batch;
+    const from = this.#slab;
+    const to = scratch.view;
+    to.setUint32(slot + NONCE, this.#own.view.getUint32(SALT));
+    to.setUint32(slot + NONCE + SALT_SIZE, from.view.getUint32(packet + ESP_IV));
+    to.setUint32(slot + NONCE + SALT_SIZE + 4, from.view.getUint32(packet + ESP_IV + 4));
+    if (this.#esn) {
+      to.setUint32(slot + AAD, from.view.getUint32(packet));
+      to.setUint32(slot + AAD + 4, sequenceHigh);
+      to.setUint32(slot + AAD + 8, from.view.getUint32(packet + ESP_SEQUENCE));
+    }
+    const call = calls.claim(this, setConstants);
+    calls.setAddress(call, ARGUMENT.target, from, packet + PAYLOAD);
+    calls.setAddress(call, ARGUMENT.source, from, source);
+    calls.setWord(call, ARGUMENT.length, length);
+    calls.setAddress(call, ARGUMENT.nonce, scratch, slot + NONCE);
+    if (this.#esn) calls.setAddress(call, ARGUMENT.aad, scratch, slot + AAD);
+    else calls.setAddress(call, ARGUMENT.aad, from, packet);
+    calls.setAddress(call, ARGUMENT.tag, tagIn, tag);
   }
 
-  #extendedAad(packet: number, sequenceHigh: number): number {
-    const from = this.#slab.view;
-    const to = this.#own.view;
-    to.setUint32(AAD, from.getUint32(packet));
-    to.setUint32(AAD + 4, sequenceHigh);
-    to.setUint32(AAD + 8, from.getUint32(packet + ESP_SEQUENCE));
-    return this.#own.base + AAD;
+  /** Adds a call with what is the same for every packet of the SA. */
+  addCall(calls: CallList): void {
+    const call = calls.add(this.#encrypts ? this.#calls.encrypt : this.#calls.decrypt);
+    calls.setArgument(call, ARGUMENT.keyData, this.#keyData);
+    calls.setArgument(call, ARGUMENT.context, this.#own.base);
+    calls.setArgument(call, ARGUMENT.aadSize, this.#esn ? ESN_AAD_SIZE : AAD_SIZE);
+    calls.setArgument(call, ARGUMENT.tagSize, ICV_SIZE);
   }
 }
 
-function loadLibrary(): ReturnType<typeof koffi.load> {
-  for (const name of LIBRARIES)
+const setConstants = (cipher: MbAead, calls: CallList): void => cipher.addCall(calls);
+
+/** @returns null where no library has the implementation */
+function bindAll(implementation: MbImplementation): Partial<Record<SuiteName, GcmCalls>> | null {
+  for (const library of LIBRARIES)
     try {
-      return koffi.load(name);
+      return {
+        "aes128-gcm": bindGcm(library, 128, implementation),
+        "aes256-gcm": bindGcm(library, 256, implementation),
+      };
     } catch {
-      // Another version may be there.
+      // Not installed, or a version or build without these functions: another may have them.
     }
-  throw new Error("not installed");
+  return null;
 }
 
 /**
  * Intel's Multi-Buffer Crypto for IPsec, for AES-GCM. Its other ciphers want many jobs
  * at a time to be faster than OpenSSL.
  * @param others serves the other suites
- * @param implementation the fastest that this CPU can run, unless a test wants another
+ * @param implementations to be tried: those that this CPU can run, the fastest first, unless a test wants another
  * @returns null where the library or the CPU's instructions are missing
  */
 export function createIpsecMb(
   others: AeadBackend,
-  implementation = mbImplementations()[0],
+  implementations: readonly MbImplementation[] = mbImplementations(),
 ): AeadBackend | null {
-  if (implementation === undefined) return null;
-  let calls: Partial<Record<SuiteName, GcmCalls>>;
-  try {
-    const library = loadLibrary();
-    calls = {
-      "aes128-gcm": bindGcm(library, 128, implementation),
-      "aes256-gcm": bindGcm(library, 256, implementation),
-    };
-  } catch {
-    // Not installed, or a build without these symbols: the caller falls back.
-    return null;
+  for (const implementation of implementations) {
+    const calls = bindAll(implementation);
+    if (calls !== null) return backendOf(calls, others);
   }
+  return null;
+}
+
+function backendOf(calls: Partial<Record<SuiteName, GcmCalls>>, others: AeadBackend): AeadBackend {
+  const single = new CipherBatch();
   return {
     name: "ipsec-mb",
     sealer(slab, spec) {
       const gcm = calls[spec.suite];
-      return gcm === undefined ? others.sealer(slab, spec) : new MbAead(gcm, slab, spec);
+      return gcm === undefined ? others.sealer(slab, spec) : new MbAead(gcm, slab, spec, true, single);
     },
     opener(slab, spec) {
       const gcm = calls[spec.suite];
-      return gcm === undefined ? others.opener(slab, spec) : new MbAead(gcm, slab, spec);
+      return gcm === undefined ? others.opener(slab, spec) : new MbAead(gcm, slab, spec, false, single);
     },
   };
 }

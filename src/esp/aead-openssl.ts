@@ -1,5 +1,7 @@
+import { functionAddress } from "../sys/call-list.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
+import { AAD, type BatchCipher, CipherBatch, NONCE, WRITTEN } from "./cipher-batch.js";
 import { bindEvp, type Evp, KEEP_DIRECTION, newCipher } from "./evp.js";
 import { HmacOpener, HmacSealer } from "./hmac-openssl.js";
 import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
@@ -13,97 +15,187 @@ const IV_SIZE = NONCE_SIZE - SALT_SIZE;
 const ICV_SIZE = 16;
 const PAYLOAD = ESP_IV + IV_SIZE;
 
-/** Offsets in a context's own block: nonce, the length that each EVP call insists on reporting, extended AAD. */
-const NONCE = 0;
-const WRITTEN = 16;
-const AAD = 24;
 const AAD_SIZE = 8;
 const ESN_AAD_SIZE = 12;
-const SCRATCH_SIZE = AAD + ESN_AAD_SIZE;
+
+/** Addresses of the functions that a packet takes. */
+interface EvpAddresses {
+  readonly init: number;
+  readonly control: number;
+  readonly encryptUpdate: number;
+  readonly encryptFinal: number;
+  readonly decryptUpdate: number;
+  readonly decryptFinal: number;
+}
+
+const bindAddresses = (): EvpAddresses => ({
+  init: functionAddress(null, "EVP_CipherInit_ex"),
+  control: functionAddress(null, "EVP_CIPHER_CTX_ctrl"),
+  encryptUpdate: functionAddress(null, "EVP_EncryptUpdate"),
+  encryptFinal: functionAddress(null, "EVP_EncryptFinal_ex"),
+  decryptUpdate: functionAddress(null, "EVP_DecryptUpdate"),
+  decryptFinal: functionAddress(null, "EVP_DecryptFinal_ex"),
+});
+
+/** Calls that each packet takes. */
+const CALLS = 5;
 
 /** AES-GCM or ChaCha20-Poly1305: both have this nonce, additional data and ICV (RFC 4106, RFC 7634). */
-class EvpAead implements Sealer, Opener {
+class EvpAead implements Sealer, Opener, BatchCipher {
   readonly #evp: Evp;
+  readonly #addresses: EvpAddresses;
   readonly #slab: Slab;
-  readonly #scratch = new Slab(SCRATCH_SIZE);
-  readonly #nonce: number;
-  readonly #written: number;
+  readonly #single: CipherBatch;
+  /** The nonce of the packet in hand; its first bytes are the salt. */
+  readonly #nonce = new Slab(NONCE_SIZE);
   readonly #esn: boolean;
-  readonly #aadSize: number;
   #context: number;
 
-  constructor(evp: Evp, slab: Slab, suite: AeadSuite, { esn, keymat }: CipherSpec, encrypt: boolean) {
+  /** @param single where a packet that is not to wait gets into */
+  constructor(
+    evp: Evp,
+    addresses: EvpAddresses,
+    slab: Slab,
+    suite: AeadSuite,
+    { esn, keymat }: CipherSpec,
+    encrypt: boolean,
+    single: CipherBatch,
+  ) {
     const keySize = suite.keySize - suite.saltSize;
     this.#evp = evp;
+    this.#addresses = addresses;
     this.#slab = slab;
+    this.#single = single;
     this.#esn = esn;
-    this.#aadSize = esn ? ESN_AAD_SIZE : AAD_SIZE;
-    this.#nonce = this.#scratch.base + NONCE;
-    this.#written = this.#scratch.base + WRITTEN;
-    this.#scratch.bytes.set(keymat.subarray(keySize), NONCE);
+    this.#nonce.bytes.set(keymat.subarray(keySize));
     const key = new Slab(keySize);
     key.bytes.set(keymat.subarray(0, keySize));
     try {
-      this.#context = newCipher(evp, suite.cipher, key.base, this.#nonce, encrypt);
+      this.#context = newCipher(evp, suite.cipher, key.base, this.#nonce.base, encrypt);
     } finally {
       key.bytes.fill(0);
     }
   }
 
   seal(packet: number, sequenceHigh: number, source: number, length: number): boolean {
-    const evp = this.#evp;
-    const context = this.#context;
-    const base = this.#slab.base;
-    const written = this.#written;
-    const target = base + packet + PAYLOAD;
-    this.#setIv(packet + ESP_IV);
-    const aad = this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet;
-    return (
-      evp.init(context, 0, 0, 0, this.#nonce, KEEP_DIRECTION) === 1 &&
-      evp.encryptUpdate(context, 0, written, aad, this.#aadSize) === 1 &&
-      evp.encryptUpdate(context, target, written, base + source, length) === 1 &&
-      evp.encryptFinal(context, target + length, written) === 1 &&
-      evp.control(context, EVP_CTRL_AEAD_GET_TAG, ICV_SIZE, target + length) === 1
-    );
+    this.queue(this.#single, packet, sequenceHigh, source, length);
+    return this.#single.runOne();
   }
 
   open(packet: number, sequenceHigh: number, length: number): boolean {
-    const evp = this.#evp;
-    const context = this.#context;
-    const base = this.#slab.base;
-    const written = this.#written;
-    const text = base + packet + PAYLOAD;
-    this.#setIv(packet + ESP_IV);
-    const aad = this.#esn ? this.#extendedAad(packet, sequenceHigh) : base + packet;
-    return (
-      evp.init(context, 0, 0, 0, this.#nonce, KEEP_DIRECTION) === 1 &&
-      evp.control(context, EVP_CTRL_AEAD_SET_TAG, ICV_SIZE, text + length) === 1 &&
-      evp.decryptUpdate(context, 0, written, aad, this.#aadSize) === 1 &&
-      evp.decryptUpdate(context, text, written, text, length) === 1 &&
-      evp.decryptFinal(context, text + length, written) === 1
+    this.queueOpen(this.#single, packet, sequenceHigh, length);
+    return this.#single.runOne();
+  }
+
+  queue(batch: CipherBatch, packet: number, sequenceHigh: number, source: number, length: number): void {
+    const { encryptUpdate, encryptFinal } = this.#addresses;
+    const { base } = this.#slab;
+    const icv = packet + PAYLOAD + length;
+    const slot = batch.add(this, icv);
+    const written = batch.scratch.base + slot + WRITTEN;
+    this.#init(batch, slot, packet);
+    this.#update(
+      batch,
+      encryptUpdate,
+      0,
+      this.#aad(batch, slot, packet, sequenceHigh),
+      this.#aadSize,
+      written,
     );
+    this.#update(batch, encryptUpdate, base + packet + PAYLOAD, base + source, length, written);
+    this.#final(batch, encryptFinal, base + icv, written);
+    this.#control(batch, EVP_CTRL_AEAD_GET_TAG, base + icv);
+  }
+
+  queueOpen(batch: CipherBatch, packet: number, sequenceHigh: number, length: number): void {
+    const { decryptUpdate, decryptFinal } = this.#addresses;
+    const text = this.#slab.base + packet + PAYLOAD;
+    const slot = batch.add(this, packet + PAYLOAD + length);
+    const written = batch.scratch.base + slot + WRITTEN;
+    this.#init(batch, slot, packet);
+    this.#control(batch, EVP_CTRL_AEAD_SET_TAG, text + length);
+    this.#update(
+      batch,
+      decryptUpdate,
+      0,
+      this.#aad(batch, slot, packet, sequenceHigh),
+      this.#aadSize,
+      written,
+    );
+    this.#update(batch, decryptUpdate, text, text, length, written);
+    this.#final(batch, decryptFinal, text + length, written);
+  }
+
+  worked({ calls }: CipherBatch, call: number): boolean {
+    for (let i = 0; i < CALLS; i++) if (calls.result(call + i) !== 1) return false;
+    return true;
   }
 
   close(): void {
     this.#evp.freeContext(this.#context);
     this.#context = 0;
-    this.#scratch.bytes.fill(0);
+    this.#nonce.bytes.fill(0);
   }
 
-  #setIv(iv: number): void {
-    const from = this.#slab.view;
-    const to = this.#scratch.view;
-    to.setUint32(NONCE + SALT_SIZE, from.getUint32(iv));
-    to.setUint32(NONCE + SALT_SIZE + 4, from.getUint32(iv + 4));
+  get #aadSize(): number {
+    return this.#esn ? ESN_AAD_SIZE : AAD_SIZE;
   }
 
-  #extendedAad(packet: number, sequenceHigh: number): number {
+  #init({ calls, scratch }: CipherBatch, slot: number, packet: number): void {
     const from = this.#slab.view;
-    const to = this.#scratch.view;
-    to.setUint32(AAD, from.getUint32(packet));
-    to.setUint32(AAD + 4, sequenceHigh);
-    to.setUint32(AAD + 8, from.getUint32(packet + ESP_SEQUENCE));
-    return this.#scratch.base + AAD;
+    const to = scratch.view;
+    to.setUint32(slot + NONCE, this.#nonce.view.getUint32(0));
+    to.setUint32(slot + NONCE + SALT_SIZE, from.getUint32(packet + ESP_IV));
+    to.setUint32(slot + NONCE + SALT_SIZE + 4, from.getUint32(packet + ESP_IV + 4));
+    const call = calls.add(this.#addresses.init);
+    calls.setArgument(call, 0, this.#context);
+    calls.setArgument(call, 1, 0);
+    calls.setArgument(call, 2, 0);
+    calls.setArgument(call, 3, 0);
+    calls.setArgument(call, 4, scratch.base + slot + NONCE);
+    calls.setArgument(call, 5, KEEP_DIRECTION);
+  }
+
+  #update(
+    { calls }: CipherBatch,
+    address: number,
+    target: number,
+    source: number,
+    length: number,
+    written: number,
+  ): void {
+    const call = calls.add(address);
+    calls.setArgument(call, 0, this.#context);
+    calls.setArgument(call, 1, target);
+    calls.setArgument(call, 2, written);
+    calls.setArgument(call, 3, source);
+    calls.setArgument(call, 4, length);
+  }
+
+  #final({ calls }: CipherBatch, address: number, target: number, written: number): void {
+    const call = calls.add(address);
+    calls.setArgument(call, 0, this.#context);
+    calls.setArgument(call, 1, target);
+    calls.setArgument(call, 2, written);
+  }
+
+  #control({ calls }: CipherBatch, command: number, icv: number): void {
+    const call = calls.add(this.#addresses.control);
+    calls.setArgument(call, 0, this.#context);
+    calls.setArgument(call, 1, command);
+    calls.setArgument(call, 2, ICV_SIZE);
+    calls.setArgument(call, 3, icv);
+  }
+
+  /** @returns the address of the additional data */
+  #aad({ scratch }: CipherBatch, slot: number, packet: number, sequenceHigh: number): number {
+    if (!this.#esn) return this.#slab.base + packet;
+    const from = this.#slab.view;
+    const to = scratch.view;
+    to.setUint32(slot + AAD, from.getUint32(packet));
+    to.setUint32(slot + AAD + 4, sequenceHigh);
+    to.setUint32(slot + AAD + 8, from.getUint32(packet + ESP_SEQUENCE));
+    return scratch.base + slot + AAD;
   }
 }
 
@@ -111,18 +203,20 @@ class EvpAead implements Sealer, Opener {
 export function createOpenSsl(): AeadBackend | null {
   const evp = bindEvp();
   if (evp === null) return null;
+  const addresses = bindAddresses();
+  const single = new CipherBatch();
   return {
     name: "openssl",
     sealer(slab, spec) {
       const suite = SUITES[spec.suite];
       return suite.kind === "aead"
-        ? new EvpAead(evp, slab, suite, spec, true)
+        ? new EvpAead(evp, addresses, slab, suite, spec, true, single)
         : new HmacSealer(evp, slab, suite, spec);
     },
     opener(slab, spec) {
       const suite = SUITES[spec.suite];
       return suite.kind === "aead"
-        ? new EvpAead(evp, slab, suite, spec, false)
+        ? new EvpAead(evp, addresses, slab, suite, spec, false, single)
         : new HmacOpener(evp, slab, suite, spec);
     },
   };

@@ -2,6 +2,7 @@ import type { Slab } from "../sys/slab.js";
 import { createIpsecMb } from "./aead-ipsec-mb.js";
 import { nodeCrypto } from "./aead-node.js";
 import { createOpenSsl } from "./aead-openssl.js";
+import type { CipherBatch } from "./cipher-batch.js";
 import type { SuiteName } from "./suite.js";
 
 /**
@@ -15,6 +16,8 @@ export interface Sealer {
    * @returns whether it worked
    */
   seal(packet: number, sequenceHigh: number, source: number, length: number): boolean;
+  /** As `seal`, once the batch is run; source and packet must stay until then. Left out where it cannot wait. */
+  queue?(batch: CipherBatch, packet: number, sequenceHigh: number, source: number, length: number): void;
   /** Frees the key schedule. Not to be used afterwards. */
   close(): void;
 }
@@ -24,6 +27,8 @@ export interface Opener {
    * Decrypts in place. @returns whether the packet is authentic; when false, what stands there is to be thrown away
    */
   open(packet: number, sequenceHigh: number, length: number): boolean;
+  /** As `open`, once the batch is run. Left out where it cannot wait. */
+  queueOpen?(batch: CipherBatch, packet: number, sequenceHigh: number, length: number): void;
   close(): void;
 }
 

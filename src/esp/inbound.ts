@@ -1,4 +1,5 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
+import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
 import type { InboundEntry, Verdict } from "./database.js";
 import { decapsulateEcn } from "./ecn.js";
 import * as framing from "./framing.js";
@@ -17,6 +18,35 @@ export const HEADROOM = framing.FRAME_HEADER_SIZE + ip.IPV6_HEADER_SIZE - esp.ES
 /** What every ESP packet ends with, and is of no use once it is opened: trailer and ICV. */
 const SPENT_SIZE = esp.TRAILER_SIZE + 16;
 
+/** A packet between what is checked before it is decrypted and what can only be afterwards. */
+interface Pending {
+  entry: InboundEntry<InboundState> | null;
+  sequence: number;
+  sequenceHigh: number;
+  /** Where the ciphertext starts, and its size. */
+  text: number;
+  textSize: number;
+  received: Received;
+  /** What the trailer said, of a packet whose device took it off: next header and payload size. */
+  bareHeader: number;
+  bareSize: number;
+  link: number;
+  tos: number;
+}
+
+const newPending = (): Pending => ({
+  entry: null,
+  sequence: 0,
+  sequenceHigh: 0,
+  text: 0,
+  textSize: 0,
+  received: RECEIVED.ENCRYPTED,
+  bareHeader: 0,
+  bareSize: 0,
+  link: 0,
+  tos: 0,
+});
+
 /**
  * Turns received ESP packets into framed packets for the TUN device. Does no I/O. The order of the checks, and what
  * each failure counts as, follow net/xfrm/xfrm_input.c.
@@ -27,6 +57,9 @@ export class Inbound {
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
   readonly #flush: () => void;
+  readonly #batch = new CipherBatch();
+  readonly #waiting = Array.from({ length: BATCH_PACKETS }, newPending);
+  readonly #alone = newPending();
 
   /**
    * @param flush is called before bytes further in front of a packet are written to than the end of the packet before,
@@ -54,37 +87,119 @@ export class Inbound {
     link: number,
     tos: number,
   ): number {
+    const pending = this.#alone;
+    if (!this.#admit(pending, packet, length, states, link, tos)) return 0;
+    const { entry, sequenceHigh, textSize } = pending;
+    const opens = pending.received === RECEIVED.ENCRYPTED;
+    return this.#complete(
+      pending,
+      !opens || entry?.state.opener.open(packet, sequenceHigh, textSize) === true,
+    );
+  }
+
+  /**
+   * As `process`, of a packet that may wait to be opened together with others: `finish` delivers it, in order. Call that
+   * before this once `full`.
+   */
+  take(
+    packet: number,
+    length: number,
+    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    link: number,
+    tos: number,
+  ): void {
+    const batch = this.#batch;
+    const pending = this.#waiting[batch.length];
+    if (pending === undefined || !this.#admit(pending, packet, length, states, link, tos)) return;
+    const { entry, sequenceHigh, textSize, received } = pending;
+    const opener = entry?.state.opener;
+    if (received === RECEIVED.ENCRYPTED && opener?.queueOpen !== undefined)
+      opener.queueOpen(batch, packet, sequenceHigh, textSize);
+    else
+      batch.addDone(received !== RECEIVED.ENCRYPTED || opener?.open(packet, sequenceHigh, textSize) === true);
+  }
+
+  /** Whether no more packets can wait. */
+  get full(): boolean {
+    return this.#batch.full;
+  }
+
+  /** Opens the packets that wait. @param deliver takes each one's frame, as `process` returns it */
+  finish(deliver: (frame: number, size: number) => void): void {
+    const batch = this.#batch;
+    batch.run();
+    for (let i = 0; i < batch.length; i++) {
+      const pending = this.#waiting[i];
+      const size = pending === undefined ? 0 : this.#complete(pending, batch.worked(i));
+      if (size !== 0) deliver(this.frame, size);
+    }
+    batch.clear();
+  }
+
+  /** What can be said before decryption. @returns false when the packet is dropped, and counted */
+  #admit(
+    pending: Pending,
+    packet: number,
+    length: number,
+    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    link: number,
+    tos: number,
+  ): boolean {
     const { view } = this.#slab;
-    if (length === 1 && view.getUint8(packet) === NAT_KEEPALIVE) return this.#drop(COUNTER.keepalives);
-    if (length < NON_ESP_MARKER_SIZE) return this.#drop(COUNTER.XfrmInHdrError);
+    if (length === 1 && view.getUint8(packet) === NAT_KEEPALIVE) return this.#refuse(COUNTER.keepalives);
+    if (length < NON_ESP_MARKER_SIZE) return this.#refuse(COUNTER.XfrmInHdrError);
     const spi = view.getUint32(packet + esp.ESP_SPI);
-    if (spi === 0) return this.#drop(COUNTER.nonEspMarkers);
-    if (length < esp.ESP_IV) return this.#drop(COUNTER.XfrmInHdrError);
+    if (spi === 0) return this.#refuse(COUNTER.nonEspMarkers);
+    if (length < esp.ESP_IV) return this.#refuse(COUNTER.XfrmInHdrError);
 
     const entry = states.get(spi);
-    if (entry === undefined) return this.#drop(COUNTER.XfrmInNoStates);
+    if (entry === undefined) return this.#refuse(COUNTER.XfrmInNoStates);
     const { state } = entry;
-    const { replay, traffic, headerSize } = state;
+    const { replay } = state;
     const sequence = view.getUint32(packet + esp.ESP_SEQUENCE);
     const sequenceHigh = replay.high(sequence);
-    const text = packet + headerSize;
-    const textSize = length - headerSize - state.icvSize;
+    const text = packet + state.headerSize;
+    const textSize = length - state.headerSize - state.icvSize;
     const wellFormed = textSize >= esp.TRAILER_SIZE && textSize % state.blockSize === 0;
     let received: Received = RECEIVED.ENCRYPTED;
     if (state.offload !== null && wellFormed) {
       // The device had the packet before the stack has; what it says of it counts before the replay window does.
       received = state.offload.receive(packet, sequenceHigh, text, textSize);
-      if (received === RECEIVED.DROP) return 0;
+      if (received === RECEIVED.DROP) return false;
     }
-    if (!replay.check(sequenceHigh, sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
-    if (traffic.exhausted) return this.#drop(COUNTER.XfrmInStateExpired);
-    if (!wellFormed) return this.#drop(COUNTER.XfrmInStateProtoError);
+    if (!replay.check(sequenceHigh, sequence)) return this.#refuse(COUNTER.XfrmInStateSeqError);
+    if (state.traffic.exhausted) return this.#refuse(COUNTER.XfrmInStateExpired);
+    if (!wellFormed) return this.#refuse(COUNTER.XfrmInStateProtoError);
     this.#counters.add(COUNTER.openedBytes, textSize);
-    if (received === RECEIVED.ENCRYPTED && !state.opener.open(packet, sequenceHigh, textSize))
-      return this.#drop(COUNTER.XfrmInStateProtoError);
-    const bare = received === RECEIVED.BARE ? state.offload : null;
-    const nextHeader = bare?.nextHeader ?? view.getUint8(text + textSize - 1);
-    const size = bare?.size ?? textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
+    pending.entry = entry;
+    pending.sequence = sequence;
+    pending.sequenceHigh = sequenceHigh;
+    pending.text = text;
+    pending.textSize = textSize;
+    pending.received = received;
+    if (received === RECEIVED.BARE) {
+      pending.bareHeader = state.offload?.nextHeader ?? esp.IPPROTO_NONE;
+      pending.bareSize = state.offload?.size ?? 0;
+    }
+    pending.link = link;
+    pending.tos = tos;
+    return true;
+  }
+
+  /** What can only be said of a decrypted packet. @returns size of the frame, or 0 when dropped */
+  #complete(pending: Pending, authentic: boolean): number {
+    const { view } = this.#slab;
+    const { entry, sequence, sequenceHigh, text, textSize, received } = pending;
+    if (entry === null) return 0;
+    const { replay, traffic } = entry.state;
+    // Packets before this one were not accepted yet when it was admitted (net/xfrm/xfrm_replay.c, xfrm_replay_recheck).
+    const high = replay.high(sequence);
+    if (!replay.check(high, sequence)) return this.#drop(COUNTER.XfrmInStateSeqError);
+    if (traffic.exhausted) return this.#drop(COUNTER.XfrmInStateExpired);
+    if (!authentic || high !== sequenceHigh) return this.#drop(COUNTER.XfrmInStateProtoError);
+    const bare = received === RECEIVED.BARE;
+    const nextHeader = bare ? pending.bareHeader : view.getUint8(text + textSize - 1);
+    const size = bare ? pending.bareSize : textSize - esp.TRAILER_SIZE - view.getUint8(text + textSize - 2);
     if (size < 0) return this.#drop(COUNTER.XfrmInStateProtoError);
 
     replay.accept(sequenceHigh, sequence);
@@ -92,7 +207,7 @@ export class Inbound {
     // net/ipv4/esp4.c, esp_remove_trailer: padding may not eat the whole payload.
     if (size === 0) return this.#drop(COUNTER.XfrmInStateProtoError);
     traffic.add(size, replay.topHigh * 2 ** 32 + replay.topLow);
-    return this.#deliver(entry, text, size, nextHeader, link, tos);
+    return this.#deliver(entry, text, size, nextHeader, pending.link, pending.tos);
   }
 
   /** What comes after the transformation. */
@@ -170,6 +285,11 @@ export class Inbound {
     view.setUint16(frame + framing.VNET_HDR + 8, 0);
     view.setUint32(frame + framing.SHIM_IF_ID, ifId, true);
     view.setInt32(frame + framing.SHIM_LINK, link, true);
+  }
+
+  #refuse(counter: number): false {
+    this.#counters.count(counter);
+    return false;
   }
 
   #drop(counter: number): 0 {

@@ -1,10 +1,12 @@
 import { randomFillSync } from "node:crypto";
 import type { PacketSlab } from "../sys/packet-slab.js";
 import type { Sealer } from "./aead.js";
+import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
+import { Overlay } from "./overlay.js";
 import * as esp from "./packet.js";
 import type { OutboundState } from "./sa.js";
 import { Segmenter } from "./segmentation.js";
@@ -13,6 +15,8 @@ import { COUNTER, type Counters } from "./statistics.js";
 /** The last value of either half of a sequence number (RFC 4303 section 3.3.3). */
 const LAST_SEQUENCE = 0xffffffff;
 const AEAD_IV_SIZE = 8;
+/** Room for what is sealed together: BATCH_PACKETS segments of a GSO packet, or any one packet. */
+const RUN_BYTES = 2 ** 17;
 
 /** Where ESP packets go. */
 export interface EspSink<S> {
@@ -23,6 +27,14 @@ export interface EspSink<S> {
    * @param tos type of service or traffic class of the outer packet
    */
   commit(state: S, link: number, size: number, tos: number): void;
+}
+
+/** A packet that is sealed, or waits for it. */
+interface Waiting<S> {
+  state: S | null;
+  link: number;
+  total: number;
+  tos: number;
 }
 
 /** Turns packets read from the TUN device into ESP packets: a GSO packet into one for each segment. Does no I/O. */
@@ -40,12 +52,30 @@ export class Outbound<S extends OutboundState> {
   #nextHeader = 0;
   /** What encrypts it: of an offloaded SA the device may. */
   #sealer: Sealer | null = null;
+  /** Null where each packet is to be sealed at once. */
+  readonly #batch: CipherBatch | null;
+  readonly #overlay: Overlay;
+  readonly #waiting = Array.from(
+    { length: BATCH_PACKETS },
+    (): Waiting<S> => ({
+      state: null,
+      link: 0,
+      total: 0,
+      tos: 0,
+    }),
+  );
+  /** Where the next packet that waits is sealed to, and the end of the room for such. */
+  #next = 0;
+  #end = 0;
 
-  constructor(slab: PacketSlab, counters: Counters, sink: EspSink<S>) {
+  /** @param waits whether packets may wait in their frames for others, to be sealed together by `finish` at the latest */
+  constructor(slab: PacketSlab, counters: Counters, sink: EspSink<S>, waits = false) {
     this.#slab = slab;
     this.#counters = counters;
     this.#sink = sink;
     this.#segmenter = new Segmenter(slab);
+    this.#overlay = new Overlay(slab.view, BATCH_PACKETS);
+    this.#batch = waits ? new CipherBatch() : null;
   }
 
   /**
@@ -64,7 +94,7 @@ export class Outbound<S extends OutboundState> {
     if (state === null) return;
     const link = view.getInt32(frame + framing.SHIM_LINK, true);
     if (view.getUint8(frame + framing.VNET_GSO_TYPE) === framing.VIRTIO_NET_HDR_GSO_NONE) {
-      this.#transform(state, link, packet, length - framing.FRAME_HEADER_SIZE, false);
+      this.#transform(state, link, packet, length - framing.FRAME_HEADER_SIZE, false, true);
       return;
     }
     const segmenter = this.#segmenter;
@@ -72,12 +102,100 @@ export class Outbound<S extends OutboundState> {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
-    state.offload?.startBurst(state.sequence, segmenter.segments);
-    const before = segmenter.copied;
-    for (let segment = segmenter.next(); segment >= 0; segment = segmenter.next()) {
-      this.#transform(state, link, segment, segmenter.size, !segmenter.done);
+    const { segments } = segmenter;
+    state.offload?.startBurst(state.sequence, segments);
+    const before = segmenter.copied + this.#overlay.copied;
+    if (!this.#sealTogether(state, link, packet, length - framing.FRAME_HEADER_SIZE)) {
+      for (let i = 0; i < segments; i++)
+        this.#transform(state, link, segmenter.write(i), segmenter.size, i < segments - 1);
     }
-    this.#counters.add(COUNTER.copiedBytes, segmenter.copied - before);
+    this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#overlay.copied - before);
+  }
+
+  /** Seals the packets that wait, and gives them to the sink. */
+  finish(): void {
+    const batch = this.#batch;
+    if (batch === null || batch.length === 0) return;
+    batch.run();
+    let count = 0;
+    while (count < batch.length && batch.worked(count)) count++;
+    const failed = batch.length - count;
+    batch.clear();
+    this.#commit(count, failed);
+  }
+
+  /** Takes the first `count` packets that waited to the sink. What lies behind one that failed is in the wrong place. */
+  #commit(count: number, failed: number): void {
+    this.#counters.add(COUNTER.XfrmOutStateProtoError, failed);
+    for (let i = 0; i < count; i++) {
+      const waiting = this.#waiting[i];
+      if (waiting?.state) this.#sink.commit(waiting.state, waiting.link, waiting.total, waiting.tos);
+    }
+  }
+
+  /**
+   * Seals all segments of the GSO packet in hand in two runs: those of even number first, whose headers and trailers are
+   * written over payload of the odd ones, which is put back before these are sealed.
+   * @returns false for a packet that is not of the usual kind: it is to be sealed segment by segment
+   */
+  #sealTogether(state: S, link: number, packet: number, size: number): boolean {
+    const batch = this.#batch;
+    const segmenter = this.#segmenter;
+    const overlay = this.#overlay;
+    const { segments, headers } = segmenter;
+    const { sealer } = state;
+    if (
+      batch === null ||
+      sealer.queue === undefined ||
+      state.offload !== null ||
+      state.padTo > 0 ||
+      state.beet ||
+      segments > BATCH_PACKETS ||
+      !overlay.fits(headers, segmenter.segmentSize) ||
+      state.sequence > LAST_SEQUENCE - segments ||
+      !state.traffic.allows(segments, size + segments * headers)
+    )
+      return false;
+    this.finish();
+    if (!this.#findPayload(state, segmenter.write(0), segmenter.size)) return false;
+    const tos = trafficClass(this.#slab.view, packet);
+    const start = this.#sink.reserve(RUN_BYTES);
+    let worked = true;
+    let full = 0;
+    let bytes = 0;
+    for (let odd = 0; odd < 2; odd++) {
+      for (let i = odd; i < segments; i += 2) {
+        if (odd === 0) overlay.keep(i, segments, packet, headers, segmenter.segmentSize);
+        const segment = segmenter.write(i);
+        this.#findPayload(state, segment, segmenter.size);
+        const length = segment + segmenter.size - this.#payload;
+        const target = start + i * full;
+        const text = this.#write(state, target, state.sequence + 1 + i, length);
+        sealer.queue(batch, target, state.sequenceHigh, this.#payload, text);
+        const total = state.headerSize + text + state.icvSize;
+        if (i === 0) full = total;
+        this.#remember(i, state, link, total, tos);
+        bytes += length;
+        this.#counters.add(COUNTER.sealedBytes, text);
+      }
+      batch.run();
+      for (let i = 0; i < batch.length; i++) worked = batch.worked(i) && worked;
+      batch.clear();
+      if (odd === 0) overlay.putBack();
+    }
+    state.sequence += segments;
+    state.traffic.add(bytes, state.sequenceHigh * 2 ** 32 + state.sequence, segments);
+    this.#commit(worked ? segments : 0, worked ? 0 : segments);
+    return true;
+  }
+
+  #remember(index: number, state: S, link: number, total: number, tos: number): void {
+    const waiting = this.#waiting[index];
+    if (waiting === undefined) return;
+    waiting.state = state;
+    waiting.link = link;
+    waiting.total = total;
+    waiting.tos = tos;
   }
 
   /**
@@ -124,17 +242,16 @@ export class Outbound<S extends OutboundState> {
     return null;
   }
 
-  /** @param behind whether the bytes behind the packet are still needed */
-  #transform(state: S, link: number, packet: number, size: number, behind: boolean): void {
+  /**
+   * @param behind whether the bytes behind the packet are still needed
+   * @param alone whether it is no segment of a GSO packet
+   */
+  #transform(state: S, link: number, packet: number, size: number, behind: boolean, alone = false): void {
     const { view, bytes } = this.#slab;
     this.#sealer = state.offload === null ? state.sealer : state.offload.sealerFor(packet);
     if (this.#sealer === null) return;
     const tos = trafficClass(view, packet);
-    const v6 = view.getUint8(packet) >>> 4 === 6;
-    if (state.addresses === null) {
-      this.#payload = packet;
-      this.#nextHeader = v6 ? esp.IPPROTO_IPV6 : esp.IPPROTO_IPIP;
-    } else if (!(v6 ? this.#withoutHeader6(packet, size) : this.#withoutHeader4(packet, size, state.beet))) {
+    if (!this.#findPayload(state, packet, size)) {
       this.#counters.count(COUNTER.XfrmOutStateModeError);
       return;
     }
@@ -142,7 +259,7 @@ export class Outbound<S extends OutboundState> {
     const padded = state.padTo > size ? state.padTo - size : 0;
     if (!behind) {
       if (padded > 0) bytes.fill(0, end, end + padded);
-      this.#seal(state, link, end - this.#payload, padded, tos);
+      this.#seal(state, link, end - this.#payload, padded, tos, state.offload === null && alone);
       return;
     }
     // Padding and trailer go over the next segment's payload, which is put back afterwards.
@@ -167,10 +284,22 @@ export class Outbound<S extends OutboundState> {
     view.setUint8(end + 16, e);
   }
 
-  /** Seals `size` bytes at #payload, and `padded` bytes behind them that are in place. */
-  #seal(state: S, link: number, size: number, padded: number, tos: number): void {
-    const { view, bytes } = this.#slab;
-    const { traffic, headerSize } = state;
+  /** Sets #payload and #nextHeader to what of an IP packet is encrypted. @returns false where it cannot be */
+  #findPayload(state: S, packet: number, size: number): boolean {
+    const v6 = this.#slab.view.getUint8(packet) >>> 4 === 6;
+    if (state.addresses !== null)
+      return v6 ? this.#withoutHeader6(packet, size) : this.#withoutHeader4(packet, size, state.beet);
+    this.#payload = packet;
+    this.#nextHeader = v6 ? esp.IPPROTO_IPV6 : esp.IPPROTO_IPIP;
+    return true;
+  }
+
+  /**
+   * Seals `size` bytes at #payload, and `padded` bytes behind them that are in place.
+   * @param mayWait whether what is to be encrypted stays there until `finish`
+   */
+  #seal(state: S, link: number, size: number, padded: number, tos: number, mayWait = false): void {
+    const { traffic } = state;
     if (traffic.exhausted) {
       this.#counters.count(COUNTER.XfrmOutStateExpired);
       return;
@@ -181,29 +310,57 @@ export class Outbound<S extends OutboundState> {
     }
     const source = this.#payload;
     const length = size + padded;
-    const padding = esp.paddingFor(length, state.alignment);
-    const text = length + esp.writeTrailer(bytes, source + length, padding, this.#nextHeader);
-    const total = headerSize + text + state.icvSize;
-    const target = this.#sink.reserve(total);
+    const total =
+      state.headerSize + length + esp.paddingFor(length, state.alignment) + esp.TRAILER_SIZE + state.icvSize;
+    const sealer = this.#sealer;
+    const batch = mayWait && sealer?.queue !== undefined ? this.#batch : null;
+    if (batch === null || batch.full || this.#next + total > this.#end) this.finish();
+    const target = batch === null ? this.#sink.reserve(total) : this.#place(batch, total);
     // The number is used up even if sealing fails: an IV must never meet two texts.
     state.sequence++;
+    const text = this.#write(state, target, state.sequence, length);
+    if (batch !== null) {
+      this.#remember(batch.length, state, link, total, tos);
+      sealer?.queue?.(batch, target, state.sequenceHigh, source, text);
+    } else if (!sealer?.seal(target, state.sequenceHigh, source, text)) {
+      this.#counters.count(COUNTER.XfrmOutStateProtoError);
+      return;
+    }
+    traffic.add(size, state.sequenceHigh * 2 ** 32 + state.sequence);
+    this.#counters.add(COUNTER.sealedBytes, text);
+    if (batch === null) this.#sink.commit(state, link, total, tos);
+  }
+
+  /** @returns where the next packet that waits is sealed to: behind the one before, as the sink will find it */
+  #place(batch: CipherBatch, total: number): number {
+    if (batch.length === 0) {
+      this.#next = this.#sink.reserve(RUN_BYTES);
+      this.#end = this.#next + RUN_BYTES;
+    }
+    const place = this.#next;
+    this.#next += total;
+    return place;
+  }
+
+  /**
+   * Writes the trailer behind `length` bytes at #payload, and SPI, sequence number and IV to `target`.
+   * @returns bytes to be encrypted
+   */
+  #write(state: S, target: number, sequence: number, length: number): number {
+    const { view, bytes } = this.#slab;
+    const padding = esp.paddingFor(length, state.alignment);
+    const trailer = esp.writeTrailer(bytes, this.#payload + length, padding, this.#nextHeader);
     view.setUint32(target + esp.ESP_SPI, state.spi);
-    view.setUint32(target + esp.ESP_SEQUENCE, state.sequence);
+    view.setUint32(target + esp.ESP_SEQUENCE, sequence);
     if (state.ivSize === AEAD_IV_SIZE) {
-      const ivLow = state.ivLow + state.sequence;
+      const ivLow = state.ivLow + sequence;
       view.setUint32(target + esp.ESP_IV, state.ivHigh + state.sequenceHigh + (ivLow > 0xffffffff ? 1 : 0));
       view.setUint32(target + esp.ESP_IV + 4, ivLow);
     } else if (state.ivSize > 0) {
       // That of CBC must not be predictable (RFC 3602 section 3).
       this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
     }
-    if (!this.#sealer?.seal(target, state.sequenceHigh, source, text)) {
-      this.#counters.count(COUNTER.XfrmOutStateProtoError);
-      return;
-    }
-    traffic.add(size, state.sequenceHigh * 2 ** 32 + state.sequence);
-    this.#counters.add(COUNTER.sealedBytes, text);
-    this.#sink.commit(state, link, total, tos);
+    return length + trailer;
   }
 
   /** @returns false after the SA's last number: it stops rather than begin again (RFC 4303 section 3.3.3) */

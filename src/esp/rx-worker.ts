@@ -99,15 +99,16 @@ function serve(fd: number): void {
     }
     counters.count(COUNTER.receives);
     let bytes = 0;
-    for (let index = 0; index < count; index++) bytes += openAll(index, source);
+    for (let index = 0; index < count; index++) bytes += takeAll(index, source);
+    inbound.finish(deliver);
     coalescer.flush();
     most = Math.min(MESSAGES, Math.ceil((CALL_BYTES * count) / Math.max(1, bytes)));
     if (count < asked) return;
   }
 }
 
-/** Opens each datagram of a message. @returns the message's bytes */
-function openAll(index: number, { entries, withHeader }: Source): number {
+/** Takes each datagram of a message. @returns the message's bytes */
+function takeAll(index: number, { entries, withHeader }: Source): number {
   received.look(index);
   const { bytes, size, link, tos } = received;
   const start = places[index] ?? PACKET;
@@ -115,21 +116,23 @@ function openAll(index: number, { entries, withHeader }: Source): number {
   let packet = start;
   if (withHeader) {
     const header = (slab.view.getUint8(start) & 15) * 4;
-    open(start + header, bytes - header, entries, link, tos);
+    take(start + header, bytes - header, entries, link, tos);
     return bytes;
   }
   // An empty datagram is one as well.
   do {
-    open(packet, Math.min(size, end - packet), entries, link, tos);
+    take(packet, Math.min(size, end - packet), entries, link, tos);
     packet += size;
   } while (packet < end);
   return bytes;
 }
 
-function open(packet: number, length: number, entries: Source["entries"], link: number, tos: number): void {
-  const framed = inbound.process(packet, length, entries, link, tos);
-  if (framed !== 0) coalescer.add(inbound.frame, framed);
+function take(packet: number, length: number, entries: Source["entries"], link: number, tos: number): void {
+  if (inbound.full) inbound.finish(deliver);
+  inbound.take(packet, length, entries, link, tos);
 }
+
+const deliver = (frame: number, size: number): void => coalescer.add(frame, size);
 
 run<InboundSpec>(setup, {
   apply(table) {

@@ -2,6 +2,14 @@ import { fold16, type PacketSlab, swap16 } from "../sys/packet-slab.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
+/** IPv4 and TCP with all options take 120 bytes; the rest is for IPv6 extension headers. */
+export const MAX_HEADERS = 1024;
+
+/** Copies `size` bytes, a multiple of 4: where there are so few, copyWithin() takes longer. */
+export function copyWords(target: DataView, to: number, source: DataView, from: number, size: number): void {
+  for (let i = 0; i < size; i += 4) target.setUint32(to + i, source.getUint32(from + i));
+}
+
 /**
  * Cuts a GSO packet read from the TUN device into the segments that the kernel would have sent (net/ipv4/tcp_offload.c,
  * tcp_gso_segment; net/ipv4/udp_offload.c, __udp_gso_segment; net/ipv4/af_inet.c, inet_gso_segment). The payload stays
@@ -9,19 +17,20 @@ import * as ip from "./headers.js";
  * has been encrypted elsewhere by then.
  */
 export class Segmenter {
-  /** Bytes of the segment that `next` last returned. */
+  /** Bytes of the segment that `write` last returned. */
   size = 0;
   /** Bytes of headers written again so far; the only bytes that are copied. */
   copied = 0;
 
   readonly #slab: PacketSlab;
+  /** The first segment's headers, whose place later ones may be written over. */
+  readonly #headers = new DataView(new ArrayBuffer(MAX_HEADERS));
   #packet = 0;
   /** Length of all headers, and of those before the transport header. */
   #header = 0;
   #transport = 0;
   #payload = 0;
   #segmentSize = 0;
-  #done = 0;
   #v6 = false;
   #udp = false;
   #id = 0;
@@ -66,8 +75,9 @@ export class Segmenter {
     this.#segmentSize = view.getUint16(frame + framing.VNET_GSO_SIZE, true);
     this.#v6 = v6;
     this.#udp = udp;
-    if (this.#payload <= 0 || this.#segmentSize === 0) return false;
+    if (this.#payload <= 0 || this.#segmentSize === 0 || this.#header > MAX_HEADERS) return false;
     this.#remember(size - transport, checksum);
+    copyWords(this.#headers, 0, view, packet, this.#header);
     return true;
   }
 
@@ -76,25 +86,27 @@ export class Segmenter {
     return Math.ceil(this.#payload / this.#segmentSize);
   }
 
-  /** Whether the segment last returned is the last. */
-  get done(): boolean {
-    return this.#done === this.#payload;
+  /** Bytes of each segment's payload, but for a shorter last one. */
+  get segmentSize(): number {
+    return this.#segmentSize;
+  }
+
+  /** Bytes of headers in front of each segment's payload. */
+  get headers(): number {
+    return this.#header;
   }
 
   /**
-   * Writes the headers of the next segment. The segment before must not be needed any more, but the bytes behind it must
-   * be as they were.
-   * @returns its first byte, or -1 after the last
+   * Writes the headers of a segment in front of its payload, over the end of the segment before.
+   * @returns the segment's first byte
    */
-  next(): number {
-    const done = this.#done;
+  write(index: number): number {
+    const done = index * this.#segmentSize;
     const header = this.#header;
     const left = this.#payload - done;
-    if (left <= 0) return -1;
     const segment = this.#packet + done;
-    if (done > 0) {
-      const before = segment - this.#segmentSize;
-      this.#slab.bytes.copyWithin(segment, before, before + header);
+    if (index > 0) {
+      copyWords(this.#slab.view, segment, this.#headers, 0, header);
       this.copied += header;
     }
     const payload = Math.min(left, this.#segmentSize);
@@ -102,10 +114,9 @@ export class Segmenter {
     if (this.#v6) {
       this.#slab.view.setUint16(segment + ip.IPV6_PAYLOAD_LENGTH, this.size - ip.IPV6_HEADER_SIZE);
     } else {
-      this.#writeIpv4(segment);
+      this.#writeIpv4(segment, (this.#id + index) & 0xffff);
     }
-    this.#writeTransport(segment + this.#transport, payload === left);
-    this.#done = done + payload;
+    this.#writeTransport(segment + this.#transport, done, payload === left);
     return segment;
   }
 
@@ -113,7 +124,6 @@ export class Segmenter {
     const { view, sum } = this.#slab;
     const packet = this.#packet;
     const transport = packet + this.#transport;
-    this.#done = 0;
     // The field holds the sum of the pseudo header with the whole length: take that out (ones' complement subtraction).
     this.#pseudo = view.getUint16(transport + checksum, true) + (~swap16(transportLength) & 0xffff);
     if (!this.#udp) {
@@ -128,16 +138,15 @@ export class Segmenter {
     this.#ipv4 = sum(packet, this.#transport, 0);
   }
 
-  #writeIpv4(segment: number): void {
+  #writeIpv4(segment: number, id: number): void {
     const { view } = this.#slab;
     view.setUint16(segment + ip.IPV4_TOTAL_LENGTH, this.size);
-    view.setUint16(segment + ip.IPV4_ID, this.#id);
-    const sum = fold16(this.#ipv4 + swap16(this.size) + swap16(this.#id));
+    view.setUint16(segment + ip.IPV4_ID, id);
+    const sum = fold16(this.#ipv4 + swap16(this.size) + swap16(id));
     view.setUint16(segment + ip.IPV4_CHECKSUM, ~sum & 0xffff, true);
-    this.#id = (this.#id + 1) & 0xffff;
   }
 
-  #writeTransport(at: number, last: boolean): void {
+  #writeTransport(at: number, done: number, last: boolean): void {
     const { view, sum } = this.#slab;
     const length = this.size - this.#transport;
     const field = at + (this.#udp ? ip.UDP_CHECKSUM : ip.TCP_CHECKSUM);
@@ -147,9 +156,9 @@ export class Segmenter {
       let flags = this.#flags;
       // Only the last segment ends the burst, and only the first reports a reduced window (RFC 3168 section 6.1.2).
       if (!last) flags &= ~(ip.TCP_FIN | ip.TCP_PSH);
-      if (this.#done > 0) flags &= ~ip.TCP_CWR;
+      if (done > 0) flags &= ~ip.TCP_CWR;
       view.setUint8(at + ip.TCP_FLAGS, flags);
-      view.setUint32(at + ip.TCP_SEQUENCE, this.#sequence + this.#done);
+      view.setUint32(at + ip.TCP_SEQUENCE, this.#sequence + done);
     }
     view.setUint16(field, fold16(this.#pseudo + swap16(length)), true);
     // 0 would mean none in UDP (RFC 768); for TCP it is the same number.

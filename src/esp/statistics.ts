@@ -136,9 +136,9 @@ export class Traffic {
     return new SharedArrayBuffer(4 * Float64Array.BYTES_PER_ELEMENT);
   }
 
-  /** Counts a packet. @param sequence the number last sent, or the highest accepted; exact below 2^53 */
-  add(bytes: number, sequence: number): void {
-    this.#values[PACKETS] = this.packets + 1;
+  /** Counts packets. @param sequence the number last sent, or the highest accepted; exact below 2^53 */
+  add(bytes: number, sequence: number, packets = 1): void {
+    this.#values[PACKETS] = this.packets + packets;
     this.#values[BYTES] = this.bytes + bytes;
     this.#values[SEQUENCE] = sequence;
   }
@@ -158,6 +158,13 @@ export class Traffic {
   /** Whether a hard limit is reached (net/xfrm/xfrm_state.c, xfrm_state_check_expire). */
   get exhausted(): boolean {
     return this.expired || this.packets >= this.#maxPackets || this.bytes >= this.#maxBytes;
+  }
+
+  /** Whether no hard limit stands in the way of so many more packets, of so many bytes together. */
+  allows(packets: number, bytes: number): boolean {
+    return (
+      !this.expired && this.packets + packets <= this.#maxPackets && this.bytes + bytes <= this.#maxBytes
+    );
   }
 
   get expired(): boolean {

@@ -163,7 +163,7 @@ export class Train {
 
   #setIovec(index: number, offset: number, length: number): void {
     const at = index * IOVEC_SIZE;
-    this.#iovecs.setPointer(at + IOV_BASE, this.#slab.base + offset);
+    this.#iovecs.setAddress(at + IOV_BASE, this.#slab, offset);
     this.#iovecs.view.setUint32(at + IOV_LEN, length, true);
   }
 }

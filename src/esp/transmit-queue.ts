@@ -59,9 +59,9 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
     this.#next += size;
   }
 
-  /** Sends once there is enough for it. */
-  flushIfLarge(): void {
-    if (this.#next - this.#start >= FLUSH_BYTES) this.flush();
+  /** Whether there is enough to be sent. */
+  get isLarge(): boolean {
+    return this.#next - this.#start >= FLUSH_BYTES;
   }
 
   /** Sends everything, and begins at the start again. */

@@ -1,7 +1,8 @@
 /** TUN to socket: reads framed packets, seals them and sends them. Runs as a worker thread. */
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
-import { errno, read, SystemError } from "../sys/libc.js";
+import { CallList, functionAddress } from "../sys/call-list.js";
+import { errno, SystemError } from "../sys/libc.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { PollSet } from "../sys/poll-set.js";
 import { parseAddress } from "../sys/sockaddr.js";
@@ -21,14 +22,20 @@ import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
 
 const { EAGAIN, EINTR } = constants.errno;
-/** Packets taken before the mailbox gets its turn. */
-const BATCH = 128;
+/** Calls before the mailbox gets its turn. */
+const ROUNDS = 4;
+/** Packets read in one call at most. */
+const FRAMES = 64;
+/** Bytes read in one call, about: what the kernel has written is to be in the cache still when it is encrypted. */
+const CALL_BYTES = 2 ** 17;
 const MAX_IP_PACKET = 65535;
 const FRAME_CAPACITY = FRAME_HEADER_SIZE + MAX_IP_PACKET;
+/** Distance of the places that frames are read to: with room for a trailer, and of no power of 2, which caches dislike. */
+const PLACE_SIZE = 2 ** 16 + 128;
 /** Places the IP packet on a 16-byte boundary. */
 const FRAME = 10;
-/** Where ESP packets are sealed to: room for two of the largest at least. */
-const ESP = 2 ** 17;
+/** Where ESP packets are sealed to: room for two of Outbound's runs. */
+const ESP = FRAMES * PLACE_SIZE;
 const ESP_END = ESP + 2 ** 18;
 /** How long one full socket may hold up the others. */
 const SEND_WAIT_MS = 10;
@@ -45,7 +52,17 @@ const queue = new TransmitQueue<TxState>(slab, counters, ESP, ESP_END, (fd) =>
 const hardware = await loadHardware(setup.offload);
 /** A device that answers on its own time stands between the cipher and the socket. */
 const ring = hardware?.sink(queue, slab) ?? null;
-const outbound = new Outbound<TxState>(slab, counters, ring ?? queue);
+const outbound = new Outbound<TxState>(slab, counters, ring ?? queue, ring === null);
+const reads = new CallList(FRAMES);
+const readAddress = functionAddress("libc.so.6", "read");
+for (let i = 0; i < FRAMES; i++) {
+  const call = reads.add(readAddress);
+  reads.setArgument(call, 0, setup.tunFd);
+  reads.setArgument(call, 1, slab.base + i * PLACE_SIZE + FRAME);
+  reads.setArgument(call, 2, FRAME_CAPACITY);
+}
+/** Packets to read in the next call: few large ones, many small ones. */
+let most = FRAMES;
 let states = new Map<number, TxState>();
 
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
@@ -76,26 +93,33 @@ function closeState({ sealer, offload }: TxState): void {
   offload?.close();
 }
 
-function serve(tunFd: number): void {
-  readAll(tunFd);
+/** Seals what is there, within bounds. */
+function serve(): void {
+  for (let i = 0; i < ROUNDS && readSome(); i++);
   ring?.poll();
   queue.flush();
 }
 
-/** Seals what is there, within bounds. */
-function readAll(tunFd: number): void {
-  for (let i = 0; i < BATCH; i++) {
-    const length = read(tunFd, slab.base + FRAME, FRAME_CAPACITY);
-    if (length < 0) {
-      const number = errno();
-      if (number === EAGAIN) return;
-      if (number === EINTR) continue;
-      throw new SystemError("reading from the TUN device", number, "was the link deleted?");
-    }
+/** @returns whether there may be more */
+function readSome(): boolean {
+  reads.length = most;
+  const count = reads.runUntilError();
+  const number = count < reads.length ? errno() : 0;
+  let bytes = 0;
+  for (let i = 0; i < count; i++) {
+    const length = reads.result(i);
     if (length === 0) throw new Error("reading from the TUN device: it is closed");
-    outbound.process(FRAME, length);
-    queue.flushIfLarge();
+    outbound.process(i * PLACE_SIZE + FRAME, length);
+    bytes += length;
+    if (!queue.isLarge) continue;
+    outbound.finish();
+    queue.flush();
   }
+  outbound.finish();
+  most = Math.min(FRAMES, Math.ceil((CALL_BYTES * count) / Math.max(1, bytes)) || FRAMES);
+  if (number !== 0 && number !== EAGAIN && number !== EINTR)
+    throw new SystemError("reading from the TUN device", number, "was the link deleted?");
+  return number !== EAGAIN;
 }
 
 run<OutboundSpec>(setup, {

@@ -44,6 +44,12 @@ const whileAtLeast = (bytes: number, body: number[]): number[] => [
   ...[0x0c, 0, END, END],
 ];
 
+/** The 16 bytes at $at + offset: v128.load, i32x4.extadd_pairwise_i16x8_u, i32x4.add */
+const addBlock = (offset: number): number[] => [
+  ...[GET, LANES, GET, AT, 0xfd, 0x00, 0, offset],
+  ...[0xfd, 0x7f, 0xfd, 0xae, 0x01, SET, LANES],
+];
+
 const addLane = (lane: number): number[] => [GET, SUM, GET, LANES, 0xfd, 0x1b, lane, ADD, SET, SUM];
 
 /** $sum = ($sum & 0xffff) + ($sum >>> 16); 0xffff in LEB128 */
@@ -54,11 +60,8 @@ const FOLD = [
 
 const BODY = [
   ...[1, 1, V128],
-  // v128.load, i32x4.extadd_pairwise_i16x8_u, i32x4.add
-  ...whileAtLeast(16, [
-    ...[GET, LANES, GET, AT, 0xfd, 0x00, 0, 0],
-    ...[0xfd, 0x7f, 0xfd, 0xae, 0x01, SET, LANES],
-  ]),
+  ...whileAtLeast(48, [0, 16, 32].flatMap(addBlock)),
+  ...whileAtLeast(16, addBlock(0)),
   ...[0, 1, 2, 3].flatMap(addLane),
   // i32.load16_u, and i32.load8_u for a last odd byte: the low half of a little-endian word
   ...whileAtLeast(2, [GET, SUM, GET, AT, 0x2f, 0, 0, ADD, SET, SUM]),

@@ -22,8 +22,13 @@ export function modulePath(name: string): string {
 }
 
 /** Path of a BPF object that set-up compiled. @throws Error that says to build it */
-export function bpfObjectPath(name: string): string {
-  const path = join(packageRoot, "dist", "bpf", `${name}.bpf.o`);
+export const bpfObjectPath = (name: string): string => compiled("bpf", `${name}.bpf.o`);
+
+/** Path of a shared object that set-up compiled. @throws Error that says to build it */
+export const nativePath = (name: string): string => compiled("native", `${name}.so`);
+
+function compiled(folder: string, name: string): string {
+  const path = join(packageRoot, "dist", folder, name);
   if (!existsSync(path)) throw new Error(`${path} is not there; run \`npm run setup\` to compile it`);
   return path;
 }

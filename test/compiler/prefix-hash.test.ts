@@ -1,4 +1,4 @@
-/** Many long subnets are found by a hash: here by the BPF program, and by reading the tables as it does. */
+/** Many subnets are found by a hash or in blocks: here by the BPF program, and by reading the tables as it does. */
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { benchPolicy } from "../../src/bench/cases.js";
 import { compile } from "../../src/compiler/compile.js";
@@ -26,14 +26,18 @@ const masked = (words: readonly number[], length: number) =>
   });
 const nameOf = (words: readonly number[], length: number) => `${masked(words, length)}/${length}`;
 
-/** Prefixes by name, of all lengths that `lengths` has, many of them inside others. */
-function randomPrefixes(random: Random, family: Family, lengths: readonly number[]): Map<string, Prefix> {
+/** Prefixes by name, of all lengths that `lengths` has, many of them inside others; those of IPv6 in one /32 where they are `near`. */
+function randomPrefixes(
+  random: Random,
+  { family, lengths, near: isNear = false }: Subnets,
+): Map<string, Prefix> {
   const size = family === 4 ? 1 : 4;
   const all = new Map<string, Prefix>();
   const made: (readonly number[])[] = [];
   while (all.size < SUBNETS) {
     const near = made.length > 0 && random.chance(4) ? random.pick(made) : null;
-    const words = near ?? Array.from({ length: size }, () => random.below(2 ** 32));
+    const words =
+      near ?? Array.from({ length: size }, (_, w) => (isNear && w === 0 ? NEAR : random.below(2 ** 32)));
     const length = random.pick(lengths);
     all.set(nameOf(words, length), { words: masked(words, length), length });
     made.push(words);
@@ -63,15 +67,44 @@ function packetTo(family: Family, destination: readonly number[]): Uint8Array {
   return packet;
 }
 
-for (const [what, family, lengths] of [
-  ["IPv4 hosts and a few networks", 4, [32, 32, 32, 32, 31, 24, 8]],
-  ["IPv6 networks of a site or less", 6, [48, 52, 56, 60, 64]],
-  ["IPv6 networks and a few hosts and larger networks", 6, [16, 32, 48, 56, 56, 60, 64, 64, 96, 128]],
-] as const)
+interface Subnets {
+  readonly family: Family;
+  readonly lengths: readonly number[];
+  readonly near?: boolean;
+  /** How those of the usual length are found. */
+  readonly by: "hash" | "blocks";
+}
+
+const NEAR = 0xfd001234;
+
+const CASES: Readonly<Record<string, Subnets>> = {
+  "IPv4 hosts and a few networks": { family: 4, lengths: [32, 32, 32, 32, 31, 24, 8], by: "hash" },
+  "IPv6 networks of a site or less": { family: 6, lengths: [48, 52, 56, 60, 64], by: "hash" },
+  "IPv6 networks and a few hosts and larger networks": {
+    family: 6,
+    lengths: [16, 32, 48, 56, 56, 60, 64, 64, 96, 128],
+    by: "hash",
+  },
+  "IPv4 networks of one size": { family: 4, lengths: [20], by: "blocks" },
+  "IPv4 networks of one size, and larger ones and hosts": {
+    family: 4,
+    lengths: [20, 20, 20, 20, 20, 20, 12, 8, 28, 32],
+    by: "blocks",
+  },
+  "IPv6 networks in one, and a few smaller ones": {
+    family: 6,
+    lengths: [52, 52, 52, 52, 40, 64, 96],
+    near: true,
+    by: "blocks",
+  },
+};
+
+for (const [what, subnets] of Object.entries(CASES))
   rootTest(`many subnets, ${what}: the longest that holds the address owns it`, (t) => {
     t.log(`seed ${SEED}`);
+    const { family, lengths, by } = subnets;
     const random = new Random(SEED);
-    const prefixes = randomPrefixes(random, family, lengths);
+    const prefixes = randomPrefixes(random, subnets);
     const list = [...prefixes.values()];
     const base = benchPolicy("prefix6", 1, 1);
     const policy = {
@@ -81,7 +114,7 @@ for (const [what, family, lengths] of [
     const index = new Map([...prefixes.keys()].map((name, i) => [name, i]));
     const generation = compile(policy, { ifindexOf: () => 0, ifindexesOfGroup: () => [] });
     const trie = generation[`subnets${family}`];
-    t.true(trie.slots > 0, "they are hashed");
+    t.true((by === "hash" ? trie.slots : trie.value_bits) > 0, `they are found by ${by}`);
     const object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
     t.teardown(() => object.close());
     for (let i = 0; i < PACKETS; i++) {

@@ -140,7 +140,7 @@ const headerOf = (suite: SuiteName): number => 8 + SUITES[suite].ivSize;
 
 /** Every implementation of libipsec-mb that this CPU can run. */
 const mb = mbImplementations().flatMap((implementation) => {
-  const backend = createIpsecMb(openssl, implementation);
+  const backend = createIpsecMb(openssl, [implementation]);
   return backend === null ? [] : [{ ...backend, label: `ipsec-mb ${implementation}` }];
 });
 const backends = [{ ...openssl, label: "openssl" }, { ...node, label: "node" }, ...mb];

@@ -64,7 +64,8 @@ function packetsOf({ frame: framed }: Written): Buffer[] {
   const segmenter = new Segmenter(other);
   if (!segmenter.start(10, framed.length)) throw new Error("the GSO packet does not hold together");
   const packets: Buffer[] = [];
-  for (let at = segmenter.next(); at >= 0; at = segmenter.next()) {
+  for (let index = 0; index < segmenter.segments; index++) {
+    const at = segmenter.write(index);
     packets.push(Buffer.from(other.bytes.slice(at, at + segmenter.size)));
   }
   return packets;

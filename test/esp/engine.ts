@@ -11,7 +11,11 @@ import { keymatSize, type SuiteName } from "../../src/esp/suite.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 
 const FRAME = 10;
-const ESP = 2 ** 17;
+const PLACE_SIZE = 2 ** 16 + 128;
+const PLACES = 64;
+const ESP = PLACES * PLACE_SIZE;
+/** Twice what is sealed together at most. */
+const ESP_SIZE = 2 ** 18;
 
 export const A = "192.0.2.1";
 export const B = "192.0.2.2";
@@ -34,6 +38,8 @@ export interface EngineOptions {
   readonly limits?: HardLimits;
   readonly ifId?: number;
   readonly replayWindow?: number;
+  /** Whether packets are sealed and opened together, as the data path does; true if left out. */
+  readonly waits?: boolean;
   /** Numbers of the last packet before the first one: of both ends. */
   readonly sequenceHigh?: number;
   readonly sequence?: number;
@@ -52,16 +58,9 @@ export const policyAt = (
 ): Policy => ({ ifId, direction, selector: ANY_SELECTOR, priority: 0, template: { mode, local, remote } });
 
 export class Engine {
-  readonly slab = new PacketSlab(2 ** 18);
+  readonly slab = new PacketSlab(ESP + ESP_SIZE);
   readonly counters = new Counters();
-  readonly outbound = new Outbound<OutboundState>(this.slab, this.counters, {
-    reserve: () => ESP,
-    commit: (_state, link, size, tos) => {
-      this.sealed.push(Buffer.from(this.slab.bytes.slice(ESP, ESP + size)));
-      this.link = link;
-      this.tos = tos;
-    },
-  });
+  readonly outbound: Outbound<OutboundState>;
   /** ESP packets out of the last frame, the link that its metadata named, and the last one's outer traffic class. */
   sealed: Buffer[] = [];
   link = 0;
@@ -70,8 +69,25 @@ export class Engine {
   readonly out: OutboundState;
   readonly in: InboundState;
   readonly entries: ReadonlyMap<number, InboundEntry<InboundState>>;
+  readonly #waits: boolean;
+  /** Where the next ESP packet goes. */
+  #next = ESP;
 
   constructor(options: EngineOptions = {}) {
+    this.#waits = options.waits ?? true;
+    const sink = {
+      reserve: (size: number) => {
+        if (this.#next + size > ESP + ESP_SIZE) this.#next = ESP;
+        return this.#next;
+      },
+      commit: (_state: OutboundState, link: number, size: number, tos: number) => {
+        this.sealed.push(Buffer.from(this.slab.bytes.slice(this.#next, this.#next + size)));
+        this.#next += size;
+        this.link = link;
+        this.tos = tos;
+      },
+    };
+    this.outbound = new Outbound<OutboundState>(this.slab, this.counters, sink, this.#waits);
     const {
       suite = "aes128-gcm",
       backend = chooseBackend("auto"),
@@ -120,20 +136,42 @@ export class Engine {
     return this.sealAll(frame)[0] ?? null;
   }
 
-  /** @returns the ESP packets: several of a GSO packet */
-  sealAll(frame: Uint8Array): Buffer[] {
+  /** @returns the ESP packets of up to 64 frames: several of a GSO packet */
+  sealAll(...frames: Uint8Array[]): Buffer[] {
     this.sealed = [];
-    this.slab.bytes.set(frame, FRAME);
-    this.outbound.process(FRAME, frame.length);
+    frames.forEach((frame, index) => {
+      const place = index * PLACE_SIZE + FRAME;
+      this.slab.bytes.set(frame, place);
+      this.outbound.process(place, frame.length);
+    });
+    this.outbound.finish();
     return this.sealed;
   }
 
   /** @returns the frame for the TUN device, or null when the packet was dropped */
   open(packet: Uint8Array, link = 0, tos = 0): Buffer | null {
+    if (this.#waits) return this.openAll([packet], link, tos)[0] ?? null;
     this.slab.bytes.set(packet, ESP);
     const size = this.inbound.process(ESP, packet.length, this.entries, link, tos);
     const { frame } = this.inbound;
     return size === 0 ? null : Buffer.from(this.slab.bytes.slice(frame, frame + size));
+  }
+
+  /** Opens packets together. @returns the frames of those that are not dropped */
+  openAll(packets: readonly Uint8Array[], link = 0, tos = 0): Buffer[] {
+    const frames: Buffer[] = [];
+    const deliver = (frame: number, size: number) => {
+      frames.push(Buffer.from(this.slab.bytes.slice(frame, frame + size)));
+    };
+    packets.forEach((packet, index) => {
+      if (index % PLACES === 0) this.inbound.finish(deliver);
+      // Another place for each that may wait, with room for the headers that are written in front.
+      const place = (index % PLACES) * PLACE_SIZE + 128;
+      this.slab.bytes.set(packet, place);
+      this.inbound.take(place, packet.length, this.entries, link, tos);
+    });
+    this.inbound.finish(deliver);
+    return frames;
   }
 
   /** The counters that are not 0. */

@@ -14,7 +14,8 @@ function segments(frame: Uint8Array): Buffer[] | null {
   const segmenter = new Segmenter(slab);
   if (!segmenter.start(FRAME, frame.length)) return null;
   const found: Buffer[] = [];
-  for (let at = segmenter.next(); at >= 0; at = segmenter.next()) {
+  for (let index = 0; index < segmenter.segments; index++) {
+    const at = segmenter.write(index);
     found.push(Buffer.from(slab.bytes.slice(at, at + segmenter.size)));
   }
   return found;

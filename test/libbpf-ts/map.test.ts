@@ -6,6 +6,8 @@ import { ownBpffs } from "./support/bpffs.js";
 const fixtures = fixtureFolder(test);
 const key = (value: number) => new BigUint64Array([BigInt(value)]);
 const u32 = (value: number) => new Uint32Array([value]);
+/** Of linux/bpf.h. */
+const BPF_F_MMAPABLE = 1 << 10;
 
 kernelTest("update, lookup and delete of a hash map", async (t) => {
   const map = opened(t, await fixtures.object("basics"))
@@ -125,14 +127,17 @@ kernelTest("a frozen map takes no update", async (t) => {
   t.throws(() => map.update(0, new BigUint64Array(1)), { instanceOf: BpfError, message: /not permitted/ });
 });
 
-kernelTest("sizes set before load count, and cannot be set afterwards", async (t) => {
+kernelTest("sizes and flags set before load count, and cannot be set afterwards", async (t) => {
   const object = opened(t, await fixtures.object("basics"));
   object.map("counters").setMaxEntries(77);
   object.map("table").setValueSize(24);
+  object.map("table").setFlags(BPF_F_MMAPABLE);
   object.load();
   t.is(object.map("counters").info().maxEntries, 77);
+  t.is(object.map("table").info().flags, BPF_F_MMAPABLE);
   t.is(object.map("table").info().valueSize, 24);
   t.throws(() => object.map("counters").setMaxEntries(5), { instanceOf: BpfError, message: /before load/ });
+  t.throws(() => object.map("table").setFlags(0), { instanceOf: BpfError, message: /before load/ });
 });
 
 kernelTest("a value of 64 MB makes the way there and back", async (t) => {

@@ -8,6 +8,7 @@ import {
   More,
   MoreLane,
   Owner,
+  PrefixBlock,
   PrefixValue,
   Slot,
 } from "../../src/bpf/tables.bpf.js";
@@ -209,7 +210,8 @@ export function ownerOf(
   if (!inside) return orNull(trie.outside);
   const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
   const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
-  const value = follow(trie.picked ? (table[trie.root + index] as number) : trie.root);
+  const first = trie.value_bits ? ofBlock(index) : (table[trie.root + index] as number);
+  const value = follow(trie.picked ? first : trie.root);
   return orNull(value === OWNER_NONE ? trie.outside : value);
 
   /** The owner that a value leads to. */
@@ -228,6 +230,20 @@ export function ownerOf(
       value = entries.find(({ prefix }) => address.startsWith(prefix))?.leads ?? OWNER_NONE;
     }
     return value;
+  }
+
+  /** The value of the child that the bits behind the block's pick. */
+  function ofBlock(block: number): number {
+    const size = PrefixBlock.size / 4;
+    const all = table.subarray(4 * trie.root + block * size, 4 * trie.root + (block + 1) * size);
+    const bit = (i: number) => ((all[i >>> 5] as number) >>> (i & 31)) & 1;
+    const offset = (trie.by_low ? 128 : 64) - trie.shift;
+    const which = Number.parseInt(address.padEnd(128, "0").slice(offset, offset + 8), 2);
+    const rank = [...Array(which + 1).keys()].filter(bit).length;
+    const at = bit(which) ? rank : 0;
+    if (bit(511)) return table[(all[8] as number) + at] as number;
+    const number = [...Array(trie.value_bits).keys()].map((i) => bit(256 + at * trie.value_bits + i));
+    return table[trie.numbered + Number.parseInt(number.reverse().join(""), 2)] as number;
   }
 
   function child(node: number, offset: number) {

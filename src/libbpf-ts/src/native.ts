@@ -177,6 +177,7 @@ function bind() {
     mapFlags: getU32("bpf_map__map_flags"),
     mapSetValueSize: setU32("bpf_map__set_value_size"),
     mapSetMaxEntries: setU32("bpf_map__set_max_entries"),
+    mapSetFlags: setU32("bpf_map__set_map_flags"),
     mapSetInnerFd: f<SetU32>("bpf_map__set_inner_map_fd", int, [ptr, int]),
     mapReuseFd: f<SetU32>("bpf_map__reuse_fd", int, [ptr, int]),
     mapSetPinPath: f<(map: Pointer, path: string) => number>("bpf_map__set_pin_path", int, [ptr, text]),

@@ -84,6 +84,15 @@ export class ObjectMap extends BpfMap {
     );
   }
 
+  /** Sets the flags (BPF_F_* of linux/bpf.h) that it is created with, before load(). */
+  setFlags(flags: number): void {
+    checkLogged(
+      () => native().mapSetFlags(this.#handle(), flags),
+      `set the flags of map ${this.#name}`,
+      BEFORE_LOAD,
+    );
+  }
+
   /** Gives a map-in-map the shape of its inner maps, before load(). */
   setInnerMap(inner: BpfMap): void {
     checkLogged(

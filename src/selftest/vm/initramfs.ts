@@ -145,6 +145,7 @@ export async function projectEntries(): Promise<CpioEntry[]> {
   for (const [folder, wanted] of [
     ["bin", /\.js$/],
     ["dist/bpf", /\.o$/],
+    ["dist/native", /\.so$/],
     ["schemas", /\.(proto|json)$/],
     ["src/simulator/profiles", /\.yaml$/],
   ] as const) {
