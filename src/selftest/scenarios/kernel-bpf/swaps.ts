@@ -25,7 +25,7 @@ export const manySwaps = scenario({
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
   limitMs: 600_000,
-  typicalMs: 200_000,
+  typicalMs: 120_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     const [a, b] = branches;
