@@ -41,6 +41,8 @@ for (const [source, defines] of [
   ["bpf/program", {}],
   ["bpf/bench_kernel", {}],
   ["bpf/bench_classify", {}],
+  ["bpf/bench_send", {}],
+  ["bpf/bench_steer", {}],
   ["examples/custom-program/spread", {}],
 ])
   await compile(join(root, `${source}.bpf.c`), {

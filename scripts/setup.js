@@ -48,6 +48,7 @@ const packages = [
         { name: "libstrongswan-standard-plugins", present: () => hasStrongswanPlugin("gcm") },
         { name: "libcharon-extra-plugins", present: () => hasStrongswanPlugin("kernel-libipsec") },
         { name: "wireguard-go", present: () => onPath(/^wireguard-go$/) },
+        { name: "nftables", present: () => onPath(/^nft$/) },
         { name: "wireguard-tools", present: () => onPath(/^wg$/) },
       ]
     : []),

@@ -3,6 +3,8 @@ import { benchPolicy, type Case, familyOf } from "./cases.js";
 import { crossingKeys, type Keys, matchingKeys } from "./keys.js";
 import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
 import { Subject, type SubjectName } from "./subjects.js";
+import { hasNftables, VethPeer, type VethSubject } from "./veth.js";
+import { longestWalks } from "./walks.js";
 
 export interface ClassifyOptions {
   readonly cases: readonly Case[];
@@ -20,6 +22,12 @@ const KEYS = 2 ** 20;
 const RUN_NS = 60e6;
 const FEWEST = 2 ** 13;
 const LINEAR_LARGEST = 10_000;
+
+/** Packets through a veth pair in a run; loading more elements takes nftables minutes and gigabytes. */
+const VETH_PACKETS = 2 ** 16;
+const VETH_LARGEST = 100_000;
+/** What nftables' maps can say: its sets know no order in which rules that overlap would match. */
+const VETH_CASES: ReadonlySet<Case> = new Set(["prefix4", "flows"]);
 
 const RULE_PEERS: readonly SubjectName[] = ["tss", "linear"];
 const PEERS: Readonly<Record<Case, readonly SubjectName[]>> = {
@@ -39,7 +47,8 @@ export function benchClassify(options: ClassifyOptions): BenchResult {
   const cases = options.cases.flatMap((name) =>
     options.sizes.flatMap((size) => {
       options.progress?.(`${name} ${size}`);
-      return measureCase(name, size, options);
+      const isBeside = options.peers && VETH_CASES.has(name) && size <= VETH_LARGEST && hasNftables();
+      return [...measureCase(name, size, options), ...(isBeside ? measureVeth(name, size, options) : [])];
     }),
   );
   return { bench: "classify", machine: machine(), cases };
@@ -97,10 +106,44 @@ function measureCase(
       });
     };
     const matching = result("");
-    for (const { full } of pairs) full.setKeys(keys.crossing, policy);
+    const generation = pairs[0]?.full.generation;
+    const costly =
+      generation && policy.rules.length > 0 ? longestWalks(generation, keys.crossing) : keys.crossing;
+    for (const { full } of pairs) full.setKeys(costly, policy);
     return [...matching, ...result("-adversarial")];
   } finally {
     for (const subject of subjects) subject.close();
+  }
+}
+
+/** Ours and nftables with the packets on their way through a veth pair: ns a packet. */
+function measureVeth(name: Case, size: number, { runs, seed }: ClassifyOptions): BenchCase[] {
+  const peers: VethPeer[] = [];
+  try {
+    const load = (subject: VethSubject, rules: number) => {
+      const policy = benchPolicy(name, rules, seed);
+      const peer = new VethPeer(subject, policy, matchingKeys(name, policy, VETH_PACKETS, seed));
+      peers.push(peer);
+      return { peer, samples: [] as number[] };
+    };
+    const pairs = (["xfrm-steer", "nftables"] as const).map((subject) => ({
+      subject,
+      full: load(subject, size),
+      base: load(subject, 1),
+    }));
+    for (let round = 0; round < runs; round++)
+      for (const { full, base } of pairs)
+        for (const { peer, samples } of [full, base]) samples.push(peer.run(VETH_PACKETS));
+    return pairs.map(({ subject, full, base }) => ({
+      case: `${name}-veth`,
+      size,
+      subject,
+      unit: "ns/packet",
+      ...summarise(full.samples),
+      extra: { added: median(full.samples) - median(base.samples), build_ms: Math.round(full.peer.buildMs) },
+    }));
+  } finally {
+    for (const peer of peers) peer.close();
   }
 }
 

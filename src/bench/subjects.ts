@@ -1,6 +1,6 @@
 import { BpfObject } from "libbpf-ts";
 import { fillTables, setTables } from "../backends/classifier.js";
-import { compile } from "../compiler/compile.js";
+import { compile, type Generation } from "../compiler/compile.js";
 import type { Family, Policy } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
 import { BENCH_DEVICES } from "./cases.js";
@@ -28,6 +28,8 @@ export class Subject {
   /** Of its tables; peers: of keys and values, without the map's own overhead. */
   readonly bytes: number;
   readonly buildMs: number;
+  /** Ours: what it runs. */
+  readonly generation: Generation | null;
   readonly #object: BpfObject;
   /** Keys to look up in a run, at most as many as there are. */
   passes: number;
@@ -47,6 +49,7 @@ export class Subject {
       const started = performance.now();
       const filler = FILLERS[name]?.(policy);
       const generation = name === "xfrm-steer" ? compile(policy, BENCH_DEVICES) : null;
+      this.generation = generation;
       this.buildMs = performance.now() - started;
       if (generation) setTables(this.#object, generation);
       filler?.before(this.#object);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* `xfrm-steer bench classify`: what comes in is marked with its connection's if_id and dropped, as nftables does it there. */
+#include "classify.h"
+#include "packet.h"
+#include <linux/pkt_cls.h>
+
+__u64 steered; /* packets */
+
+SEC("tc")
+int mark_and_drop(struct __sk_buff *skb)
+{
+	struct decision decision = {};
+
+	if (only_subnets) {
+		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION), &decision);
+	} else {
+		struct key key = {};
+		int family = parse_packet(skb, &key, l3_offset);
+
+		if (family < 0)
+			return TC_ACT_SHOT;
+		classify(&key, family, &decision);
+	}
+	skb->mark = decision.info.if_id;
+	if (decision.verdict == XFRM_STEER_STEER)
+		steered++;
+	return TC_ACT_SHOT;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";
