@@ -44,8 +44,23 @@ export function sortPrefixes(columns: PrefixColumns): PrefixColumns {
   return sorted;
 }
 
+/** Up to here a comparison sort is cheaper than to fill and read the radix sort's 65,536 counters. */
+const FEW = 4096;
+
+function sortedOrder(columns: PrefixColumns): Uint32Array {
+  if (columns.count > FEW) return radixOrder(columns);
+  const { wordsEach, count, words, length } = columns;
+  return Uint32Array.from({ length: count }, (_, i) => i).sort((a, b) => {
+    for (let w = 0; w < wordsEach; w++) {
+      const difference = (words[a * wordsEach + w] as number) - (words[b * wordsEach + w] as number);
+      if (difference !== 0) return difference;
+    }
+    return (length[a] as number) - (length[b] as number) || a - b;
+  });
+}
+
 /** Radix sort by 16-bit digits, from the length up; a digit that all prefixes share costs one pass over them. */
-function sortedOrder({ wordsEach, count, words, length }: PrefixColumns): Uint32Array {
+function radixOrder({ wordsEach, count, words, length }: PrefixColumns): Uint32Array {
   let order = new Uint32Array(count);
   for (let i = 0; i < count; i++) order[i] = i;
   let next = new Uint32Array(count);

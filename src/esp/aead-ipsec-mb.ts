@@ -6,7 +6,7 @@ import { packageRoot } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
 import { AAD, type BatchCipher, CipherBatch, NONCE, TAG } from "./cipher-batch.js";
-import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
+import { ESP_IV } from "./packet.js";
 import { keymatSize, NONCE_SIZE, SALT_SIZE, type SuiteName } from "./suite.js";
 
 /**
@@ -170,15 +170,8 @@ class MbAead implements Sealer, Opener, BatchCipher {
   ): void {
     const { calls, scratch } = batch;
     const from = this.#slab;
-    const to = scratch.view;
-    to.setUint32(slot + NONCE, this.#own.view.getUint32(SALT));
-    to.setUint32(slot + NONCE + SALT_SIZE, from.view.getUint32(packet + ESP_IV));
-    to.setUint32(slot + NONCE + SALT_SIZE + 4, from.view.getUint32(packet + ESP_IV + 4));
-    if (this.#esn) {
-      to.setUint32(slot + AAD, from.view.getUint32(packet));
-      to.setUint32(slot + AAD + 4, sequenceHigh);
-      to.setUint32(slot + AAD + 8, from.view.getUint32(packet + ESP_SEQUENCE));
-    }
+    batch.writeNonce(slot, from.view, packet, this.#own.view.getUint32(SALT));
+    if (this.#esn) batch.writeExtendedAad(slot, from.view, packet, sequenceHigh);
     const call = calls.claim(this, setConstants);
     calls.setAddress(call, ARGUMENT.target, from, packet + PAYLOAD);
     calls.setAddress(call, ARGUMENT.source, from, source);

@@ -4,7 +4,7 @@ import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
 import { AAD, type BatchCipher, CipherBatch, NONCE, WRITTEN } from "./cipher-batch.js";
 import { bindEvp, type Evp, KEEP_DIRECTION, newCipher } from "./evp.js";
 import { HmacOpener, HmacSealer } from "./hmac-openssl.js";
-import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
+import { ESP_IV } from "./packet.js";
 import { type AeadSuite, NONCE_SIZE, SALT_SIZE, SUITES } from "./suite.js";
 
 /** openssl/evp.h */
@@ -141,12 +141,9 @@ class EvpAead implements Sealer, Opener, BatchCipher {
     return this.#esn ? ESN_AAD_SIZE : AAD_SIZE;
   }
 
-  #init({ calls, scratch }: CipherBatch, slot: number, packet: number): void {
-    const from = this.#slab.view;
-    const to = scratch.view;
-    to.setUint32(slot + NONCE, this.#nonce.view.getUint32(0));
-    to.setUint32(slot + NONCE + SALT_SIZE, from.getUint32(packet + ESP_IV));
-    to.setUint32(slot + NONCE + SALT_SIZE + 4, from.getUint32(packet + ESP_IV + 4));
+  #init(batch: CipherBatch, slot: number, packet: number): void {
+    const { calls, scratch } = batch;
+    batch.writeNonce(slot, this.#slab.view, packet, this.#nonce.view.getUint32(0));
     const call = calls.add(this.#addresses.init);
     calls.setArgument(call, 0, this.#context);
     calls.setArgument(call, 1, 0);
@@ -188,14 +185,10 @@ class EvpAead implements Sealer, Opener, BatchCipher {
   }
 
   /** @returns the address of the additional data */
-  #aad({ scratch }: CipherBatch, slot: number, packet: number, sequenceHigh: number): number {
+  #aad(batch: CipherBatch, slot: number, packet: number, sequenceHigh: number): number {
     if (!this.#esn) return this.#slab.base + packet;
-    const from = this.#slab.view;
-    const to = scratch.view;
-    to.setUint32(slot + AAD, from.getUint32(packet));
-    to.setUint32(slot + AAD + 4, sequenceHigh);
-    to.setUint32(slot + AAD + 8, from.getUint32(packet + ESP_SEQUENCE));
-    return scratch.base + slot + AAD;
+    batch.writeExtendedAad(slot, this.#slab.view, packet, sequenceHigh);
+    return batch.scratch.base + slot + AAD;
   }
 }
 

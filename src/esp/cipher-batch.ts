@@ -1,5 +1,6 @@
 import { CallList } from "../sys/call-list.js";
 import { Slab } from "../sys/slab.js";
+import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
 
 /** Packets in one batch at most: a GSO packet's segments, or a received message's datagrams. */
 export const BATCH_PACKETS = 64;
@@ -47,6 +48,22 @@ export class CipherBatch {
     this.#firstCall[index] = this.calls.length;
     this.#icv[index] = icv;
     return index * SLOT_SIZE;
+  }
+
+  /** Writes a packet's nonce, salt and IV, to its slot. @param salt in network order, read as a number */
+  writeNonce(slot: number, packets: DataView, packet: number, salt: number): void {
+    const { view } = this.scratch;
+    view.setUint32(slot + NONCE, salt);
+    view.setUint32(slot + NONCE + 4, packets.getUint32(packet + ESP_IV));
+    view.setUint32(slot + NONCE + 8, packets.getUint32(packet + ESP_IV + 4));
+  }
+
+  /** Writes the additional data with an extended sequence number (RFC 4106 section 5) to a packet's slot. */
+  writeExtendedAad(slot: number, packets: DataView, packet: number, sequenceHigh: number): void {
+    const { view } = this.scratch;
+    view.setUint32(slot + AAD, packets.getUint32(packet));
+    view.setUint32(slot + AAD + 4, sequenceHigh);
+    view.setUint32(slot + AAD + 8, packets.getUint32(packet + ESP_SEQUENCE));
   }
 
   /** Adds a packet that another way has sealed or opened already. */

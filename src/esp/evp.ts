@@ -9,12 +9,9 @@ export interface Evp {
   readonly newContext: Call;
   readonly freeContext: (context: number) => void;
   readonly init: Call;
-  readonly control: Call;
   readonly setPadding: Call;
   readonly encryptUpdate: Call;
-  readonly encryptFinal: Call;
   readonly decryptUpdate: Call;
-  readonly decryptFinal: Call;
   readonly digestByName: (name: string) => number;
   readonly newHmac: Call;
   readonly freeHmac: (context: number) => void;
@@ -35,12 +32,9 @@ export function bindEvp(): Evp | null {
       newContext: node.func("EVP_CIPHER_CTX_new", p, []),
       freeContext: node.func("EVP_CIPHER_CTX_free", "void", [p]),
       init: node.func("EVP_CipherInit_ex", i, [p, p, p, p, p, i]),
-      control: node.func("EVP_CIPHER_CTX_ctrl", i, [p, i, i, p]),
       setPadding: node.func("EVP_CIPHER_CTX_set_padding", i, [p, i]),
       encryptUpdate: node.func("EVP_EncryptUpdate", i, [p, p, p, p, i]),
-      encryptFinal: node.func("EVP_EncryptFinal_ex", i, [p, p, p]),
       decryptUpdate: node.func("EVP_DecryptUpdate", i, [p, p, p, p, i]),
-      decryptFinal: node.func("EVP_DecryptFinal_ex", i, [p, p, p]),
       digestByName: node.func("EVP_get_digestbyname", p, ["str"]),
       newHmac: node.func("HMAC_CTX_new", p, []),
       freeHmac: node.func("HMAC_CTX_free", "void", [p]),

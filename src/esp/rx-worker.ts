@@ -15,7 +15,7 @@ import { loadHardware } from "./offload/load-hardware.js";
 import { InboundOffload } from "./offload/receive.js";
 import type { Encapsulation } from "./packet.js";
 import { replaceStates } from "./replace-states.js";
-import { type InboundState, makeInbound } from "./sa.js";
+import { type InboundState, makeInbound, shaped } from "./sa.js";
 import { COUNTER, Counters, Traffic } from "./statistics.js";
 import { run } from "./worker-loop.js";
 
@@ -69,10 +69,13 @@ function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundSt
   const traffic = new Traffic(spec.traffic, limits);
   if (kept !== undefined) {
     const replay = kept.replay.size === replayWindow ? kept.replay : kept.replay.resized(replayWindow);
-    return { ...kept, ifId, traffic, replay };
+    return shaped({ ...kept, ifId, traffic, replay });
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
-  return { ...makeInbound(slab, backend, spec, keymat, traffic), offload: makeOffload(spec, keymat) };
+  return shaped({
+    ...makeInbound(slab, backend, spec, keymat, traffic),
+    offload: makeOffload(spec, keymat),
+  });
 }
 
 function makeOffload({ offload, suite, esn }: InboundSpec, keymat: Uint8Array): InboundOffload | null {

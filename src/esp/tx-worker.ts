@@ -16,7 +16,7 @@ import { loadHardware } from "./offload/load-hardware.js";
 import { OutboundOffload } from "./offload/transmit.js";
 import { Outbound } from "./outbound.js";
 import { replaceStates } from "./replace-states.js";
-import { makeOutbound, type OutboundState } from "./sa.js";
+import { makeOutbound, type OutboundState, shaped } from "./sa.js";
 import { Counters, Traffic } from "./statistics.js";
 import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
@@ -64,17 +64,29 @@ for (let i = 0; i < FRAMES; i++) {
 /** Packets to read in the next call: few large ones, many small ones. */
 let most = FRAMES;
 let states = new Map<number, TxState>();
+/** Of the table last taken over. */
+let destinations = new Map<string, Destination>();
+
+/** One for all SAs of a peer: what goes to one destination is sent together. */
+function destinationOf({ local, remote, remotePort, link }: OutboundSpec): Destination {
+  const name = `${local} ${remote} ${remotePort} ${link}`;
+  const known = destinations.get(name);
+  if (known !== undefined) return known;
+  const destination = new Destination(parseAddress(local), parseAddress(remote), remotePort, link);
+  destinations.set(name, destination);
+  return destination;
+}
 
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
-  const { spi, keymat, local, remote, remotePort, fd, link, ifId, padTo, limits } = spec;
-  const destination = new Destination(parseAddress(local), parseAddress(remote), remotePort, link);
+  const { spi, keymat, fd, link, ifId, padTo, limits } = spec;
+  const destination = destinationOf(spec);
   const traffic = new Traffic(spec.traffic, limits);
   const path = { fd, link, destination };
-  if (kept !== undefined) return { ...kept, ifId, padTo, traffic, ...path };
+  if (kept !== undefined) return shaped({ ...kept, ifId, padTo, traffic, ...path });
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
   const state = makeOutbound(slab, backend, spec, keymat, traffic);
   state.sequence = setup.sequence;
-  return { ...state, offload: makeOffload(spec, keymat, state.sealer), ...path };
+  return shaped({ ...state, offload: makeOffload(spec, keymat, state.sealer), ...path });
 }
 
 function makeOffload(
@@ -124,6 +136,7 @@ function readSome(): boolean {
 
 run<OutboundSpec>(setup, {
   apply(table) {
+    destinations = new Map();
     states = replaceStates(states, table.states, makeState, closeState);
     outbound.table = outboundTable(table.policies, [...states.values()]);
     return [setup.tunFd];

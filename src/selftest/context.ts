@@ -63,7 +63,7 @@ export class Context implements ScenarioContext {
     for (const end of [a, b]) {
       await this.eventually(
         `${end.device} of ${end.ns.name} up`,
-        async () => (await end.ns.ip(`link show dev ${end.device}`)).match(/state (\w+)/)?.[1],
+        async () => (await end.ns.ip(`addr show dev ${end.device}`)).match(/state (\w+)/)?.[1],
         "UP",
       );
     }

@@ -9,6 +9,7 @@ import {
   parseXfrmStat,
   type SaCounters,
 } from "./counters.js";
+import { IpBatch, IpBatchError } from "./ip-batch.js";
 import { inNamespace } from "./netns.js";
 import { PATIENCE_MS } from "./patience.js";
 
@@ -42,6 +43,7 @@ export class Namespace {
   readonly name: string;
   /** As the system calls it: /run/netns/HANDLE. */
   readonly handle: string;
+  private readonly batch: IpBatch;
   private readonly processes = new Set<ChildProcess>();
 
   /**
@@ -51,6 +53,7 @@ export class Namespace {
   constructor(name: string, handle: string) {
     this.name = name;
     this.handle = handle;
+    this.batch = new IpBatch(handle);
     const added = spawnSync("ip", ["netns", "add", handle], { encoding: "utf8" });
     if (added.status !== 0)
       throw new IpError(name, `netns add ${handle}`, added.stderr || String(added.error));
@@ -63,21 +66,18 @@ export class Namespace {
   }
 
   /**
-   * Runs `ip` command lines (without the word "ip"), one a line, in one process.
+   * Runs `ip` command lines (without the word "ip"), one a line.
    * @returns what they print.
    * @throws IpError at the first line that fails; the lines after it are not run.
    */
   async ip(lines: string): Promise<string> {
     const list = lines.split("\n").map((line) => line.trim());
-    const result = await tryCommand("ip", ["-n", this.handle, "-batch", "-"], {
-      input: `${list.join("\n")}\n`,
-    });
-    if (result.status === 0) return result.stdout;
-    // Words that iproute2 itself cannot read end it without telling the line.
-    const failed = result.stderr.match(/Command failed -:(\d+)/)?.[1];
-    const line = failed ? list[Number(failed) - 1] : list.filter(Boolean).join("; ");
-    const said = result.stderr.replace(/Command failed.*/, "").trim();
-    throw new IpError(this.name, line ?? "", said || `exit ${result.status}`);
+    try {
+      return await this.batch.run(list.filter(Boolean));
+    } catch (error) {
+      if (!(error instanceof IpBatchError)) throw error;
+      throw new IpError(this.name, error.line, error.message);
+    }
   }
 
   /** Runs a program inside and collects its output. Any status is a result. */
@@ -146,6 +146,7 @@ export class Namespace {
       child.kill("SIGKILL");
       await gone;
     }
+    await this.batch.end();
     await command("ip", ["netns", "del", this.handle]);
   }
 

@@ -4,9 +4,12 @@ import { spawnSync } from "node:child_process";
 export class IpError extends Error {
   override readonly name = "IpError";
   readonly args: readonly string[];
-  constructor(args: readonly string[], found: string) {
-    super(`ip ${args.join(" ")}: ${found}`);
+  readonly said: string;
+
+  constructor(args: readonly string[], said: string) {
+    super(`ip ${args.join(" ")}: ${said}`);
     this.args = args;
+    this.said = said;
   }
 }
 
@@ -19,9 +22,17 @@ export function ip(...args: string[]): string {
   return run(args);
 }
 
-/** As `ip`, many commands in one process, one a line; stops at the first that fails. */
+/** As `ip`, many commands in one process, one a line; stops at the first that fails, and names it. */
 export function ipBatch(lines: readonly string[]): void {
-  if (lines.length > 0) run(["-batch", "-"], lines.join("\n"));
+  if (lines.length === 0) return;
+  try {
+    run(["-batch", "-"], lines.join("\n"));
+  } catch (error) {
+    if (!(error instanceof IpError)) throw error;
+    const [ending, number] = error.said.match(/Command failed -:(\d+)/) ?? [""];
+    const line = lines[Number(number) - 1];
+    throw line === undefined ? error : new IpError(line.split(" "), error.said.replace(ending, "").trim());
+  }
 }
 
 /** `ip -json ...`, parsed; an empty answer is an empty list. */

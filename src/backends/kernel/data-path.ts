@@ -1,12 +1,6 @@
 import { readFileSync } from "node:fs";
-import { ipJson } from "../../sys/ip.js";
-
-interface StatisticsJson {
-  stats64: {
-    rx: { errors: number; dropped: number };
-    tx: { errors: number; carrier_errors: number };
-  };
-}
+import { readLink } from "../../netlink/link.js";
+import { findIfindex } from "../../sys/ifindex.js";
 
 /**
  * What the kernel's data path dropped: the interface's own counts (net/xfrm/xfrm_interface_core.c: tx_errors without
@@ -14,18 +8,9 @@ interface StatisticsJson {
  * namespace. Only what is not 0.
  */
 export function dataPathDrops(interfaceName: string): Record<string, number> {
-  const [device] = ipJson<StatisticsJson>("-statistics", "link", "show", "dev", interfaceName);
-  const { rx, tx } = device?.stats64 ?? {
-    rx: { errors: 0, dropped: 0 },
-    tx: { errors: 0, carrier_errors: 0 },
-  };
-  const counts = {
-    tx_errors: tx.errors,
-    tx_carrier_errors: tx.carrier_errors,
-    rx_errors: rx.errors,
-    rx_dropped: rx.dropped,
-    ...xfrmStat(),
-  };
+  const ifindex = findIfindex(interfaceName);
+  const link = ifindex === null ? null : readLink(ifindex);
+  const counts = { ...link?.errors, ...xfrmStat() };
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
 }
 

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { readAddresses, readLink } from "../../netlink/link.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { IpError, ip, ipJson } from "../../sys/ip.js";
 import { BackendError } from "../errors.js";
@@ -31,26 +32,13 @@ interface LinkJson {
   linkinfo?: { info_kind?: string; info_data?: { external?: boolean } };
 }
 
-interface DeviceJson extends LinkJson {
-  ifindex: number;
-  mtu: number;
-  flags: string[];
-  addr_info: { local: string; prefixlen: number }[];
-}
-
 /** @returns null where there is no device of that name */
 export function findDevice(name: string): Found | null {
-  if (findIfindex(name) === null) return null;
-  const [device] = ipJson<DeviceJson>("-details", "address", "show", "dev", name);
-  if (!device) return null;
-  return {
-    ifindex: device.ifindex,
-    kind: device.linkinfo?.info_kind,
-    external: device.linkinfo?.info_data?.external ?? false,
-    mtu: device.mtu,
-    up: device.flags.includes("UP"),
-    addresses: device.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`),
-  };
+  const ifindex = findIfindex(name);
+  const link = ifindex === null ? null : readLink(ifindex);
+  if (ifindex === null || link === null) return null;
+  const { kind, external, mtu, up } = link;
+  return { ifindex, kind, external, mtu, up, addresses: readAddresses(ifindex) };
 }
 
 /**

@@ -101,6 +101,7 @@ const beforeRules = scenario({
   name: "custom-program-before-rules",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
+  typicalMs: 15_000,
   async run(t) {
     const hub = await build(t);
     await hub.use(async () => {
@@ -160,6 +161,7 @@ const alone = scenario({
   name: "custom-program-alone",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
+  typicalMs: 9_000,
   async run(t) {
     const hub = await build(t);
     await hub.use(async () => {

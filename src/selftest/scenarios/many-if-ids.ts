@@ -23,7 +23,7 @@ export const manyIfIds = scenario({
     10,000 connections with a policy and an SA each, all to the same peer. The SPI on the wire tells the SA.
   `,
   needs: BPF_NEEDS,
-  typicalMs: 20_000,
+  typicalMs: 25_000,
   async run(t) {
     const [hub, peer] = [t.ns("hub"), t.ns("peer")];
     const outer = await addUplink(t, hub, peer, 1);

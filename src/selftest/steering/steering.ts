@@ -33,7 +33,7 @@ export class Steering {
    * @throws Error with the diagnostics, or with what could not be done
    */
   async apply(policy: string | Policy, file = "steer.yaml"): Promise<Applied> {
-    const parsed = typeof policy === "string" ? parse(policy, file) : policy;
+    const parsed = typeof policy === "string" ? parsePolicyText(policy, file) : policy;
     if (parsed.backend === "auto") throw new Error("a scenario's policy has to name its backend");
     this.#backend = parsed.backend;
     const request = {
@@ -69,7 +69,8 @@ export class Steering {
   }
 }
 
-function parse(text: string, file: string): Policy {
+/** @param file where it would be, for the keys' paths. @throws Error with the diagnostics */
+export function parsePolicyText(text: string, file: string): Policy {
   const { policy, diagnostics } = parsePolicy(text, file);
   if (policy === null) throw new Error(diagnostics.map(formatDiagnostic).join("\n"));
   return policy;

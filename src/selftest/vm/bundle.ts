@@ -2,18 +2,18 @@ import { join, relative } from "node:path";
 import { modulePath, packageRoot } from "../../sys/paths.js";
 import { type CpioEntry, file } from "./newc.js";
 
-/** Modules that a process or a worker starts with, or that a scenario file of the user's own imports. */
+/**
+ * Modules that a process or a worker starts with, or that a scenario file of the user's own imports. Those of a group
+ * may meet in one process, and share the modules below them; a group has few modules to load where it has few members.
+ */
 const ENTRY_POINTS = [
-  "index.js",
-  "backends/userspace/daemon.js",
-  "bench/kernel-guest.js",
-  "cli/main.js",
-  "demo/agent.js",
-  "esp/rx-worker.js",
-  "esp/tx-worker.js",
-  "selftest/index.js",
-  "selftest/steering/main.js",
-  "selftest/vm/guest/main.js",
+  ["index.js", "cli/main.js", "selftest/index.js", "selftest/vm/guest/main.js"],
+  ["backends/userspace/daemon.js"],
+  ["bench/kernel-guest.js"],
+  ["demo/agent.js"],
+  ["esp/rx-worker.js"],
+  ["esp/tx-worker.js"],
+  ["selftest/steering/main.js"],
 ];
 
 /** Packages that stay what they are: koffi has a native half; tsx and esbuild are for scenario files in TypeScript. */
@@ -38,9 +38,15 @@ export async function bundleEntries(into: string): Promise<CpioEntry[]> {
 }
 
 async function bundle(): Promise<Bundled[]> {
+  const groups = await Promise.all(ENTRY_POINTS.map(bundleGroup));
+  // Groups that have a module in common make the same chunk of it.
+  return [...new Map(groups.flat().map((file) => [file.path, file])).values()];
+}
+
+async function bundleGroup(entryPoints: readonly string[]): Promise<Bundled[]> {
   const { build } = await import("esbuild"); // not there in the VM, where the command line is too
   const { outputFiles } = await build({
-    entryPoints: ENTRY_POINTS.map(modulePath),
+    entryPoints: entryPoints.map(modulePath),
     outbase: packageRoot,
     outdir: packageRoot,
     absWorkingDir: packageRoot,
@@ -56,6 +62,9 @@ async function bundle(): Promise<Bundled[]> {
     banner: {
       js: 'import { createRequire as $createRequire } from "node:module"; const require = $createRequire(import.meta.url);',
     },
+    // Less to read and parse; names stay, for stack traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     logLevel: "silent",
   });
   return outputFiles.map(({ path, contents }) => ({ path: relative(packageRoot, path), contents }));

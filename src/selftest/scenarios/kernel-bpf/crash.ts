@@ -32,7 +32,7 @@ export const killedApply = scenario({
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
   limitMs: 600_000,
-  typicalMs: 120_000,
+  typicalMs: 90_000,
   async run(t) {
     const process = new SteeringProcess();
     const { hub, branches } = await buildHub(t, kernelBpf, { process });

@@ -1,0 +1,92 @@
+import { constants } from "node:os";
+import ipaddr from "ipaddr.js";
+import { SystemError } from "../sys/libc.js";
+import { Attributes, LITTLE_ENDIAN, viewOf } from "./attributes.js";
+import { request } from "./request.js";
+
+/** <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h> and <linux/if.h> */
+const RTM_GETLINK = 18;
+const RTM_GETADDR = 22;
+const IFLA_MTU = 4;
+const IFLA_LINKINFO = 18;
+const IFLA_STATS64 = 23;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_XFRM_COLLECT_METADATA = 3;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFF_UP = 1;
+/** struct ifinfomsg: family, type, index, flags, change. struct ifaddrmsg: family, prefix length, flags, scope, index. */
+const IFINFOMSG_SIZE = 16;
+const IFADDRMSG_SIZE = 8;
+
+/** A network device as rtnetlink tells of it. */
+export interface Link {
+  /** As `ip link add type` has it; undefined for a physical one. */
+  readonly kind: string | undefined;
+  /** Of an xfrm interface: it takes if_id and link from each packet's metadata (collect_md). */
+  readonly external: boolean;
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly errors: LinkErrors;
+}
+
+/** Of struct rtnl_link_stats64, packets. */
+export interface LinkErrors {
+  readonly rx_errors: number;
+  readonly tx_errors: number;
+  readonly rx_dropped: number;
+  readonly tx_carrier_errors: number;
+}
+
+/** Offsets in struct rtnl_link_stats64. */
+const ERRORS: Readonly<Record<keyof LinkErrors, number>> = {
+  rx_errors: 32,
+  tx_errors: 40,
+  rx_dropped: 48,
+  tx_carrier_errors: 136,
+};
+
+/** @returns null where there is no such device in the calling thread's namespace. @throws SystemError */
+export function readLink(ifindex: number): Link | null {
+  const asked = new Uint8Array(IFINFOMSG_SIZE);
+  viewOf(asked).setInt32(4, ifindex, LITTLE_ENDIAN);
+  try {
+    const [answer] = request(RTM_GETLINK, asked, `reading network device ${ifindex}`);
+    return answer === undefined ? null : linkOf(answer);
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === constants.errno.ENODEV) return null;
+    throw error;
+  }
+}
+
+function linkOf(message: Uint8Array): Link {
+  const attributes = new Attributes(message.subarray(IFINFOMSG_SIZE));
+  const info = attributes.nested(IFLA_LINKINFO);
+  const kind = info?.text(IFLA_INFO_KIND);
+  const stats = attributes.bytes(IFLA_STATS64);
+  const counts = Object.entries(ERRORS).map(([name, at]) => [
+    name,
+    stats === undefined ? 0 : Number(viewOf(stats).getBigUint64(at, LITTLE_ENDIAN)),
+  ]);
+  return {
+    kind,
+    external: kind === "xfrm" && info?.nested(IFLA_INFO_DATA)?.has(IFLA_XFRM_COLLECT_METADATA) === true,
+    mtu: attributes.uint32(IFLA_MTU) ?? 0,
+    up: (viewOf(message).getUint32(8, LITTLE_ENDIAN) & IFF_UP) !== 0,
+    errors: Object.fromEntries(counts) as unknown as LinkErrors,
+  };
+}
+
+/** Addresses of a device as prefixes, such as 10.0.0.1/32. @throws SystemError */
+export function readAddresses(ifindex: number): string[] {
+  const asked = new Uint8Array(IFADDRMSG_SIZE);
+  viewOf(asked).setUint32(4, ifindex, LITTLE_ENDIAN);
+  return request(RTM_GETADDR, asked, `reading the addresses of network device ${ifindex}`, {
+    dump: true,
+  }).map((message) => {
+    const attributes = new Attributes(message.subarray(IFADDRMSG_SIZE));
+    const address = attributes.bytes(IFA_LOCAL) ?? attributes.bytes(IFA_ADDRESS) ?? [];
+    return `${ipaddr.fromByteArray([...address])}/${message[1]}`;
+  });
+}
