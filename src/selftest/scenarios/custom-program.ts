@@ -161,7 +161,7 @@ const alone = scenario({
   name: "custom-program-alone",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  typicalMs: 9_000,
+  typicalMs: 8_000,
   async run(t) {
     const hub = await build(t);
     await hub.use(async () => {

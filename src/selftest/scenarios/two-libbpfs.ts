@@ -19,7 +19,7 @@ export const twoLibbpfs = scenario({
     172.16.1.100 v01 ============= v10 172.16.1.200
   `,
   needs: [...BPF_NEEDS, "second-libbpf"],
-  typicalMs: 12_000,
+  typicalMs: 10_000,
   async run(t) {
     const hub = t.ns("hub");
     await addPeer(t, hub, 1, [`${PEER}/24`]);

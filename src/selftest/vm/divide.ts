@@ -6,7 +6,7 @@ const PER_MACHINE = 8;
 /** Each machine takes a gigabyte of memory. */
 const MOST_MACHINES = 2;
 
-const TYPICAL_MS = 3_500;
+const TYPICAL_MS = 3_200;
 
 const cost = ({ typicalMs }: Scenario) => typicalMs ?? TYPICAL_MS;
 

@@ -51,8 +51,9 @@ export function kernelCommandLine(machine: Machine, khz: number | undefined): st
     machine.accelerator === "tcg" && rate ? ["tsc=reliable", `tsc_early_khz=${rate}`] : [];
   return [
     ...["console=ttyS0", "quiet", "panic=-1", "mitigations=off", "nokaslr"],
-    // Debian's kernels zero what they allocate, which takes an emulated boot a second. The bench measures them as they are.
-    ...(machine.instructionClock ? [] : ["init_on_alloc=0"]),
+    // Debian's kernels zero what they allocate and test their ciphers, which takes an emulated boot seconds. The bench
+    // measures them as they are.
+    ...(machine.instructionClock ? [] : ["init_on_alloc=0", "cryptomgr.notests"]),
     ...clock,
     ...(machine.kernelArguments ?? []),
   ].join(" ");

@@ -24,7 +24,7 @@ export function follow(subject: Subject): Scenario {
     v01 is in vrf1, which is the link of a.
     `,
     needs: subject.linkNeeds,
-    typicalMs: 13_000,
+    typicalMs: 10_000,
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const { ns } = hub;

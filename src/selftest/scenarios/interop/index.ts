@@ -26,7 +26,7 @@ function matrix(mode: Mode): Scenario {
     `,
     needs: ["esp", "tun"],
     limitMs: 480_000,
-    typicalMs: 24_000,
+    typicalMs: 13_000,
     async run(t) {
       const ends = { ours: t.ns("ours"), kernel: t.ns("kernel") };
       await connect(t, ends);

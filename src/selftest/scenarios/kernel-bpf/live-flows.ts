@@ -18,7 +18,7 @@ export const liveFlows = scenario({
   name: "kernel-bpf-live-flows",
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
-  typicalMs: 25_000,
+  typicalMs: 20_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     const [a, b] = branches;

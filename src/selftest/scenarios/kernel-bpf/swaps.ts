@@ -12,8 +12,8 @@ import { interfacePins } from "./pin-folder.js";
 const SWAPS = 200;
 const PACKETS = 50_000;
 /** Datagrams to each of the two peers at a time. The pause lets the timer put them at any point of an apply. */
-const BURST = 10;
-const PAUSE_MS = 25;
+const BURST = 25;
+const PAUSE_MS = 50;
 const DISCARD = 9;
 
 /**
@@ -25,7 +25,7 @@ export const manySwaps = scenario({
   topology: TOPOLOGY,
   needs: kernelBpf.needs,
   limitMs: 600_000,
-  typicalMs: 120_000,
+  typicalMs: 100_000,
   async run(t) {
     const { hub, branches } = await buildHub(t, kernelBpf);
     const [a, b] = branches;
