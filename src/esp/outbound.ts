@@ -1,4 +1,3 @@
-import { randomFillSync } from "node:crypto";
 import type { PacketSlab } from "../sys/packet-slab.js";
 import type { Sealer } from "./aead.js";
 import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
@@ -8,6 +7,7 @@ import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import { Overlay } from "./overlay.js";
 import * as esp from "./packet.js";
+import { RandomBytes } from "./random-bytes.js";
 import type { OutboundState } from "./sa.js";
 import { Segmenter } from "./segmentation.js";
 import { COUNTER, type Counters } from "./statistics.js";
@@ -432,20 +432,5 @@ export class Outbound<S extends OutboundState> {
     if (start < 0 || field + 2 > size) return false;
     view.setUint16(packet + field, ~sum(packet + start, size - start, 0) & 0xffff || 0xffff, true);
     return true;
-  }
-}
-
-/** Random bytes from a store that is filled a page at a time: a call for each packet would cost more than its cipher. */
-class RandomBytes {
-  readonly #store = new Uint8Array(4096);
-  #next = this.#store.length;
-
-  write(bytes: Uint8Array, at: number, size: number): void {
-    if (this.#next + size > this.#store.length) {
-      randomFillSync(this.#store);
-      this.#next = 0;
-    }
-    bytes.set(this.#store.subarray(this.#next, this.#next + size), at);
-    this.#next += size;
   }
 }
