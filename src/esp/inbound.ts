@@ -127,7 +127,7 @@ export class Inbound {
   /** Opens the packets that wait. @param deliver takes each one's frame, as `process` returns it */
   finish(deliver: (frame: number, size: number) => void): void {
     const batch = this.#batch;
-    batch.run();
+    batch.run(this.#slab);
     for (let i = 0; i < batch.length; i++) {
       const pending = this.#waiting[i];
       const size = pending === undefined ? 0 : this.#complete(pending, batch.worked(i));
