@@ -3,9 +3,9 @@ import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
 import { MAX_TRAILER_SIZE, writeTrailer } from "./packet.js";
 import { copyWords, type Segmenter } from "./segmentation.js";
 
-/** A segment's headers and, behind them, the first bytes of its payload: the trailer before may lie over those. */
-const RESTORED = Math.ceil(MAX_TRAILER_SIZE / 4) * 4;
+/** Of a segment's headers and, behind them, the first bytes of its payload: the trailer before may lie over those. */
 const PLACE_SIZE = 256;
+const words = (bytes: number): number => Math.ceil(bytes / 4) * 4;
 /** The trailers of a full segment and of the last. */
 const FULL = BATCH_PACKETS * PLACE_SIZE;
 const LAST = FULL + 32;
@@ -22,6 +22,8 @@ export class SegmentEdges {
   readonly #slab: Slab;
   #trailerSize = 0;
   #lastTrailerSize = 0;
+  /** Bytes of each payload that are kept. */
+  #restored = 0;
 
   /** @param slab that the packets are in */
   constructor(slab: Slab) {
@@ -30,7 +32,7 @@ export class SegmentEdges {
 
   /** Whether there is room to keep such headers. */
   fits(headers: number): boolean {
-    return headers + RESTORED <= PLACE_SIZE;
+    return headers + words(MAX_TRAILER_SIZE) <= PLACE_SIZE;
   }
 
   /** Takes note of the paddings that full segments and the last need, and of their next header. */
@@ -38,6 +40,7 @@ export class SegmentEdges {
     const { bytes } = this.batch.edges;
     this.#trailerSize = writeTrailer(bytes, FULL, padding, nextHeader);
     this.#lastTrailerSize = writeTrailer(bytes, LAST, lastPadding, nextHeader);
+    this.#restored = words(this.#trailerSize);
   }
 
   /** Adds the edges of the segment that the batch has last, which starts at `segment`. All payload must be whole yet. */
@@ -46,10 +49,10 @@ export class SegmentEdges {
     const { headers } = segmenter;
     const at = index * PLACE_SIZE;
     segmenter.writeHeaders(view, at, index);
-    copyWords(view, at + headers, this.#slab.view, segment + headers, RESTORED);
+    copyWords(view, at + headers, this.#slab.view, segment + headers, this.#restored);
     const last = index === segmenter.segments - 1;
     const trailerSize = last ? this.#lastTrailerSize : this.#trailerSize;
-    this.batch.setEdges(segment, at, headers + RESTORED, last ? LAST : FULL, trailerSize);
-    this.copied += headers + RESTORED + trailerSize;
+    this.batch.setEdges(segment, at, headers + this.#restored, last ? LAST : FULL, trailerSize);
+    this.copied += headers + this.#restored + trailerSize;
   }
 }
