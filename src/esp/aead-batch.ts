@@ -14,6 +14,8 @@ const single = new CipherBatch(1);
 export class BatchAead implements Sealer, Opener {
   readonly #slab: Slab;
   readonly #cipher: Slab;
+  readonly #low: number;
+  readonly #high: number;
   readonly #free: () => void;
 
   /**
@@ -24,6 +26,8 @@ export class BatchAead implements Sealer, Opener {
   constructor(slab: Slab, cipher: Slab, free: () => void) {
     this.#slab = slab;
     this.#cipher = cipher;
+    this.#low = cipher.low;
+    this.#high = cipher.high;
     this.#free = free;
   }
 
@@ -36,11 +40,11 @@ export class BatchAead implements Sealer, Opener {
   }
 
   queue(batch: CipherBatch, packet: number, sequenceHigh: number, source: number, length: number): void {
-    batch.add(this.#cipher, packet, sequenceHigh, source, length);
+    batch.add(this.#low, this.#high, packet, sequenceHigh, source, length);
   }
 
   queueOpen(batch: CipherBatch, packet: number, sequenceHigh: number, length: number): void {
-    batch.add(this.#cipher, packet, sequenceHigh, packet + PAYLOAD, length);
+    batch.add(this.#low, this.#high, packet, sequenceHigh, packet + PAYLOAD, length);
   }
 
   close(): void {
@@ -49,7 +53,7 @@ export class BatchAead implements Sealer, Opener {
   }
 
   #runAlone(packet: number, sequenceHigh: number, source: number, length: number): boolean {
-    single.add(this.#cipher, packet, sequenceHigh, source, length);
+    single.add(this.#low, this.#high, packet, sequenceHigh, source, length);
     single.run(this.#slab);
     single.clear();
     return single.worked(0);

@@ -90,14 +90,15 @@ export class CipherBatch {
 
   /**
    * Adds a packet whose SPI, sequence number and IV are in place.
-   * @param cipher of makeCipher
+   * @param low of the address of the SA's struct cipher the lower half, and `high` the other: asking the Slab for them would
+   * cost a cache miss or two for each of many SAs
    * @param source offset of what is encrypted or decrypted, `length` bytes; in the packet itself when it is opened
    */
-  add(cipher: Slab, packet: number, sequenceHigh: number, source: number, length: number): void {
+  add(low: number, high: number, packet: number, sequenceHigh: number, source: number, length: number): void {
     const words = this.#words;
     const at = this.length++ * JOB_WORDS;
-    words[at + JOB.cipher] = cipher.low;
-    words[at + JOB.cipher + 1] = cipher.high;
+    words[at + JOB.cipher] = low;
+    words[at + JOB.cipher + 1] = high;
     words[at + JOB.packet] = packet;
     words[at + JOB.source] = source;
     words[at + JOB.length] = length;
