@@ -20,7 +20,7 @@ const volatile struct prefix_trie {
 	__u64 start[2], shared[2];
 	__u32 root, shift, picked;
 	__u32 by_low;	   /* the low half is the one that picks */
-	__u32 value_bits, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
+	__u32 value_bits, number_mask, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
 	__u32 lists, units; /* first unit of the lists, and all units of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
@@ -28,21 +28,17 @@ const volatile struct prefix_trie {
 	__u64 hashed;	   /* of the high half; 0: nothing is hashed */
 	__u32 buckets, slots, seed;
 	__u32 entries, pilots; /* first unit of the hash's entries (struct prefix4 or prefix6), and of its pilots */
+	__u32 uses;	       /* enum prefix_use */
 } subnets4 = {}, subnets6 = {}, if_ids = {};
 
 enum { UNIT = sizeof(struct prefix_node) };
 
-/* How many bits of each four of x are set. Warren, Hacker's Delight, figure 5-2: BPF has no instruction for it. */
-static __always_inline __u64 count_fours(__u64 x)
+/* How many bits of x are set. Warren, Hacker's Delight, figure 5-2: BPF has no instruction for it. */
+static __always_inline __u32 count_bits(__u64 x)
 {
 	x -= (x >> 1) & 0x5555555555555555ull;
-	return (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
-}
-
-/* Sum of such counts; below 256. */
-static __always_inline __u32 sum_fours(__u64 fours)
-{
-	return ((fours & 0x0f0f0f0f0f0f0f0full) + ((fours >> 4) & 0x0f0f0f0f0f0f0f0full)) * 0x0101010101010101ull >> 56;
+	x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
+	return ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull >> 56;
 }
 
 static __always_inline __u32 value_at(const volatile struct prefix_trie *trie, const void *table, __u32 word)
@@ -62,7 +58,7 @@ static __always_inline __u32 child_value(const volatile struct prefix_trie *trie
 	upto = node->children << (~bits & 63); /* the child's own bit comes first, then those below it */
 	if (!(upto >> 63))
 		return node->otherwise;
-	return value_at(trie, table, node->values + sum_fours(count_fours(upto)) - 1);
+	return value_at(trie, table, node->values + count_bits(upto) - 1);
 }
 
 /* Value of the child of block number `index` that the 8 address bits in `bits` (and more above them) pick. */
@@ -70,23 +66,20 @@ static __always_inline __u32 block_value(const volatile struct prefix_trie *trie
 					 __u64 bits)
 {
 	const struct prefix_block *block = table + (__u64)trie->root * UNIT + index * sizeof(*block);
-	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, at, before = 0;
+	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, last = block->values[BLOCK_WORDS - 1], at;
 
 	barrier_var(which);
 	upto = block->children[which] << (~bits & 63); /* the child's own bit comes first, then those below it */
-	for (__u64 i = 0; i < BLOCK_WORDS - 1; i++)
-		before += count_fours(block->children[i] & ((__s64)(i - which) >> 63));
+	at = last >> BLOCK_BEFORE << 8 >> 8 * which & 255; /* none before the first word */
 	/* Number 0 is that of the rest. */
-	at = (sum_fours(before) + sum_fours(count_fours(upto << 1)) + 1) & ((__s64)upto >> 63);
-	if (block->values[BLOCK_WORDS - 1] >> BLOCK_FAR)
+	at = (at + count_bits(upto)) & ((__s64)upto >> 63);
+	if (last >> BLOCK_FAR)
 		return value_at(trie, table, (__u32)block->values[0] + at);
 	at *= trie->value_bits;
-	which = (at >> 6) & (BLOCK_WORDS - 1);
+	which = at >> 3 & (sizeof(block->values) - 1);
 	barrier_var(which);
-	upto = block->values[which] >> (at & 63);
-	which = (which + 1) & (BLOCK_WORDS - 1);
-	upto |= block->values[which] << 1 << (~at & 63);
-	return value_at(trie, table, trie->numbered + (upto & ((1u << trie->value_bits) - 1)));
+	upto = *(const __u32 *)((const void *)block->values + which) >> (at & 7); /* no number has more than 16 bits */
+	return value_at(trie, table, trie->numbered + (upto & trie->number_mask));
 }
 
 /* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
@@ -137,7 +130,8 @@ static __always_inline __u32 compared(const void *entry, int family, int is_long
 static __always_inline __u32 list_value(const volatile struct prefix_trie *trie, const void *table, __u32 list,
 					int family, __u64 high, __u64 low)
 {
-	__u32 size = family == 6 && trie->is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
+	int is_long = family == 6 && trie->is_long;
+	__u32 size = is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
 	__u64 bytes = (__u64)trie->units * UNIT, at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
 
 	at *= UNIT;
@@ -147,12 +141,12 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 #pragma unroll
 	for (int i = LIST_AT_ONCE - 1; i >= 0; i--)
 		if (longest > i)
-			value = compared(table + at + i * size, family, trie->is_long, high, low, value);
+			value = compared(table + at + i * size, family, is_long, high, low, value);
 	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++) {
 		at += i == LIST_AT_ONCE ? LIST_AT_ONCE * size : size;
 		barrier_var(at);
 		if (at < bytes - size)
-			value = compared(table + at, family, trie->is_long, high, low, value);
+			value = compared(table + at, family, is_long, high, low, value);
 	}
 	return value;
 }
@@ -161,7 +155,9 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
 				  __u64 high, __u64 low)
 {
-	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
+	__u32 depth = trie->depth;
+
+	for (__u32 d = 0; value >> VALUE_LIST && d < depth; d++) {
 		if (value >> VALUE_NODE) {
 			__u32 window = (value >> VALUE_OFFSET) & 127;
 			__u64 bits = family == 4 || window < 64 ? high : low;
@@ -189,36 +185,41 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 					__u64 low)
 {
 	const void *entries = table(map);
-	__u64 outside;
-	__u32 value, picked;
+	__u32 uses = trie->uses, value;
 
 	if (!entries)
 		return OWNER_NONE;
-	if (trie->hashed) {
+	if (uses & USES_HASH) {
 		__u32 owner = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
 
 		if (owner != OWNER_NONE)
 			return owner;
 	}
-	outside = (high ^ trie->start[0]) & trie->shared[0];
-	if (family == 6)
-		outside |= (low ^ trie->start[1]) & trie->shared[1];
-	if (outside)
-		return trie->outside;
-	value = trie->root;
-	picked = trie->picked;
-	if (picked) {
-		__u64 half = family == 6 && trie->by_low ? low : high;
-		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;
+	if (uses & USES_START) {
+		__u64 outside = (high ^ trie->start[0]) & trie->shared[0];
 
-		barrier_var(word); /* keeps the bound that the mask gives */
-		if (trie->value_bits)
+		if (family == 6)
+			outside |= (low ^ trie->start[1]) & trie->shared[1];
+		if (outside)
+			return trie->outside;
+	}
+	value = trie->root;
+	if (uses & USES_ROOT) {
+		__u64 half = family == 6 && trie->by_low ? low : high, word = half >> (trie->shift & 63);
+
+		if (uses & USES_START)
+			word &= trie->picked;
+		barrier_var(word); /* keeps its bound */
+		if (uses & USES_BLOCKS)
 			value = block_value(trie, entries, word, half >> ((trie->shift - BLOCK_BITS) & 63));
 		else
 			value = ((const __u32 *)entries)[value + word];
 	}
-	value = walk(trie, entries, value, family, high, low);
-	return value == OWNER_NONE ? trie->outside : value;
+	if (uses & USES_WALK)
+		value = walk(trie, entries, value, family, high, low);
+	if (uses & USES_OUTSIDE && value == OWNER_NONE)
+		value = trie->outside;
+	return value;
 }
 
 /* Owner of the longest subnet that holds the address; of an IPv4 address, `low` is 0. */

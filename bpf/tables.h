@@ -135,12 +135,23 @@ enum prefix_value {
 /*
  * 256 children at once, where there are too many for a value each to stay in the caches: in one cache line a bitmap of
  * the children that differ from the rest, and packed behind it, in as few bits as they all need, numbers of the values of
- * the rest and of these. With BLOCK_FAR in the last word the first one is the position of the values themselves, in words.
+ * the rest and of these. The last word also has, from BLOCK_BEFORE on, 8 bits for each of the bitmap's words but the first:
+ * how many bits are set before it. With BLOCK_FAR there the first word is the position of the values themselves, in words.
  */
-enum prefix_block_size { BLOCK_BITS = 8, BLOCK_WORDS = 4, BLOCK_FAR = 63 };
+enum prefix_block_size { BLOCK_BITS = 8, BLOCK_WORDS = 4, BLOCK_BEFORE = 39, BLOCK_FAR = 63 };
 struct prefix_block {
 	__u64 children[BLOCK_WORDS];
 	__u64 values[BLOCK_WORDS];
+};
+
+/* What a trie has, in one word: a load for each of its members that says so would stay in the program. */
+enum prefix_use {
+	USES_HASH = 1,
+	USES_START = 2, /* its prefixes share bits */
+	USES_ROOT = 4,	/* a table of values at which a walk begins */
+	USES_BLOCKS = 8,
+	USES_WALK = 16, /* not every value is an owner */
+	USES_OUTSIDE = 32,
 };
 
 struct prefix4 {

@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compile, link } from "bpf-linker";
+import { compile, link, linkLlvm } from "bpf-linker";
 import { Btf, generateModule } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -50,11 +50,15 @@ for (const [source, defines] of [
     includes: [join(root, "bpf")],
     defines,
   });
-for (const [name, halves] of Object.entries(objects))
-  link(
-    halves.map((half) => parts.get(half)),
-    join(out, name),
+// The halves become one program: what decides is inlined into what carries it out. Global functions are verified once,
+// each on its own, however often they are called.
+for (const [name, halves] of Object.entries(objects)) {
+  const { object } = await linkLlvm(
+    halves.map((half) => join(root, "bpf", `${half}.bpf.c`)),
+    { output: join(out, name), exports: ["match_tree4", "match_tree6"] },
   );
+  link([object], join(out, name)); // leaves the debug information out
+}
 // The compiler needs the tables' layout only, and no libbpf.
 for (const [name, module] of [
   ["classifier", generateModule(parts.get("classifier"))],

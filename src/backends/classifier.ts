@@ -1,6 +1,6 @@
 import { BpfObject, codec, type TypeModel } from "libbpf-ts";
 import { ClassifierObject, type ClassifierObjectTypes, type PrefixTrie } from "../bpf/classifier.bpf.js";
-import { CounterBlockSize } from "../bpf/tables.bpf.js";
+import { CounterBlockSize, Owner, PrefixUse } from "../bpf/tables.bpf.js";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import type { PrefixTrie as CompiledTrie } from "../compiler/prefix-table.js";
 import { EntrySize, type TableName } from "../compiler/table.js";
@@ -147,7 +147,18 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
 function prefixTrie({ start, shared, hashed, ...trie }: CompiledTrie): PrefixTrie {
-  return { ...trie, start: halves(start), shared: halves(shared), hashed: halves(hashed)[0] as bigint };
+  return {
+    ...trie,
+    number_mask: 2 ** trie.value_bits - 1,
+    ...{ start: halves(start), shared: halves(shared), hashed: halves(hashed)[0] as bigint },
+    uses:
+      (trie.slots > 0 ? PrefixUse.USES_HASH : 0) |
+      (shared.some((word) => word !== 0) ? PrefixUse.USES_START : 0) |
+      (trie.picked > 0 ? PrefixUse.USES_ROOT : 0) |
+      (trie.value_bits > 0 ? PrefixUse.USES_BLOCKS : 0) |
+      (trie.depth > 0 ? PrefixUse.USES_WALK : 0) |
+      (trie.outside !== Owner.OWNER_NONE ? PrefixUse.USES_OUTSIDE : 0),
+  };
 }
 
 function halves([a = 0, b = 0, c = 0, d = 0]: readonly number[]): BigUint64Array {
