@@ -123,7 +123,9 @@ export class Gateway {
       ipBatch(
         Array.from({ length: to - from }, (_, i) => {
           const k = from + i;
-          return `route add ${address(subnet(k))}/24 dev ipsec0 encap xfrm if_id ${ifIdOf(k)}`;
+          // The metric is for adding them: without, all next hops have one hash, and each route looks through them.
+          const ifId = ifIdOf(k);
+          return `route add ${address(subnet(k))}/24 dev ipsec0 encap xfrm if_id ${ifId} metric ${ifId}`;
         }),
       ),
     );
