@@ -273,11 +273,14 @@ static __attribute__((noinline)) __u32 owner_of_address6(__u64 high, __u64 low)
 static __always_inline __u32 owner_of_address(struct __sk_buff *skb, __u32 l3, enum side side)
 {
 	const struct iphdr *ip = PACKET_POINTER(skb, data) + l3;
-	struct address address = {};
+	struct address address;
 	__u64 high;
 
 	if ((void *)(ip + 1) <= PACKET_POINTER(skb, data_end) && *(const __u8 *)ip == IPV4_WITHOUT_OPTIONS) {
-		high = (__u64)bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr) << 32;
+		__u32 word = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
+
+		barrier_var(word); /* clang would swap 64 bits, and clear half of them */
+		high = (__u64)word << 32;
 	} else {
 		int family = load_address(skb, l3, side, &address);
 

@@ -8,27 +8,27 @@
 #include "maps.h"
 
 /*
- * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
- * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
- * `root` is that value itself. With `value_bits` they pick one of the blocks that begin at unit `root`, and the 8 bits behind
- * them its child. No window crosses the halves of an address.
+ * A trie over prefixes, all of which begin with the same bits, those of `start`. How far one half of the address is from
+ * there, shifted right, is the number of the value at which a walk begins, from word `root` on; `last` is the last one's. Without any
+ * `root` is that value itself. With `value_bits` it is the number of one of the blocks that begin at unit `root`, and the 8 bits
+ * behind pick its child. No window crosses the halves of an address.
  *
  * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
  * set leads to the one entry that may hold the address, whatever its prefix's length.
  */
 const volatile struct prefix_trie {
-	__u64 start[2], shared[2];
-	__u32 root, shift, picked;
+	__u64 start[2];
+	__u32 root, shift, last;
 	__u32 by_low;	   /* the low half is the one that picks */
 	__u32 value_bits, number_mask, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
-	__u32 lists, units; /* first unit of the lists, and all units of the table */
+	__u32 lists, last_list; /* units of the first list, and of the last of which the most prefixes can be read */
+	__u32 units;	   /* of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
 	__u32 is_long;	   /* lists are of struct prefix6_long */
 	__u64 hashed;	   /* of the high half; 0: nothing is hashed */
 	__u32 buckets, slots, seed;
 	__u32 entries, pilots; /* first unit of the hash's entries (struct prefix4 or prefix6), and of its pilots */
-	__u32 uses;	       /* enum prefix_use */
 } subnets4 = {}, subnets6 = {}, if_ids = {};
 
 enum { UNIT = sizeof(struct prefix_node) };
@@ -132,23 +132,31 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 {
 	int is_long = family == 6 && trie->is_long;
 	__u32 size = is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
-	__u64 bytes = (__u64)trie->units * UNIT, at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
+	__u64 at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
 
-	at *= UNIT;
 	barrier_var(at); /* clang would add to it before the comparison and use the sum behind it */
-	if (at >= bytes - LIST_AT_ONCE * size)
+	if (at > trie->last_list)
 		return OWNER_NONE;
+	table += at * UNIT;
 #pragma unroll
 	for (int i = LIST_AT_ONCE - 1; i >= 0; i--)
 		if (longest > i)
-			value = compared(table + at + i * size, family, is_long, high, low, value);
-	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++) {
-		at += i == LIST_AT_ONCE ? LIST_AT_ONCE * size : size;
-		barrier_var(at);
-		if (at < bytes - size)
-			value = compared(table + at, family, is_long, high, low, value);
-	}
+			value = compared(table + i * size, family, is_long, high, low, value);
+	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++)
+		value = compared(table + i * size, family, is_long, high, low, value);
 	return value;
+}
+
+/* The value to which one that is not an owner leads on. */
+static __always_inline __u32 next_value(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
+					int family, __u64 high, __u64 low)
+{
+	__u32 window = (value >> VALUE_OFFSET) & 127;
+
+	if (value >> VALUE_NODE)
+		return child_value(trie, entries, value & OWNER_NONE,
+				   (family == 4 || window < 64 ? high : low) >> ((58 - window) & 63));
+	return list_value(trie, entries, value, family, high, low);
 }
 
 /* Follows a value to the owner that it leads to, or OWNER_NONE. */
@@ -157,16 +165,11 @@ static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const
 {
 	__u32 depth = trie->depth;
 
-	for (__u32 d = 0; value >> VALUE_LIST && d < depth; d++) {
-		if (value >> VALUE_NODE) {
-			__u32 window = (value >> VALUE_OFFSET) & 127;
-			__u64 bits = family == 4 || window < 64 ? high : low;
-
-			value = child_value(trie, entries, value & OWNER_NONE, bits >> ((58 - window) & 63));
-		} else {
-			value = list_value(trie, entries, value, family, high, low);
-		}
-	}
+	/* Most walks end at their first list. */
+	if (depth > 0 && value >> VALUE_LIST)
+		value = next_value(trie, entries, value, family, high, low);
+	for (__u32 d = 1; d < depth && value >> VALUE_LIST; d++)
+		value = next_value(trie, entries, value, family, high, low);
 	return value;
 }
 
@@ -181,55 +184,48 @@ static __always_inline __u32 hashed_value(const volatile struct prefix_trie *tri
 }
 
 /* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
-static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, void *map, int family, __u64 high,
-					__u64 low)
+static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, const void *entries, int family,
+					__u64 high, __u64 low)
 {
-	const void *entries = table(map);
-	__u32 uses = trie->uses, value;
+	__u32 value, last = trie->last;
 
-	if (!entries)
-		return OWNER_NONE;
-	if (uses & USES_HASH) {
-		__u32 owner = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
-
-		if (owner != OWNER_NONE)
-			return owner;
-	}
-	if (uses & USES_START) {
-		__u64 outside = (high ^ trie->start[0]) & trie->shared[0];
-
-		if (family == 6)
-			outside |= (low ^ trie->start[1]) & trie->shared[1];
-		if (outside)
-			return trie->outside;
+	if (trie->hashed) {
+		value = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
+		if (value != OWNER_NONE)
+			return value;
 	}
 	value = trie->root;
-	if (uses & USES_ROOT) {
-		__u64 half = family == 6 && trie->by_low ? low : high, word = half >> (trie->shift & 63);
+	if (last) {
+		__u64 half = high, number = trie->start[0];
 
-		if (uses & USES_START)
-			word &= trie->picked;
-		barrier_var(word); /* keeps its bound */
-		if (uses & USES_BLOCKS)
-			value = block_value(trie, entries, word, half >> ((trie->shift - BLOCK_BITS) & 63));
+		if (family == 6 && trie->by_low) {
+			if (high != number)
+				return trie->outside;
+			half = low;
+			number = trie->start[1];
+		}
+		number = (half - number) >> (trie->shift & 63);
+		barrier_var(number); /* as compared is how it has to be used */
+		if (number > last)
+			return trie->outside;
+		if (trie->value_bits)
+			value = block_value(trie, entries, number, half >> ((trie->shift - BLOCK_BITS) & 63));
 		else
-			value = ((const __u32 *)entries)[value + word];
+			value = ((const __u32 *)entries)[value + number];
 	}
-	if (uses & USES_WALK)
-		value = walk(trie, entries, value, family, high, low);
-	if (uses & USES_OUTSIDE && value == OWNER_NONE)
-		value = trie->outside;
-	return value;
+	value = walk(trie, entries, value, family, high, low);
+	return value == OWNER_NONE ? trie->outside : value;
 }
 
 /* Owner of the longest subnet that holds the address; of an IPv4 address, `low` is 0. */
 static __always_inline __u32 subnet_owner(int family, __u64 high, __u64 low)
 {
-	return family == 4 ? find_owner(&subnets4, &trie4, 4, high, 0) : find_owner(&subnets6, &trie6, 6, high, low);
+	return family == 4 ? find_owner(&subnets4, table(trie4), 4, high, 0)
+			   : find_owner(&subnets6, table(trie6), 6, high, low);
 }
 
 /* Index of the connection with this if_id, or OWNER_NONE. */
 static __always_inline __u32 connection_of(__u32 if_id)
 {
-	return find_owner(&if_ids, &trie_ids, 4, (__u64)if_id << 32, 0);
+	return find_owner(&if_ids, table(trie_ids), 4, (__u64)if_id << 32, 0);
 }

@@ -114,7 +114,7 @@ enum extra { EXTRA_MARK_IIF = 1, EXTRA_MORE = 2 };
  *
  * A trie is one table in units of 16 bytes: nodes, and between them the words of their values, then all lists. Every
  * prefix of a list begins with the bits that lead to it, so that reading on into the next list finds nothing wrong.
- * Behind the last list are LIST_AT_ONCE entries that say OWNER_NONE.
+ * Behind the last list are entries that say OWNER_NONE, as many as are read of any.
  */
 struct prefix_node {
 	__u64 children;	 /* bit i: child i has a value of its own */
@@ -142,16 +142,6 @@ enum prefix_block_size { BLOCK_BITS = 8, BLOCK_WORDS = 4, BLOCK_BEFORE = 39, BLO
 struct prefix_block {
 	__u64 children[BLOCK_WORDS];
 	__u64 values[BLOCK_WORDS];
-};
-
-/* What a trie has, in one word: a load for each of its members that says so would stay in the program. */
-enum prefix_use {
-	USES_HASH = 1,
-	USES_START = 2, /* its prefixes share bits */
-	USES_ROOT = 4,	/* a table of values at which a walk begins */
-	USES_BLOCKS = 8,
-	USES_WALK = 16, /* not every value is an owner */
-	USES_OUTSIDE = 32,
 };
 
 struct prefix4 {

@@ -35,7 +35,6 @@ KEEP(enum prefix_value, prefix_value);
 KEEP(struct prefix_node, prefix_node);
 KEEP(struct prefix_block, prefix_block);
 KEEP(enum prefix_block_size, prefix_block_size);
-KEEP(enum prefix_use, prefix_use);
 KEEP(struct prefix4, prefix4);
 KEEP(struct prefix6, prefix6);
 KEEP(struct prefix6_long, prefix6_long);

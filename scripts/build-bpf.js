@@ -32,8 +32,9 @@ for (const name of new Set(Object.values(objects).flat())) {
 // What the linked object of a user's program is made of beside it, the example of one, and the bench's. The classifier's global names
 // get a prefix there, so that any other name is the user's; its counters keep theirs, which status looks for.
 const btf = Btf.parse(readFileSync(parts.get("classifier")));
-const globals = [".maps", ".rodata", ".bss"]
-  .filter((section) => btf.datasecs().includes(section))
+const globals = btf
+  .datasecs()
+  .filter((section) => /^\.(maps|bss|rodata(\..*)?)$/.test(section))
   .flatMap((section) => btf.datasec(section).variables.map(({ name }) => name))
   .filter((name) => !name.endsWith("_counters"));
 for (const [source, defines] of [

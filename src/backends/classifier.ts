@@ -1,6 +1,6 @@
 import { BpfObject, codec, type TypeModel } from "libbpf-ts";
 import { ClassifierObject, type ClassifierObjectTypes, type PrefixTrie } from "../bpf/classifier.bpf.js";
-import { CounterBlockSize, Owner, PrefixUse } from "../bpf/tables.bpf.js";
+import { CounterBlockSize } from "../bpf/tables.bpf.js";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import type { PrefixTrie as CompiledTrie } from "../compiler/prefix-table.js";
 import { EntrySize, type TableName } from "../compiler/table.js";
@@ -37,11 +37,10 @@ export function loadClassifier(
   generation: Generation,
   options: ClassifierOptions = {},
 ): BpfObject {
-  const object = BpfObject.open(path);
+  const { prefix = "" } = options;
+  const object = openClassifier(path, generation, prefix);
   try {
-    const { prefix = "" } = options;
     const set = constantsOf(object, prefix);
-    setTables(object, generation, prefix);
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / CounterBlockSize.BLOCK_COUNTERS));
     object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / CounterBlockSize.BLOCK_COUNTERS));
@@ -53,10 +52,9 @@ export function loadClassifier(
       set("has_live_flows", 1);
       set("only_subnets", 0);
     }
-    const reused = options.before ? reuseTables(object, generation, options.before, prefix) : NONE;
+    if (options.before) reuseTables(object, generation, options.before);
     options.prepare?.(object);
     object.load();
-    fillTables(object, generation, reused, prefix);
     return object;
   } catch (error) {
     object.close();
@@ -73,19 +71,24 @@ function constantsOf({ rodata }: BpfObject, prefix: string) {
     rodata.set(prefix + name, codec(ClassifierObject.model.rodata[name] as TypeModel).encode(value));
 }
 
-/** Larger tables have pages of their own in any case (bpf_map_area_alloc() in the kernel's kernel/bpf/syscall.c). */
-const SLAB_BYTES = 2 ** 15;
-/** Of linux/bpf.h: the value begins on a page, so that its entries lie in cache lines as they do in the table. */
-const BPF_F_MMAPABLE = 1 << 10;
+/** The section that a table of bpf/maps.h is, and its map's name. */
+const sectionOf = (name: TableName): string => `.rodata.${name}`;
 
-/** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
-export function setTables(object: BpfObject, generation: Generation, prefix = ""): void {
-  const set = constantsOf(object, prefix);
-  for (const [name, bytes] of entries(generation)) {
-    const map = object.maps.get(prefix + name);
-    map?.setValueSize(bytes.length);
-    if (bytes.length > SLAB_BYTES) map?.setFlags(BPF_F_MMAPABLE);
+/** Opens an object that has the classifier in it, with a generation's tables and the constants that go with them. */
+export function openClassifier(path: string, generation: Generation, prefix = ""): BpfObject {
+  const sections = new Map(entries(generation).map(([name, bytes]) => [sectionOf(name), bytes]));
+  const object = BpfObject.open(path, { sections });
+  try {
+    setConstants(object, generation, prefix);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
   }
+}
+
+function setConstants(object: BpfObject, generation: Generation, prefix: string): void {
+  const set = constantsOf(object, prefix);
   const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
   set("mask", {
     slots: last("slots"),
@@ -112,33 +115,11 @@ export function setTables(object: BpfObject, generation: Generation, prefix = ""
   set("default_verdict", generation.defaultVerdict);
 }
 
-/** After load. Tables that the object does not use are not there; `reused` ones are full. */
-export function fillTables(
-  { maps }: BpfObject,
-  generation: Generation,
-  reused: ReadonlySet<TableName> = NONE,
-  prefix = "",
-): void {
+/** Before load: takes over the maps of tables that have not changed. */
+function reuseTables(object: BpfObject, generation: Generation, before: Loaded): void {
   for (const [name, bytes] of entries(generation))
-    if (!reused.has(name)) maps.get(prefix + name)?.update(0, bytes);
-}
-
-const NONE: ReadonlySet<TableName> = new Set();
-
-/** Before load: takes over the maps of tables that have not changed. Nothing writes to them once they are filled. */
-function reuseTables(
-  object: BpfObject,
-  generation: Generation,
-  before: Loaded,
-  prefix: string,
-): Set<TableName> {
-  const reused = new Set<TableName>();
-  for (const [name, bytes] of entries(generation)) {
-    if (bytes !== before.generation.tables[name]) continue;
-    object.map(prefix + name).reuse(before.object.map((before.prefix ?? "") + name));
-    reused.add(name);
-  }
-  return reused;
+    if (bytes === before.generation.tables[name])
+      object.map(sectionOf(name)).reuse(before.object.map(sectionOf(name)));
 }
 
 function entries(generation: Generation): [TableName, Uint8Array][] {
@@ -146,18 +127,13 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, shared, hashed, ...trie }: CompiledTrie): PrefixTrie {
+function prefixTrie({ start, shared, picked, hashed, ...trie }: CompiledTrie): PrefixTrie {
   return {
     ...trie,
+    start: halves(start.map((word, i) => (word & (shared[i] as number)) >>> 0)),
+    last: picked,
     number_mask: 2 ** trie.value_bits - 1,
-    ...{ start: halves(start), shared: halves(shared), hashed: halves(hashed)[0] as bigint },
-    uses:
-      (trie.slots > 0 ? PrefixUse.USES_HASH : 0) |
-      (shared.some((word) => word !== 0) ? PrefixUse.USES_START : 0) |
-      (trie.picked > 0 ? PrefixUse.USES_ROOT : 0) |
-      (trie.value_bits > 0 ? PrefixUse.USES_BLOCKS : 0) |
-      (trie.depth > 0 ? PrefixUse.USES_WALK : 0) |
-      (trie.outside !== Owner.OWNER_NONE ? PrefixUse.USES_OUTSIDE : 0),
+    hashed: halves(hashed)[0] as bigint,
   };
 }
 
