@@ -233,9 +233,9 @@ enum side { SOURCE, DESTINATION };
 /* The first byte of its header: version 4, and 5 words long. */
 enum { IPV4_WITHOUT_OPTIONS = 0x45 };
 
-/* An address as prefixes are searched for it: an IPv4 address is the top half of `high`. */
+/* In host byte order, most significant word first; an IPv4 address is the first one. */
 struct address {
-	__u64 high, low;
+	__u32 word[4];
 };
 
 /* Reads one of the packet's addresses and returns its family, or -1 where the packet is malformed. */
@@ -244,10 +244,9 @@ static __attribute__((noinline)) int load_address(struct __sk_buff *skb, __u32 l
 {
 	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
 	const struct ipv6hdr *ip6;
-	const __be32 *words;
 
 	if (ip && ip->version == 4 && ipv4_header_length(skb, ip, l3)) {
-		address->high = (__u64)bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr) << 32;
+		address->word[0] = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
 		return 4;
 	}
 	if (!ip || ip->version != 6)
@@ -255,15 +254,14 @@ static __attribute__((noinline)) int load_address(struct __sk_buff *skb, __u32 l
 	ip6 = header_at(skb, l3, sizeof(*ip6));
 	if (!ip6)
 		return -1;
-	words = side == SOURCE ? ip6->saddr.in6_u.u6_addr32 : ip6->daddr.in6_u.u6_addr32;
-	address->high = (__u64)bpf_ntohl(words[0]) << 32 | bpf_ntohl(words[1]);
-	address->low = (__u64)bpf_ntohl(words[2]) << 32 | bpf_ntohl(words[3]);
+	for (int i = 0; i < 4; i++)
+		address->word[i] = bpf_ntohl((side == SOURCE ? &ip6->saddr : &ip6->daddr)->in6_u.u6_addr32[i]);
 	return 6;
 }
 
-static __attribute__((noinline)) __u32 owner_of_address6(__u64 high, __u64 low)
+static __attribute__((noinline)) __u32 owner_of_address6(const struct address *address)
 {
-	return subnet_owner(6, high, low);
+	return subnet_owner(6, pair(address->word), pair(address->word + 2));
 }
 
 /*
@@ -274,21 +272,18 @@ static __always_inline __u32 owner_of_address(struct __sk_buff *skb, __u32 l3, e
 {
 	const struct iphdr *ip = PACKET_POINTER(skb, data) + l3;
 	struct address address;
-	__u64 high;
+	__u32 word;
 
 	if ((void *)(ip + 1) <= PACKET_POINTER(skb, data_end) && *(const __u8 *)ip == IPV4_WITHOUT_OPTIONS) {
-		__u32 word = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
-
-		barrier_var(word); /* clang would swap 64 bits, and clear half of them */
-		high = (__u64)word << 32;
+		word = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
 	} else {
 		int family = load_address(skb, l3, side, &address);
 
 		if (family == 6)
-			return owner_of_address6(address.high, address.low);
+			return owner_of_address6(&address);
 		if (family != 4)
 			return OWNER_MALFORMED;
-		high = address.high;
+		word = address.word[0];
 	}
-	return subnet_owner(4, high, 0);
+	return subnet_owner(4, (__u64)word << 32, 0);
 }

@@ -22,6 +22,7 @@ const volatile struct prefix_trie {
 	__u32 by_low;	   /* the low half is the one that picks */
 	__u32 value_bits, number_mask, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
+	__u32 has_nodes;   /* else no value but an owner is behind a list */
 	__u32 lists, last_list; /* units of the first list, and of the last of which the most prefixes can be read */
 	__u32 units;	   /* of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
@@ -147,30 +148,49 @@ static __always_inline __u32 list_value(const volatile struct prefix_trie *trie,
 	return value;
 }
 
-/* The value to which one that is not an owner leads on. */
-static __always_inline __u32 next_value(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
-					int family, __u64 high, __u64 low)
+/* Follows a value through nodes and lists. */
+static __always_inline __u32 walk_on(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
+				     __u64 high, __u64 low)
 {
-	__u32 window = (value >> VALUE_OFFSET) & 127;
+	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
+		if (value >> VALUE_NODE) {
+			__u32 window = (value >> VALUE_OFFSET) & 127;
+			__u64 bits = family == 4 || window < 64 ? high : low;
 
-	if (value >> VALUE_NODE)
-		return child_value(trie, entries, value & OWNER_NONE,
-				   (family == 4 || window < 64 ? high : low) >> ((58 - window) & 63));
-	return list_value(trie, entries, value, family, high, low);
+			value = child_value(trie, entries, value & OWNER_NONE, bits >> ((58 - window) & 63));
+		} else {
+			value = list_value(trie, entries, value, family, high, low);
+		}
+	}
+	return value;
 }
 
-/* Follows a value to the owner that it leads to, or OWNER_NONE. */
+/* Apart, as what it needs would take registers from walks that end sooner. */
+static __attribute__((noinline)) __u32 walk_on4(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
+						__u64 high)
+{
+	return walk_on(trie, entries, value, 4, high, 0);
+}
+
+static __attribute__((noinline)) __u32 walk_on6(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
+						__u64 high, __u64 low)
+{
+	return walk_on(trie, entries, value, 6, high, low);
+}
+
+/* Follows a value to the owner that it leads to, or OWNER_NONE. Most are an owner or a list. */
 static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
 				  __u64 high, __u64 low)
 {
-	__u32 depth = trie->depth;
+	__u32 has_nodes = trie->has_nodes;
 
-	/* Most walks end at their first list. */
-	if (depth > 0 && value >> VALUE_LIST)
-		value = next_value(trie, entries, value, family, high, low);
-	for (__u32 d = 1; d < depth && value >> VALUE_LIST; d++)
-		value = next_value(trie, entries, value, family, high, low);
-	return value;
+	if (!trie->depth || !(value >> VALUE_LIST))
+		return value;
+	if (!has_nodes || !(value >> VALUE_NODE))
+		value = list_value(trie, entries, value, family, high, low);
+	if (!has_nodes || !(value >> VALUE_LIST))
+		return value;
+	return family == 4 ? walk_on4(trie, entries, value, high) : walk_on6(trie, entries, value, high, low);
 }
 
 /* Value of the hash's one entry that may hold the address. */

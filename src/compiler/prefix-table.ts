@@ -33,6 +33,8 @@ export interface PrefixTrie {
   /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
+  /** 0 where there are lists only. */
+  readonly has_nodes: number;
   /** First unit of the lists, the last at which one may begin, and all units of the table. */
   readonly lists: number;
   readonly last_list: number;
@@ -115,6 +117,7 @@ class TrieBuilder {
   readonly #levels: Level[] = [];
   #depth = 0;
   #list = 0;
+  #hasNodes = 0;
 
   constructor(set: PrefixColumns, table: Table, name: TableName) {
     this.#set = set;
@@ -162,6 +165,7 @@ class TrieBuilder {
         ...numbers,
         depth: this.#depth,
         list: this.#list,
+        has_nodes: this.#hasNodes,
         outside,
       },
       ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
@@ -300,6 +304,7 @@ class TrieBuilder {
 
   #node(from: number, to: number, offset: number, owner: number, depth: number): number {
     const node = this.#reserveUnits(1);
+    this.#hasNodes = 1;
     if (node >= NODES_MAX)
       throw new RangeError(
         `the prefixes need nodes behind the ${NODES_MAX * UNIT * 4} bytes that they can be in`,
