@@ -207,7 +207,7 @@ static __always_inline __u32 hashed_value(const volatile struct prefix_trie *tri
 static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, const void *entries, int family,
 					__u64 high, __u64 low)
 {
-	__u32 value, last = trie->last;
+	__u32 value, last;
 
 	if (trie->hashed) {
 		value = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
@@ -215,6 +215,7 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 			return value;
 	}
 	value = trie->root;
+	last = trie->last;
 	if (last) {
 		__u64 half = high, number = trie->start[0];
 
