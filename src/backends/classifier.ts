@@ -9,8 +9,6 @@ import { EntrySize, type TableName } from "../compiler/table.js";
 export interface Loaded {
   readonly generation: Generation;
   readonly object: BpfObject;
-  /** See ClassifierOptions. */
-  readonly prefix?: string;
 }
 
 export interface ClassifierOptions {
@@ -20,7 +18,7 @@ export interface ClassifierOptions {
   readonly l3Offset?: number;
   /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
   readonly liveFlows?: number;
-  /** What the names of the classifier's constants and tables begin with in this object; "" if left out. */
+  /** What the names of the classifier's constants and maps begin with in this object; "" if left out. */
   readonly prefix?: string;
   /** Called before the object is loaded, for what it has beside the classifier. */
   readonly prepare?: (object: BpfObject) => void;

@@ -114,11 +114,9 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
   }
   if (made > 0) gateway.removeInterfaces();
 
-  made = 0;
   for (const size of plan.sizes) {
     say({ progress: `path through ${size} routes` });
-    gateway.addRoutes(made, size, ifIdOf);
-    made = size;
+    gateway.setRoutes(size, ifIdOf);
     measure("lwt", size);
     if (size !== 1) continue;
     gateway.steer(object.program("empty"));
