@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { policySchema } from "./schema.js";
 
 /** The JSON Schema (draft 2020-12) of a steer.yaml, for editors; schemas/steer.schema.json is this, written out. */

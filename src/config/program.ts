@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { ProgramConfig } from "./policy.js";
 import type { PartlyRaw } from "./shape.js";
 

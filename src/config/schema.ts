@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { SUITE_NAMES } from "../esp/suite.js";
 import { NAME_PATTERN } from "./names.js";
 import { programSchema } from "./program.js";

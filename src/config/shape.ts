@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { type Report, show, suggest } from "./diagnostics.js";
 import { closest } from "./names.js";
 import { policySchema, type RawPolicy } from "./schema.js";

@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
+import { deserialize, serialize } from "node:v8";
 import type { BackendName, Policy } from "../../config/policy.js";
 import { runtimeDir } from "../../sys/runtime-dir.js";
 
 /**
- * What a kernel backend keeps of an interface beside the kernel's own objects: a folder of JSON files and bundles below the
+ * What a kernel backend keeps of an interface beside the kernel's own objects: a folder of files below the
  * runtime folder of the network namespace, gone with a reboot as they are. Each file is written whole or not at all.
  */
 export class StateDir<S> {
@@ -25,12 +25,12 @@ export class StateDir<S> {
 
   /** Keeps the policy of a generation, for follow() and plan. */
   writePolicy(generation: number, policy: Policy): void {
-    this.#writeBytes(policyFile(generation), encodeBundle(policy));
+    this.#writeBytes(policyFile(generation), serialize(policy));
   }
 
   readPolicy(generation: number): Policy | null {
     const path = join(this.#path, policyFile(generation));
-    return existsSync(path) ? decodeBundle(readFileSync(path)) : null;
+    return existsSync(path) ? (deserialize(readFileSync(path)) as Policy) : null;
   }
 
   /** Removes the policies of all generations but these. */
@@ -56,7 +56,10 @@ export class StateDir<S> {
 }
 
 const STATE = "state.json";
-const policyFile = (generation: number) => `policy-${generation}.bundle`;
+
+/** Raised when Policy changes its shape: what another version kept is not there for this one. */
+const POLICY_FORMAT = 1;
+const policyFile = (generation: number) => `policy-${generation}.v${POLICY_FORMAT}`;
 
 function readJson<T>(path: string): T | null {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as T) : null;

@@ -46,6 +46,9 @@ ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/net
 mknod /dev/net/tun c 10 200
 /usr/sbin/ip link set lo up
+# libbpf reads the kernel's BTF, megabytes, for every object that is loaded: from memory that malloc keeps, rather than
+# from new pages each time, that saves a tenth of a load.
+export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=536870912
 ${mode === "run" ? RUN : SHELL}
 poweroff -f
 `;
