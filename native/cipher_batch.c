@@ -109,6 +109,12 @@ static void prefetch_ahead(const struct job *job, const struct job *end)
 		prefetch(next->key, KEY_BYTES);
 }
 
+/* The offsets that src/esp/cipher-batch.ts has. */
+_Static_assert(offsetof(struct cipher, mb) == 8 && offsetof(struct cipher, key) == 40 &&
+	       offsetof(struct cipher, salt) == 48 && sizeof(struct cipher) == 56, "struct cipher");
+_Static_assert(offsetof(struct job, packet) == 2 * 4 && offsetof(struct job, segment) == 6 * 4 &&
+	       offsetof(struct job, worked) == 11 * 4 && sizeof(struct job) == 12 * 4, "struct job");
+
 void cipher_batch_run(struct job *jobs, size_t count, uint8_t *packets, const uint8_t *edges)
 {
 	for (struct job *job = jobs; job < jobs + count; job++) {

@@ -3,6 +3,7 @@ import type { Sealer } from "./aead.js";
 import { BATCH_PACKETS, type CipherBatch } from "./cipher-batch.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
+import { completeFrame } from "./frame-check.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import * as esp from "./packet.js";
@@ -85,7 +86,7 @@ export class Outbound<S extends OutboundState> {
    */
   process(frame: number, length: number): void {
     const { view } = this.#slab;
-    if (!this.#check(frame, length)) {
+    if (!completeFrame(this.#slab, frame, length)) {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
@@ -403,37 +404,6 @@ export class Outbound<S extends OutboundState> {
     if (size < ip.IPV6_HEADER_SIZE || ip.OUTSIDE_ESP.has(next)) return false;
     this.#payload = packet + ip.IPV6_HEADER_SIZE;
     this.#nextHeader = next;
-    return true;
-  }
-
-  /** Completes the checksum where asked. @returns false for a frame that we cannot take */
-  #check(frame: number, length: number): boolean {
-    const { view } = this.#slab;
-    if (length < framing.FRAME_HEADER_SIZE + ip.IPV4_HEADER_SIZE) return false;
-    if ((view.getUint16(frame + framing.PI_FLAGS, true) & framing.TUN_PKT_STRIP) !== 0) return false;
-    const needsChecksum =
-      (view.getUint8(frame + framing.VNET_FLAGS) & framing.VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
-    const segmented = view.getUint8(frame + framing.VNET_GSO_TYPE) !== framing.VIRTIO_NET_HDR_GSO_NONE;
-    if (needsChecksum && !segmented && !this.#completeChecksum(frame, length)) return false;
-    const protocol = view.getUint16(frame + framing.PI_PROTO);
-    const version = view.getUint8(frame + framing.FRAME_HEADER_SIZE) >>> 4;
-    return (
-      (protocol === framing.ETH_P_IP && version === 4) || (protocol === framing.ETH_P_IPV6 && version === 6)
-    );
-  }
-
-  /**
-   * The field already holds the pseudo header's sum. A result of 0 becomes 0xffff, as in net/core/dev.c
-   * (skb_checksum_help).
-   */
-  #completeChecksum(frame: number, length: number): boolean {
-    const { view, sum } = this.#slab;
-    const packet = frame + framing.FRAME_HEADER_SIZE;
-    const size = length - framing.FRAME_HEADER_SIZE;
-    const start = view.getUint16(frame + framing.VNET_CSUM_START, true) - framing.SHIM_SIZE;
-    const field = start + view.getUint16(frame + framing.VNET_CSUM_OFFSET, true);
-    if (start < 0 || field + 2 > size) return false;
-    view.setUint16(packet + field, ~sum(packet + start, size - start, 0) & 0xffff || 0xffff, true);
     return true;
   }
 }
