@@ -15,7 +15,7 @@ const volatile __u32 family = 4, n_keys = 0;
  * Keys: src, dst (1 or 4 words each), ports, proto, mark, iif, more, ported; 8 or 16 words a key. Only dst where
  * `dst_only`: a million of the others would take the cache from the tables that are measured.
  */
-FLAT_TABLE(keys, __u32);
+ONE_VALUE_MAP(keys, __u32);
 const volatile __u32 dst_only = 0;
 
 struct lpm4_key {
@@ -57,7 +57,7 @@ const volatile __u32 strides_mask = 0;
 enum { STRIDE_ROOT = 65536, STRIDE_VALUE = 1u << 31 };
 
 /* Rules in order, for the linear search and, by tuple and hash, for tuple space search. */
-FLAT_TABLE(peer_rules, struct rule4);
+ONE_VALUE_MAP(peer_rules, struct rule4);
 const volatile __u32 n_peer_rules = 0, peer_mask = 0;
 enum { CHUNK = 64 };
 
@@ -72,7 +72,7 @@ struct tuple_key {
 	__u64 tuple;
 };
 
-FLAT_TABLE(tuples, struct tuple);
+ONE_VALUE_MAP(tuples, struct tuple);
 const volatile __u32 n_tuples = 0, tuple_mask = 0;
 
 /* Value: start << 12 | count, into peer_rules. */
@@ -87,7 +87,7 @@ struct run {
 
 static __always_inline int load_key(__u32 index, struct key *key)
 {
-	const __u32 *all = table(&keys);
+	const __u32 *all = only_value(&keys);
 	__u32 size = family == 4 ? 1 : 4;
 
 	if (!all || index >= n_keys)
@@ -175,7 +175,7 @@ static __always_inline int peer_matches(const struct search *s, const struct rul
 
 static long linear_chunk(__u64 chunk, struct search *s)
 {
-	const struct rule4 *rules = table(&peer_rules);
+	const struct rule4 *rules = only_value(&peer_rules);
 
 	if (!rules)
 		return 1;
@@ -194,8 +194,8 @@ static long linear_chunk(__u64 chunk, struct search *s)
 
 static long probe_tuple(__u64 i, struct search *s)
 {
-	const struct rule4 *rules = table(&peer_rules);
-	const struct tuple *all = table(&tuples), *tuple;
+	const struct rule4 *rules = only_value(&peer_rules);
+	const struct tuple *all = only_value(&tuples), *tuple;
 
 	if (!rules || !all)
 		return 1;
@@ -236,7 +236,7 @@ static long one(__u64 index, struct run *run)
 		break;
 	case SUBJECT_CLASSIFIER:
 		if (only_subnets)
-			decide_by_owner(destination_owner(&key, family), &decision);
+			decide_by_owner(destination_owner(&key, family), 0, &decision);
 		else
 			classify(&key, family, &decision);
 		run->sum += decision.info.if_id + decision.verdict;

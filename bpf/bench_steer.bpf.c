@@ -12,7 +12,7 @@ int mark_and_drop(struct __sk_buff *skb)
 	struct decision decision = {};
 
 	if (only_subnets) {
-		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION), &decision);
+		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION), 0, &decision);
 	} else {
 		struct key key = {};
 		int family = parse_packet(skb, &key, l3_offset);

@@ -54,10 +54,8 @@ static __always_inline void set_dscp(struct __sk_buff *skb, int family, __u32 ds
 /* What the rule that decided changes of the packet. */
 static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 rule)
 {
-	const struct target *all = table(&targets), *target;
+	const struct target *all = table(targets), *target;
 
-	if (!all)
-		return;
 	target = &all[rule & mask.targets];
 	if (actions & ACTION_MARK)
 		skb->mark = (skb->mark & ~target->mark_mask) | target->mark;
@@ -65,37 +63,44 @@ static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 
 		set_dscp(skb, family, target->dscp);
 }
 
-/* By flows, rules and subnets, in this order. */
-static __always_inline void decide_by_key(struct __sk_buff *skb, __u32 l3, struct decision *decision)
+/* By flows, rules and subnets, in this order. Apart, as what it needs would take registers from packets without. */
+static __attribute__((noinline)) int decide_by_key(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
+	struct decision decision = {};
 	struct key key = {};
+	__u32 l3 = l3_offset;
 	int family = parse_packet(skb, &key, l3);
 
-	if (family < 0) {
-		decide_by_owner(OWNER_MALFORMED, decision);
-		return;
+	if (family < 0)
+		decide_by_owner(OWNER_MALFORMED, n_rules, &decision);
+	else
+		classify(&key, family, &decision);
+	count(&tx_counters, decision.counter, skb->len - l3);
+	if (family > 0) {
+		/* The rule's own count cannot tell its members apart. */
+		if (actions & ACTION_GROUP && decision.member != INDEX_NONE)
+			count(&tx_counters, n_rules + decision.member, skb->len - l3);
+		if (actions & (ACTION_MARK | ACTION_DSCP) && decision.rule != INDEX_NONE)
+			set_fields(skb, family, decision.rule);
 	}
-	classify(&key, family, decision);
-	/* The rule's own count cannot tell its members apart. */
-	if (actions & ACTION_GROUP && decision->member != INDEX_NONE)
-		count(&tx_counters, n_rules + decision->member, skb->len - l3);
-	if (actions & (ACTION_MARK | ACTION_DSCP) && decision->rule != INDEX_NONE)
-		set_fields(skb, family, decision->rule);
+	*info = decision.info;
+	return decision.verdict;
 }
 
-__attribute__((noinline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
+__attribute__((always_inline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
 	struct decision decision = {};
 	__u32 l3 = l3_offset;
 
 	if (!info)
 		return XFRM_STEER_DROP;
-	if (only_subnets)
-		decide_by_owner(owner_of_address(skb, l3, DESTINATION), &decision);
-	else
-		decide_by_key(skb, l3, &decision);
+	if (!only_subnets)
+		return decide_by_key(skb, info);
+	decide_by_owner(owner_of_address(skb, l3, DESTINATION), 0, &decision);
 	count(&tx_counters, decision.counter, skb->len - l3);
-	*info = decision.info;
+	/* One by one: as a whole, clang would join them in a register and take them apart again. */
+	info->if_id = decision.info.if_id;
+	info->link = decision.info.link;
 	return decision.verdict;
 }
 
@@ -108,9 +113,7 @@ static __always_inline int owns(__u32 owner, __u32 index)
 		return 1;
 	if (owner == OWNER_NONE || owner < OWNER_SHARED || !shared_longest)
 		return 0;
-	list = table(&shared);
-	if (!list)
-		return 0;
+	list = table(shared);
 	__u32 start = owner & (OWNER_SHARED - 1), n = list[start & mask.shared];
 
 	for (__u32 i = 0; i < shared_longest && i < n; i++)
@@ -119,16 +122,16 @@ static __always_inline int owns(__u32 owner, __u32 index)
 	return 0;
 }
 
-__attribute__((noinline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)
+__attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)
 {
 	__u32 index = connection_of(if_id), owner, bytes;
-	const struct connection *all = table(&connections), *connection;
+	const struct connection *all = table(connections), *connection;
 
 	if (l3 > XFRM_STEER_L3_MAX)
 		return XFRM_STEER_DROP;
 	l3 += l3_offset;
 	bytes = skb->len - l3;
-	if (index == OWNER_NONE || !all) {
+	if (index == OWNER_NONE) {
 		count(&rx_counters, 2 * n_connections + RX_UNKNOWN_IF_ID, bytes);
 		return XFRM_STEER_DROP;
 	}

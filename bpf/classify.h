@@ -28,10 +28,8 @@ static __always_inline __u32 destination_owner(const struct key *key, int family
 
 static __always_inline void steer_to(__u32 index, struct decision *decision)
 {
-	const struct connection *connection = table(&connections);
+	const struct connection *connection = table(connections);
 
-	if (!connection)
-		return;
 	connection += index & mask.connections;
 	decision->info.if_id = connection->if_id;
 	decision->info.link = connection->link;
@@ -41,19 +39,17 @@ static __always_inline void steer_to(__u32 index, struct decision *decision)
 /* All fragments of a packet have to take one way: they count without ports. */
 static __always_inline __u32 group_member(const struct key *key, int family, __u32 first)
 {
-	const __u32 *all = table(&groups);
+	const __u32 *all = table(groups);
 	__u32 whole = (key->word[KEY_MORE] >> FRAGMENT_SHIFT) == FRAGMENT_NONE;
 	__u32 hash = finish(hash_flow(key, family, whole ? key->word[KEY_PORTS] : 0));
 
-	return all ? all[(first + (hash >> (32 - BUCKET_BITS))) & mask.groups] : 0;
+	return all[(first + (hash >> (32 - BUCKET_BITS))) & mask.groups];
 }
 
 static __always_inline void apply_rule(const struct key *key, int family, struct decision *decision)
 {
-	const struct target *all = table(&targets), *target;
+	const struct target *all = table(targets), *target;
 
-	if (!all)
-		return;
 	target = &all[decision->rule & mask.targets];
 	decision->counter = decision->rule;
 	decision->verdict = target->verdict;
@@ -66,21 +62,21 @@ static __always_inline void apply_rule(const struct key *key, int family, struct
 		decision->info.link = target->link;
 }
 
-/* By the owner of a flow or of a subnet. */
-static __always_inline void decide_by_owner(__u32 owner, struct decision *decision)
+/* By the owner of a flow or of a subnet; `rules` counters come before those of connections. */
+static __always_inline void decide_by_owner(__u32 owner, __u32 rules, struct decision *decision)
 {
 	if (owner < OWNER_SHARED) {
-		decision->counter = n_rules + owner;
+		decision->counter = rules + owner;
 		steer_to(owner, decision);
 		return;
 	}
 	if (owner == OWNER_MALFORMED) {
-		decision->counter = n_rules + n_connections + TX_MALFORMED;
+		decision->counter = rules + n_connections + TX_MALFORMED;
 		decision->verdict = XFRM_STEER_DROP;
 		return;
 	}
 	/* A subnet that several connections share decides nothing. */
-	decision->counter = n_rules + n_connections + TX_DEFAULT;
+	decision->counter = rules + n_connections + TX_DEFAULT;
 	decision->verdict = default_verdict;
 }
 
@@ -101,5 +97,5 @@ static __always_inline void classify(const struct key *key, int family, struct d
 		}
 		owner = destination_owner(key, family);
 	}
-	decide_by_owner(owner, decision);
+	decide_by_owner(owner, n_rules, decision);
 }

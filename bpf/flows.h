@@ -15,14 +15,14 @@ struct {
 } live_flows SEC(".maps");
 
 /* One entry: whether there may be any of them. */
-FLAT_TABLE(live_flows_used, __u32);
+ONE_VALUE_MAP(live_flows_used, __u32);
 
 /* 1 where live flows can be added to this program. */
 const volatile __u32 has_live_flows = 0;
 
 static __always_inline __u32 live_owner(const struct key *key, int family)
 {
-	const __u32 *used = table(&live_flows_used), *owner;
+	const __u32 *used = only_value(&live_flows_used), *owner;
 	struct live_flow flow = {};
 
 	if (!used || !*used)
@@ -49,12 +49,10 @@ static __always_inline __u64 flow_rest(const struct key *key)
 
 static __always_inline __u32 flow_owner4(const struct key *key)
 {
-	const struct flow4 *flow = table(&flows4);
-	const __u8 *pilots = table(&pilots4);
+	const struct flow4 *flow = table(flows4);
+	const __u8 *pilots = table(pilots4);
 	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST], rest = flow_rest(key);
 
-	if (!flow || !pilots)
-		return OWNER_NONE;
 	flow += slot_of(flow_table4.buckets, flow_table4.slots, pilots,
 			stir(stir(flow_table4.seed, addr), rest));
 	if (flow->addr != addr || (flow->rest & ~(__u64)OWNER_NONE) != rest)
@@ -64,14 +62,12 @@ static __always_inline __u32 flow_owner4(const struct key *key)
 
 static __always_inline __u32 flow_owner6(const struct key *key)
 {
-	const struct flow6 *flow = table(&flows6);
-	const __u8 *pilots = table(&pilots6);
+	const struct flow6 *flow = table(flows6);
+	const __u8 *pilots = table(pilots6);
 	__u64 src0 = pair(&key->word[KEY_SRC]), src1 = pair(&key->word[KEY_SRC + 2]);
 	__u64 dst0 = pair(&key->word[KEY_DST]), dst1 = pair(&key->word[KEY_DST + 2]), rest = flow_rest(key);
 	__u64 hash = stir(stir(stir(stir(stir(flow_table6.seed, src0), src1), dst0), dst1), rest);
 
-	if (!flow || !pilots)
-		return OWNER_NONE;
 	flow += slot_of(flow_table6.buckets, flow_table6.slots, pilots, hash);
 	if (flow->src[0] != src0 || flow->src[1] != src1 || flow->dst[0] != dst0 || flow->dst[1] != dst1 ||
 	    (flow->rest & ~(__u64)OWNER_NONE) != rest)

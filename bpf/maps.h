@@ -9,13 +9,19 @@
 #include <bpf/bpf_helpers.h>
 #include "tables.h"
 
-#define FLAT_TABLE(name, entry)                                                                                        \
-	struct {                                                                                                       \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
-		__uint(max_entries, 1);                                                                                \
-		__uint(key_size, sizeof(__u32));                                                                       \
-		__uint(value_size, sizeof(entry)); /* resized before load */                                           \
-	} name SEC(".maps")
+/*
+ * A table is a read-only section of its own, which user space replaces by the whole table before load (replaceSections()
+ * in libbpf-ts): so its address is a constant of the program, where a map's value has to be looked up.
+ */
+#define FLAT_TABLE(name, entry) const entry name[1] SEC(".rodata." #name) = {}
+
+/* A table's address. The compiler must neither take the table for as long as it is here nor its entries for zeroes. */
+#define table(name)                                                                                                    \
+	({                                                                                                             \
+		const void *start = name;                                                                              \
+		barrier_var(start);                                                                                    \
+		start;                                                                                                 \
+	})
 
 FLAT_TABLE(slots, __u64);
 FLAT_TABLE(rules4, struct rule4);
@@ -54,10 +60,18 @@ const volatile __u32 only_subnets = 0;
 const volatile __u32 n_rules = 0, n_connections = 0;
 const volatile __u32 default_verdict = 0;
 
-/* The key of every table's one value: a constant in memory saves each lookup the stores to the stack. */
-const volatile __u32 first_entry = 0;
+/* A map with one value, for what changes after load or is no table of the rules. */
+#define ONE_VALUE_MAP(name, entry)                                                                                     \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
+		__uint(max_entries, 1);                                                                                \
+		__uint(key_size, sizeof(__u32));                                                                       \
+		__uint(value_size, sizeof(entry)); /* resized before load */                                           \
+	} name SEC(".maps")
 
-static __always_inline void *table(void *map)
+static __always_inline void *only_value(void *map)
 {
-	return bpf_map_lookup_elem(map, (const void *)&first_entry);
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(map, &first);
 }

@@ -8,21 +8,23 @@
 #include "maps.h"
 
 /*
- * A trie over prefixes, each of which begins with the bits of `start` that are set in `shared`. The `picked` bits of
- * one half of the address, shifted right, pick the value at which a walk begins, from word `root` on; where no bits do,
- * `root` is that value itself. With `value_bits` they pick one of the blocks that begin at unit `root`, and the 8 bits behind
- * them its child. No window crosses the halves of an address.
+ * A trie over prefixes, all of which begin with the same bits, those of `start`. How far one half of the address is from
+ * there, shifted right, is the number of the value at which a walk begins, from word `root` on; `last` is the last one's. Without any
+ * `root` is that value itself. With `value_bits` it is the number of one of the blocks that begin at unit `root`, and the 8 bits
+ * behind pick its child. No window crosses the halves of an address.
  *
  * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
  * set leads to the one entry that may hold the address, whatever its prefix's length.
  */
 const volatile struct prefix_trie {
-	__u64 start[2], shared[2];
-	__u32 root, shift, picked;
+	__u64 start[2];
+	__u32 root, shift, last;
 	__u32 by_low;	   /* the low half is the one that picks */
-	__u32 value_bits, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
+	__u32 value_bits, number_mask, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
-	__u32 lists, units; /* first unit of the lists, and all units of the table */
+	__u32 has_nodes;   /* else no value but an owner is behind a list */
+	__u32 lists, last_list; /* units of the first list, and of the last of which the most prefixes can be read */
+	__u32 units;	   /* of the table */
 	__u32 outside;	   /* owner where no prefix but that of all addresses holds the address */
 	__u32 is_long;	   /* lists are of struct prefix6_long */
 	__u64 hashed;	   /* of the high half; 0: nothing is hashed */
@@ -32,17 +34,12 @@ const volatile struct prefix_trie {
 
 enum { UNIT = sizeof(struct prefix_node) };
 
-/* How many bits of each four of x are set. Warren, Hacker's Delight, figure 5-2: BPF has no instruction for it. */
-static __always_inline __u64 count_fours(__u64 x)
+/* How many bits of x are set. Warren, Hacker's Delight, figure 5-2: BPF has no instruction for it. */
+static __always_inline __u32 count_bits(__u64 x)
 {
 	x -= (x >> 1) & 0x5555555555555555ull;
-	return (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
-}
-
-/* Sum of such counts; below 256. */
-static __always_inline __u32 sum_fours(__u64 fours)
-{
-	return ((fours & 0x0f0f0f0f0f0f0f0full) + ((fours >> 4) & 0x0f0f0f0f0f0f0f0full)) * 0x0101010101010101ull >> 56;
+	x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
+	return ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull >> 56;
 }
 
 static __always_inline __u32 value_at(const volatile struct prefix_trie *trie, const void *table, __u32 word)
@@ -62,7 +59,7 @@ static __always_inline __u32 child_value(const volatile struct prefix_trie *trie
 	upto = node->children << (~bits & 63); /* the child's own bit comes first, then those below it */
 	if (!(upto >> 63))
 		return node->otherwise;
-	return value_at(trie, table, node->values + sum_fours(count_fours(upto)) - 1);
+	return value_at(trie, table, node->values + count_bits(upto) - 1);
 }
 
 /* Value of the child of block number `index` that the 8 address bits in `bits` (and more above them) pick. */
@@ -70,23 +67,20 @@ static __always_inline __u32 block_value(const volatile struct prefix_trie *trie
 					 __u64 bits)
 {
 	const struct prefix_block *block = table + (__u64)trie->root * UNIT + index * sizeof(*block);
-	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, at, before = 0;
+	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, last = block->values[BLOCK_WORDS - 1], at;
 
 	barrier_var(which);
 	upto = block->children[which] << (~bits & 63); /* the child's own bit comes first, then those below it */
-	for (__u64 i = 0; i < BLOCK_WORDS - 1; i++)
-		before += count_fours(block->children[i] & ((__s64)(i - which) >> 63));
+	at = last >> BLOCK_BEFORE << 8 >> 8 * which & 255; /* none before the first word */
 	/* Number 0 is that of the rest. */
-	at = (sum_fours(before) + sum_fours(count_fours(upto << 1)) + 1) & ((__s64)upto >> 63);
-	if (block->values[BLOCK_WORDS - 1] >> BLOCK_FAR)
+	at = (at + count_bits(upto)) & ((__s64)upto >> 63);
+	if (last >> BLOCK_FAR)
 		return value_at(trie, table, (__u32)block->values[0] + at);
 	at *= trie->value_bits;
-	which = (at >> 6) & (BLOCK_WORDS - 1);
+	which = at >> 3 & (sizeof(block->values) - 1);
 	barrier_var(which);
-	upto = block->values[which] >> (at & 63);
-	which = (which + 1) & (BLOCK_WORDS - 1);
-	upto |= block->values[which] << 1 << (~at & 63);
-	return value_at(trie, table, trie->numbered + (upto & ((1u << trie->value_bits) - 1)));
+	upto = *(const __u32 *)((const void *)block->values + which) >> (at & 7); /* no number has more than 16 bits */
+	return value_at(trie, table, trie->numbered + (upto & trie->number_mask));
 }
 
 /* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
@@ -137,29 +131,26 @@ static __always_inline __u32 compared(const void *entry, int family, int is_long
 static __always_inline __u32 list_value(const volatile struct prefix_trie *trie, const void *table, __u32 list,
 					int family, __u64 high, __u64 low)
 {
-	__u32 size = family == 6 && trie->is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
-	__u64 bytes = (__u64)trie->units * UNIT, at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
+	int is_long = family == 6 && trie->is_long;
+	__u32 size = is_long ? 2 * UNIT : UNIT, longest = trie->list, value = OWNER_NONE;
+	__u64 at = trie->lists + (list & ((1u << VALUE_COUNT) - 1));
 
-	at *= UNIT;
 	barrier_var(at); /* clang would add to it before the comparison and use the sum behind it */
-	if (at >= bytes - LIST_AT_ONCE * size)
+	if (at > trie->last_list)
 		return OWNER_NONE;
+	table += at * UNIT;
 #pragma unroll
 	for (int i = LIST_AT_ONCE - 1; i >= 0; i--)
 		if (longest > i)
-			value = compared(table + at + i * size, family, trie->is_long, high, low, value);
-	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++) {
-		at += i == LIST_AT_ONCE ? LIST_AT_ONCE * size : size;
-		barrier_var(at);
-		if (at < bytes - size)
-			value = compared(table + at, family, trie->is_long, high, low, value);
-	}
+			value = compared(table + i * size, family, is_long, high, low, value);
+	for (__u32 i = LIST_AT_ONCE; i < longest && i < ((list >> VALUE_COUNT) & 15) && value == OWNER_NONE; i++)
+		value = compared(table + i * size, family, is_long, high, low, value);
 	return value;
 }
 
-/* Follows a value to the owner that it leads to, or OWNER_NONE. */
-static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
-				  __u64 high, __u64 low)
+/* Follows a value through nodes and lists. */
+static __always_inline __u32 walk_on(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
+				     __u64 high, __u64 low)
 {
 	for (__u32 d = 0; value >> VALUE_LIST && d < trie->depth; d++) {
 		if (value >> VALUE_NODE) {
@@ -174,6 +165,34 @@ static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const
 	return value;
 }
 
+/* Apart, as what it needs would take registers from walks that end sooner. */
+static __attribute__((noinline)) __u32 walk_on4(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
+						__u64 high)
+{
+	return walk_on(trie, entries, value, 4, high, 0);
+}
+
+static __attribute__((noinline)) __u32 walk_on6(const volatile struct prefix_trie *trie, const void *entries, __u32 value,
+						__u64 high, __u64 low)
+{
+	return walk_on(trie, entries, value, 6, high, low);
+}
+
+/* Follows a value to the owner that it leads to, or OWNER_NONE. Most are an owner or a list. */
+static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const void *entries, __u32 value, int family,
+				  __u64 high, __u64 low)
+{
+	__u32 has_nodes = trie->has_nodes;
+
+	if (!trie->depth || !(value >> VALUE_LIST))
+		return value;
+	if (!has_nodes || !(value >> VALUE_NODE))
+		value = list_value(trie, entries, value, family, high, low);
+	if (!has_nodes || !(value >> VALUE_LIST))
+		return value;
+	return family == 4 ? walk_on4(trie, entries, value, high) : walk_on6(trie, entries, value, high, low);
+}
+
 /* Value of the hash's one entry that may hold the address. */
 static __always_inline __u32 hashed_value(const volatile struct prefix_trie *trie, const void *entries, int family,
 					  __u64 high)
@@ -185,37 +204,35 @@ static __always_inline __u32 hashed_value(const volatile struct prefix_trie *tri
 }
 
 /* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
-static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, void *map, int family, __u64 high,
-					__u64 low)
+static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie, const void *entries, int family,
+					__u64 high, __u64 low)
 {
-	const void *entries = table(map);
-	__u64 outside;
-	__u32 value, picked;
+	__u32 value, last;
 
-	if (!entries)
-		return OWNER_NONE;
 	if (trie->hashed) {
-		__u32 owner = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
-
-		if (owner != OWNER_NONE)
-			return owner;
+		value = walk(trie, entries, hashed_value(trie, entries, family, high), family, high, low);
+		if (value != OWNER_NONE)
+			return value;
 	}
-	outside = (high ^ trie->start[0]) & trie->shared[0];
-	if (family == 6)
-		outside |= (low ^ trie->start[1]) & trie->shared[1];
-	if (outside)
-		return trie->outside;
 	value = trie->root;
-	picked = trie->picked;
-	if (picked) {
-		__u64 half = family == 6 && trie->by_low ? low : high;
-		__u64 word = (__u32)(half >> (trie->shift & 63)) & picked;
+	last = trie->last;
+	if (last) {
+		__u64 half = high, number = trie->start[0];
 
-		barrier_var(word); /* keeps the bound that the mask gives */
+		if (family == 6 && trie->by_low) {
+			if (high != number)
+				return trie->outside;
+			half = low;
+			number = trie->start[1];
+		}
+		number = (half - number) >> (trie->shift & 63);
+		barrier_var(number); /* as compared is how it has to be used */
+		if (number > last)
+			return trie->outside;
 		if (trie->value_bits)
-			value = block_value(trie, entries, word, half >> ((trie->shift - BLOCK_BITS) & 63));
+			value = block_value(trie, entries, number, half >> ((trie->shift - BLOCK_BITS) & 63));
 		else
-			value = ((const __u32 *)entries)[value + word];
+			value = ((const __u32 *)entries)[value + number];
 	}
 	value = walk(trie, entries, value, family, high, low);
 	return value == OWNER_NONE ? trie->outside : value;
@@ -224,11 +241,12 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 /* Owner of the longest subnet that holds the address; of an IPv4 address, `low` is 0. */
 static __always_inline __u32 subnet_owner(int family, __u64 high, __u64 low)
 {
-	return family == 4 ? find_owner(&subnets4, &trie4, 4, high, 0) : find_owner(&subnets6, &trie6, 6, high, low);
+	return family == 4 ? find_owner(&subnets4, table(trie4), 4, high, 0)
+			   : find_owner(&subnets6, table(trie6), 6, high, low);
 }
 
 /* Index of the connection with this if_id, or OWNER_NONE. */
 static __always_inline __u32 connection_of(__u32 if_id)
 {
-	return find_owner(&if_ids, &trie_ids, 4, (__u64)if_id << 32, 0);
+	return find_owner(&if_ids, table(trie_ids), 4, (__u64)if_id << 32, 0);
 }

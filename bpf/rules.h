@@ -68,11 +68,11 @@ static __always_inline int extra_matches(const struct key *key, const struct rul
  */
 __attribute__((noinline)) __u32 match_tree4(const struct key *key, __u32 root, __u32 best)
 {
-	const __u64 *slot = table(&slots);
-	const struct rule4 *rules = table(&rules4);
-	const struct rule_extra *extra = table(&extra4);
+	const __u64 *slot = table(slots);
+	const struct rule4 *rules = table(rules4);
+	const struct rule_extra *extra = table(extra4);
 
-	if (!key || !slot || !rules || !extra)
+	if (!key)
 		return best;
 	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST];
 	__u64 leaf = descend(slot, root, rule_trees4.depth, key, best);
@@ -95,11 +95,11 @@ __attribute__((noinline)) __u32 match_tree4(const struct key *key, __u32 root, _
 
 __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u32 root, __u32 best)
 {
-	const __u64 *slot = table(&slots);
-	const struct rule6 *rules = table(&rules6);
-	const struct rule_extra *extra = table(&extra6);
+	const __u64 *slot = table(slots);
+	const struct rule6 *rules = table(rules6);
+	const struct rule_extra *extra = table(extra6);
 
-	if (!key || !slot || !rules || !extra)
+	if (!key)
 		return best;
 	__u64 src0 = pair(&key->word[KEY_SRC]), src1 = pair(&key->word[KEY_SRC + 2]);
 	__u64 dst0 = pair(&key->word[KEY_DST]), dst1 = pair(&key->word[KEY_DST + 2]);
@@ -127,11 +127,9 @@ __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u32 root, _
 /* Index of the first rule that matches, or INDEX_NONE. */
 static __always_inline __u32 match_rules(const struct key *key, int family)
 {
-	const __u64 *slot = table(&slots);
+	const __u64 *slot = table(slots);
 	__u32 best = INDEX_NONE;
 
-	if (!slot)
-		return best;
 	if (family == 4) {
 		for (__u32 t = 0; t < rule_trees4.count; t++)
 			if (slot_first(slot[(rule_trees4.root + t) & mask.slots]) < best)

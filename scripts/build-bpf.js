@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compile, link } from "bpf-linker";
+import { compile, link, linkLlvm } from "bpf-linker";
 import { Btf, generateModule } from "libbpf-ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -32,8 +32,9 @@ for (const name of new Set(Object.values(objects).flat())) {
 // What the linked object of a user's program is made of beside it, the example of one, and the bench's. The classifier's global names
 // get a prefix there, so that any other name is the user's; its counters keep theirs, which status looks for.
 const btf = Btf.parse(readFileSync(parts.get("classifier")));
-const globals = [".maps", ".rodata", ".bss"]
-  .filter((section) => btf.datasecs().includes(section))
+const globals = btf
+  .datasecs()
+  .filter((section) => /^\.(maps|bss|rodata(\..*)?)$/.test(section))
   .flatMap((section) => btf.datasec(section).variables.map(({ name }) => name))
   .filter((name) => !name.endsWith("_counters"));
 for (const [source, defines] of [
@@ -50,11 +51,15 @@ for (const [source, defines] of [
     includes: [join(root, "bpf")],
     defines,
   });
-for (const [name, halves] of Object.entries(objects))
-  link(
-    halves.map((half) => parts.get(half)),
-    join(out, name),
+// The halves become one program: what decides is inlined into what carries it out. Global functions are verified once,
+// each on its own, however often they are called.
+for (const [name, halves] of Object.entries(objects)) {
+  const { object } = await linkLlvm(
+    halves.map((half) => join(root, "bpf", `${half}.bpf.c`)),
+    { output: join(out, name), exports: ["match_tree4", "match_tree6"] },
   );
+  link([object], join(out, name)); // leaves the debug information out
+}
 // The compiler needs the tables' layout only, and no libbpf.
 for (const [name, module] of [
   ["classifier", generateModule(parts.get("classifier"))],

@@ -9,8 +9,6 @@ import { EntrySize, type TableName } from "../compiler/table.js";
 export interface Loaded {
   readonly generation: Generation;
   readonly object: BpfObject;
-  /** See ClassifierOptions. */
-  readonly prefix?: string;
 }
 
 export interface ClassifierOptions {
@@ -20,7 +18,7 @@ export interface ClassifierOptions {
   readonly l3Offset?: number;
   /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
   readonly liveFlows?: number;
-  /** What the names of the classifier's constants and tables begin with in this object; "" if left out. */
+  /** What the names of the classifier's constants and maps begin with in this object; "" if left out. */
   readonly prefix?: string;
   /** Called before the object is loaded, for what it has beside the classifier. */
   readonly prepare?: (object: BpfObject) => void;
@@ -37,11 +35,10 @@ export function loadClassifier(
   generation: Generation,
   options: ClassifierOptions = {},
 ): BpfObject {
-  const object = BpfObject.open(path);
+  const { prefix = "" } = options;
+  const object = openClassifier(path, generation, prefix);
   try {
-    const { prefix = "" } = options;
     const set = constantsOf(object, prefix);
-    setTables(object, generation, prefix);
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / CounterBlockSize.BLOCK_COUNTERS));
     object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / CounterBlockSize.BLOCK_COUNTERS));
@@ -53,10 +50,9 @@ export function loadClassifier(
       set("has_live_flows", 1);
       set("only_subnets", 0);
     }
-    const reused = options.before ? reuseTables(object, generation, options.before, prefix) : NONE;
+    if (options.before) reuseTables(object, generation, options.before);
     options.prepare?.(object);
     object.load();
-    fillTables(object, generation, reused, prefix);
     return object;
   } catch (error) {
     object.close();
@@ -73,19 +69,24 @@ function constantsOf({ rodata }: BpfObject, prefix: string) {
     rodata.set(prefix + name, codec(ClassifierObject.model.rodata[name] as TypeModel).encode(value));
 }
 
-/** Larger tables have pages of their own in any case (bpf_map_area_alloc() in the kernel's kernel/bpf/syscall.c). */
-const SLAB_BYTES = 2 ** 15;
-/** Of linux/bpf.h: the value begins on a page, so that its entries lie in cache lines as they do in the table. */
-const BPF_F_MMAPABLE = 1 << 10;
+/** The section that a table of bpf/maps.h is, and its map's name. */
+const sectionOf = (name: TableName): string => `.rodata.${name}`;
 
-/** Before load: sizes the tables of bpf/maps.h and sets the constants that go with them. */
-export function setTables(object: BpfObject, generation: Generation, prefix = ""): void {
-  const set = constantsOf(object, prefix);
-  for (const [name, bytes] of entries(generation)) {
-    const map = object.maps.get(prefix + name);
-    map?.setValueSize(bytes.length);
-    if (bytes.length > SLAB_BYTES) map?.setFlags(BPF_F_MMAPABLE);
+/** Opens an object that has the classifier in it, with a generation's tables and the constants that go with them. */
+export function openClassifier(path: string, generation: Generation, prefix = ""): BpfObject {
+  const sections = new Map(entries(generation).map(([name, bytes]) => [sectionOf(name), bytes]));
+  const object = BpfObject.open(path, { sections });
+  try {
+    setConstants(object, generation, prefix);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
   }
+}
+
+function setConstants(object: BpfObject, generation: Generation, prefix: string): void {
+  const set = constantsOf(object, prefix);
   const last = (name: TableName) => generation.tables[name].length / EntrySize[name] - 1;
   set("mask", {
     slots: last("slots"),
@@ -112,33 +113,11 @@ export function setTables(object: BpfObject, generation: Generation, prefix = ""
   set("default_verdict", generation.defaultVerdict);
 }
 
-/** After load. Tables that the object does not use are not there; `reused` ones are full. */
-export function fillTables(
-  { maps }: BpfObject,
-  generation: Generation,
-  reused: ReadonlySet<TableName> = NONE,
-  prefix = "",
-): void {
+/** Before load: takes over the maps of tables that have not changed. */
+function reuseTables(object: BpfObject, generation: Generation, before: Loaded): void {
   for (const [name, bytes] of entries(generation))
-    if (!reused.has(name)) maps.get(prefix + name)?.update(0, bytes);
-}
-
-const NONE: ReadonlySet<TableName> = new Set();
-
-/** Before load: takes over the maps of tables that have not changed. Nothing writes to them once they are filled. */
-function reuseTables(
-  object: BpfObject,
-  generation: Generation,
-  before: Loaded,
-  prefix: string,
-): Set<TableName> {
-  const reused = new Set<TableName>();
-  for (const [name, bytes] of entries(generation)) {
-    if (bytes !== before.generation.tables[name]) continue;
-    object.map(prefix + name).reuse(before.object.map((before.prefix ?? "") + name));
-    reused.add(name);
-  }
-  return reused;
+    if (bytes === before.generation.tables[name])
+      object.map(sectionOf(name)).reuse(before.object.map(sectionOf(name)));
 }
 
 function entries(generation: Generation): [TableName, Uint8Array][] {
@@ -146,8 +125,14 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, shared, hashed, ...trie }: CompiledTrie): PrefixTrie {
-  return { ...trie, start: halves(start), shared: halves(shared), hashed: halves(hashed)[0] as bigint };
+function prefixTrie({ start, shared, picked, hashed, ...trie }: CompiledTrie): PrefixTrie {
+  return {
+    ...trie,
+    start: halves(start.map((word, i) => (word & (shared[i] as number)) >>> 0)),
+    last: picked,
+    number_mask: 2 ** trie.value_bits - 1,
+    hashed: halves(hashed)[0] as bigint,
+  };
 }
 
 function halves([a = 0, b = 0, c = 0, d = 0]: readonly number[]): BigUint64Array {

@@ -5,12 +5,14 @@ import { BpfObject, type BpfProgram } from "libbpf-ts";
 import { loadClassifier } from "../backends/classifier.js";
 import type { Generation } from "../compiler/compile.js";
 import { bpfObjectPath } from "../sys/paths.js";
+import type { KernelCase } from "./kernel.js";
 import { Gateway, packetTo } from "./kernel-gateway.js";
 import { ifIdOf, subnet } from "./kernel-policy.js";
 import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
 
 /** What the host asks of the guest; sizes in rising order. */
 export interface GuestPlan {
+  readonly cases: readonly KernelCase[];
   readonly sizes: readonly number[];
   readonly interfaces: readonly number[];
   readonly runs: number;
@@ -69,6 +71,7 @@ function benchSteer(object: BpfObject): void {
   report("empty", 0, steerCost(object.program("empty"), 1), { measured: base });
   report("fixed", 0, steerCost(object.program("fixed"), 1));
   for (const size of plan.sizes) {
+    say({ progress: `the program of ${size} subnets alone` });
     using ours = loadClassifier(bpfObjectPath("steer_xfrm"), generationOf(size), { l3Offset: ETHERNET });
     const tables = [...ours.maps.values()].reduce(
       (sum, { shape }) => sum + shape.valueSize * shape.maxEntries,
@@ -111,11 +114,9 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
   }
   if (made > 0) gateway.removeInterfaces();
 
-  made = 0;
   for (const size of plan.sizes) {
     say({ progress: `path through ${size} routes` });
-    gateway.addRoutes(made, size, ifIdOf);
-    made = size;
+    gateway.setRoutes(size, ifIdOf);
     measure("lwt", size);
     if (size !== 1) continue;
     gateway.steer(object.program("empty"));
@@ -136,6 +137,5 @@ object.rodata.set("lan_ifindex", gateway.lanIfindex);
 object.load();
 gateway.use(object);
 checkClock(object);
-say({ progress: "steering programs alone" });
-benchSteer(object);
-benchPath(object, gateway);
+if (plan.cases.includes("steer")) benchSteer(object);
+if (plan.cases.includes("path")) benchPath(object, gateway);

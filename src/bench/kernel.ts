@@ -10,7 +10,11 @@ export class BenchError extends Error {
   override readonly name = "BenchError";
 }
 
+export const KERNEL_CASES = ["steer", "path"] as const;
+export type KernelCase = (typeof KERNEL_CASES)[number];
+
 export interface KernelBenchOptions {
+  readonly cases: readonly KernelCase[];
   /** As `selftest --kernel`. */
   readonly kernel?: string | undefined;
   /** Numbers of subnets and routes. */
@@ -19,6 +23,7 @@ export interface KernelBenchOptions {
   readonly interfaces?: readonly number[] | undefined;
   /** Runs of each subject on the whole way. */
   readonly runs: number;
+  /** Called with what it does, and with each result as it comes. */
   readonly progress?: (what: string) => void;
 }
 
@@ -36,8 +41,10 @@ const SILENCE_MS = 10 * 60_000;
  */
 export async function benchKernel(options: KernelBenchOptions): Promise<BenchResult> {
   const { sizes, runs, progress = () => {} } = options;
+  const started = performance.now();
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, { progress });
   const plan: GuestPlan = {
+    cases: options.cases,
     sizes: [...sizes].sort((a, b) => a - b),
     interfaces: [...(options.interfaces ?? sizes.filter((size) => size <= MOST_INTERFACES))].sort(
       (a, b) => a - b,
@@ -54,9 +61,14 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
   let rest = "";
   const take = (line: string) => {
     const report = JSON.parse(line) as GuestReport;
-    if ("progress" in report) progress(report.progress);
-    else if ("machine" in report) machine = report.machine;
-    else cases.push(report);
+    if ("progress" in report) {
+      progress(`${Math.round((performance.now() - started) / 1000)} s: ${report.progress}`);
+    } else if ("machine" in report) {
+      machine = report.machine;
+    } else {
+      cases.push(report);
+      progress(`  ${report.case} ${report.subject} ${report.size || ""}: ${report.median}`);
+    }
   };
   const large = Math.max(...sizes) > 100_000;
   const { status, console: said } = await runVm({

@@ -1,5 +1,5 @@
 import { BpfObject } from "libbpf-ts";
-import { fillTables, setTables } from "../backends/classifier.js";
+import { openClassifier } from "../backends/classifier.js";
 import { compile, type Generation } from "../compiler/compile.js";
 import type { Family, Policy } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
@@ -46,7 +46,12 @@ export class Subject {
   constructor(name: SubjectName, policy: Policy, family: Family, keys: Keys) {
     this.name = name;
     this.passes = keys.count;
-    this.#object = BpfObject.open(bpfObjectPath("bench_classify"));
+    const started = performance.now();
+    const filler = FILLERS[name]?.(policy);
+    this.generation = name === "xfrm-steer" ? compile(policy, BENCH_DEVICES) : null;
+    this.buildMs = performance.now() - started;
+    const path = bpfObjectPath("bench_classify");
+    this.#object = this.generation ? openClassifier(path, this.generation) : BpfObject.open(path);
     try {
       const { rodata } = this.#object;
       rodata.set("subject", NUMBER[name]);
@@ -55,19 +60,12 @@ export class Subject {
       const packed = pack(keys, policy);
       rodata.set("dst_only", packed === keys.words ? 0 : 1);
       this.#object.map("keys").setValueSize(packed.byteLength);
-      const started = performance.now();
-      const filler = FILLERS[name]?.(policy);
-      const generation = name === "xfrm-steer" ? compile(policy, BENCH_DEVICES) : null;
-      this.generation = generation;
-      this.buildMs = performance.now() - started;
-      if (generation) setTables(this.#object, generation);
       filler?.before(this.#object);
       this.#object.load();
-      if (generation) fillTables(this.#object, generation);
       filler?.after(this.#object);
       this.#object.map("keys").update(0, packed);
-      this.bytes = generation
-        ? Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0)
+      this.bytes = this.generation
+        ? Object.values(this.generation.tables).reduce((sum, { length }) => sum + length, 0)
         : (filler?.bytes ?? 0);
     } catch (error) {
       this.#object.close();

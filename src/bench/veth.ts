@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { attachTc, BpfObject, type TcLink } from "libbpf-ts";
-import { fillTables, setTables } from "../backends/classifier.js";
+import { openClassifier } from "../backends/classifier.js";
 import { compile } from "../compiler/compile.js";
 import type { Policy } from "../config/policy.js";
 import { ip, ipJson } from "../sys/ip.js";
@@ -109,11 +109,9 @@ export class VethPeer {
 
   #attachClassifier(policy: Policy): void {
     const generation = compile(policy, BENCH_DEVICES);
-    this.#classifier = BpfObject.open(bpfObjectPath("bench_steer"));
-    setTables(this.#classifier, generation);
+    this.#classifier = openClassifier(bpfObjectPath("bench_steer"), generation);
     this.#classifier.rodata.set("l3_offset", ETHERNET);
     this.#classifier.load();
-    fillTables(this.#classifier, generation);
     this.#link = attachTc({
       ifindex: ifindexOf("v1"),
       direction: "ingress",

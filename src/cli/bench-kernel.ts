@@ -1,5 +1,5 @@
-import { Command } from "commander";
-import { benchKernel } from "../bench/kernel.js";
+import { Command, Option } from "commander";
+import { benchKernel, KERNEL_CASES, type KernelCase } from "../bench/kernel.js";
 import type { BenchCase } from "../bench/measure.js";
 import { DEFAULT_KERNEL } from "../selftest/index.js";
 import { print, table } from "./output.js";
@@ -8,6 +8,7 @@ import { count } from "./values.js";
 const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
 
 interface KernelFlags {
+  case: readonly KernelCase[];
   kernel: string;
   size?: number[];
   interfaces?: number[];
@@ -19,6 +20,11 @@ export function benchKernelCommand(): Command {
   return new Command("kernel")
     .description(
       "instructions a packet in a real kernel (in a VM): the steering program alone, and the whole way",
+    )
+    .addOption(
+      new Option("--case <name...>", "the program alone, the whole way; both if left out")
+        .choices(KERNEL_CASES)
+        .default(KERNEL_CASES, ""),
     )
     .option("--kernel <version>", '"6.12", "7.2" or the path of an unpacked kernel', DEFAULT_KERNEL)
     .option("--size <n...>", "numbers of subnets and routes", (value, before: number[] = []) => [
@@ -33,16 +39,12 @@ export function benchKernelCommand(): Command {
     .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 25)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench kernel --size 1 100 10000")
-    .action(async ({ kernel, size = SIZES, interfaces, runs, json }: KernelFlags) => {
-      const result = await benchKernel({ kernel, sizes: size, interfaces, runs, progress });
-      if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+    .action(async ({ kernel, case: cases, size = SIZES, interfaces, runs, json }: KernelFlags) => {
+      const progress = (what: string) => console.error(what);
+      const result = await benchKernel({ cases, kernel, sizes: size, interfaces, runs, progress });
       print(json, result, () => asTable(result.cases));
     });
 }
-
-const progress = (what: string) => {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${what} ...`);
-};
 
 function asTable(cases: readonly BenchCase[]): string {
   return table(

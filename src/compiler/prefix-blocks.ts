@@ -10,11 +10,12 @@ export interface Blocks {
   readonly numbered: number;
 }
 
-const { BLOCK_BITS, BLOCK_WORDS, BLOCK_FAR } = PrefixBlockSize;
+const { BLOCK_BITS, BLOCK_WORDS, BLOCK_BEFORE, BLOCK_FAR } = PrefixBlockSize;
 const CHILDREN = 2 ** BLOCK_BITS;
 const BLOCK = memberWords(PrefixBlock);
-/** The 32-bit word of `values` that BLOCK_FAR is in. */
-const FAR_WORD = 2 * (BLOCK_WORDS - 1) + (BLOCK_FAR >>> 5);
+/** The 32-bit word of `values` that BLOCK_BEFORE and BLOCK_FAR are in. */
+const LAST_WORD = 2 * BLOCK_WORDS - 1;
+const [BEFORE, FAR] = [BLOCK_BEFORE & 31, BLOCK_FAR & 31];
 const { OWNER_BITS } = Owner;
 const UNIT = memberWords(PrefixNode).size;
 /** Values whose numbers are longer than this are many, and none of them is where a packet's neighbour had it. */
@@ -24,8 +25,7 @@ const WIDEST_NUMBER = 16;
 export function packBlocks(values: Uint32Array, table: Table): Blocks {
   const numbers = numberValues(values);
   const bits = Math.max(1, Math.ceil(Math.log2(numbers.values.length)));
-  // The last word's highest bit is BLOCK_FAR.
-  const room = Math.floor((64 * BLOCK_WORDS - 1) / bits);
+  const room = Math.floor((64 * (BLOCK_WORDS - 1) + BLOCK_BEFORE) / bits);
   table.reserve(-table.length & (BLOCK.size - 1));
   const first = table.reserve((values.length / CHILDREN) * BLOCK.size);
   const others = new Uint32Array(CHILDREN + 1);
@@ -35,7 +35,9 @@ export function packBlocks(values: Uint32Array, table: Table): Blocks {
     const { words } = table;
     const rest = usual(values, from, from + CHILDREN);
     let count = 0;
+    let last = 0;
     for (let child = 0; child < CHILDREN; child += 32) {
+      if (child > 0 && child % 64 === 0) last |= count << (BEFORE + (child >>> 3) - 8);
       let differ = 0;
       for (let i = 0; i < 32; i++) {
         const value = values[from + child + i] as number;
@@ -55,8 +57,9 @@ export function packBlocks(values: Uint32Array, table: Table): Blocks {
       table.words[far] = rest;
       table.words.set(others.subarray(0, count), far + 1);
       table.words[at + BLOCK.values] = far;
-      table.words[at + BLOCK.values + FAR_WORD] = 1 << (BLOCK_FAR & 31);
+      last |= 1 << FAR;
     }
+    putNumber(table.words, at + BLOCK.values, 32 * LAST_WORD, last >>> 0);
   }
   const numbered = table.reserve(numbers.values.length);
   table.words.set(numbers.values, numbered);

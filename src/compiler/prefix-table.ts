@@ -33,8 +33,11 @@ export interface PrefixTrie {
   /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
-  /** First unit of the lists, and all units of the table. */
+  /** 0 where there are lists only. */
+  readonly has_nodes: number;
+  /** First unit of the lists, the last at which one may begin, and all units of the table. */
   readonly lists: number;
+  readonly last_list: number;
   readonly units: number;
   /** Owner where no other prefix holds the address. */
   readonly outside: number;
@@ -114,6 +117,7 @@ class TrieBuilder {
   readonly #levels: Level[] = [];
   #depth = 0;
   #list = 0;
+  #hasNodes = 0;
 
   constructor(set: PrefixColumns, table: Table, name: TableName) {
     this.#set = set;
@@ -161,6 +165,7 @@ class TrieBuilder {
         ...numbers,
         depth: this.#depth,
         list: this.#list,
+        has_nodes: this.#hasNodes,
         outside,
       },
       ...{ ...this.#joinLists(), is_long: this.#isLong ? 1 : 0 },
@@ -207,13 +212,15 @@ class TrieBuilder {
   }
 
   /** Puts the lists behind nodes and values, and behind them entries that say that nothing holds the address. */
-  #joinLists(): { lists: number; units: number } {
-    const nothing = this.#reserveList(LIST_AT_ONCE) * UNIT;
+  #joinLists(): { lists: number; last_list: number; units: number } {
     const { size, value } = this.#entry;
-    for (let k = 0; k < LIST_AT_ONCE; k++) this.#lists.words[nothing + k * size + value] = OWNER_NONE;
+    const read = Math.max(LIST_AT_ONCE, this.#list);
+    const nothing = this.#reserveList(read) * UNIT;
+    for (let k = 0; k < read; k++) this.#lists.words[nothing + k * size + value] = OWNER_NONE;
     const lists = this.#reserveUnits(this.#lists.length / UNIT);
     this.#table.words.set(this.#lists.words.subarray(0, this.#lists.length), lists * UNIT);
-    return { lists, units: this.#table.length / UNIT };
+    const units = this.#table.length / UNIT;
+    return { lists, last_list: units - (read * size) / UNIT, units };
   }
 
   /** Leading bits that prefixes [from, to) share; sorted as they are, first and last differ soonest. */
@@ -297,6 +304,7 @@ class TrieBuilder {
 
   #node(from: number, to: number, offset: number, owner: number, depth: number): number {
     const node = this.#reserveUnits(1);
+    this.#hasNodes = 1;
     if (node >= NODES_MAX)
       throw new RangeError(
         `the prefixes need nodes behind the ${NODES_MAX * UNIT * 4} bytes that they can be in`,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ip } from "../sys/ip.js";
 import { packageRoot } from "../sys/paths.js";
 import { clearRuntimeDir } from "../sys/runtime-dir.js";
-import type { Scope } from "./scope.js";
+import type { Scope } from "../sys/scope.js";
 
 export const DRAWING = `
                  hub                      rules on protocol and port decide

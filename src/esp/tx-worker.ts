@@ -1,7 +1,8 @@
 /** TUN to socket: reads framed packets, seals them and sends them. Runs as a worker thread. */
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
-import { CallList, functionAddress } from "../sys/call-list.js";
+import { CallList } from "../sys/call-list.js";
+import { functionAddress } from "../sys/dynamic-linking.js";
 import { errno, SystemError } from "../sys/libc.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { PollSet } from "../sys/poll-set.js";

@@ -10,7 +10,7 @@ import {
   type Rekey,
   startDatapath,
 } from "../../esp/index.js";
-import { loadSteering, steeringPrefix } from "../../program/load.js";
+import { loadSteering } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
 import { openTun, type Tun } from "../../sys/tun.js";
@@ -80,7 +80,7 @@ export class UserspaceService {
     const compiled = performance.now();
     const object = loadSteering("tun", generation, policy, {
       liveFlows: LIVE_FLOWS_MAX,
-      ...(before ? { before: { ...before, prefix: steeringPrefix(before.policy.program) } } : {}),
+      ...(before ? { before } : {}),
     });
     try {
       if (before) LiveFlows.of(object, policy).carryOver(LiveFlows.of(before.object, before.policy));

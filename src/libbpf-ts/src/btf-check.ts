@@ -33,6 +33,31 @@ const REFERS: ReadonlySet<number> = new Set([
   Kind.declTag,
 ]);
 
+function kindAt(bytes: Buffer, at: number): number {
+  return (bytes.readUInt32LE(at + 4) >>> 24) & 0x1f;
+}
+
+/**
+ * Where each type of raw BTF with a whole header begins, in bytes, from type 1 on.
+ * @throws InvalidObjectError where one is cut off or of no kind
+ */
+export function typePlaces(bytes: Buffer): number[] {
+  const start = bytes.readUInt32LE(4) + bytes.readUInt32LE(8);
+  const end = start + bytes.readUInt32LE(12);
+  const places: number[] = [];
+  for (let at = start; at < end; ) {
+    const id = places.length + 1;
+    if (at + TYPE_BYTES > end) throw new InvalidObjectError(OP, `type ${id} is cut off`);
+    const kind = kindAt(bytes, at);
+    if (kind === 0 || kind > Kind.enum64) throw new InvalidObjectError(OP, `type ${id} has kind ${kind}`);
+    places.push(at);
+    const { fixed, each } = EXTRA[kind] ?? NONE;
+    at += TYPE_BYTES + fixed + each * (bytes.readUInt32LE(at + 4) & 0xffff);
+    if (at > end) throw new InvalidObjectError(OP, `type ${id} is cut off`);
+  }
+  return places;
+}
+
 /**
  * Checks that the types of raw BTF lie within its bounds and refer to types and names that there are, and to those of the
  * right kind. libbpf before 1.4 takes that for granted and crashes on what is not so.
@@ -54,20 +79,8 @@ export function checkBtf(bytes: Buffer): void {
   )
     throw new InvalidObjectError(OP, `its types or names do not lie within its ${bytes.length} bytes`);
 
-  const places = [0];
-  const kinds: number[] = [Kind.void];
-  for (let at = start; at < end; ) {
-    if (at + TYPE_BYTES > end) throw new InvalidObjectError(OP, `type ${kinds.length} is cut off`);
-    const info = bytes.readUInt32LE(at + 4);
-    const kind = (info >>> 24) & 0x1f;
-    if (kind === 0 || kind > Kind.enum64)
-      throw new InvalidObjectError(OP, `type ${kinds.length} has kind ${kind}`);
-    places.push(at);
-    kinds.push(kind);
-    const { fixed, each } = EXTRA[kind] ?? NONE;
-    at += TYPE_BYTES + fixed + each * (info & 0xffff);
-    if (at > end) throw new InvalidObjectError(OP, `type ${kinds.length - 1} is cut off`);
-  }
+  const places = [0, ...typePlaces(bytes)];
+  const kinds = places.map((at) => (at === 0 ? Kind.void : kindAt(bytes, at)));
 
   for (let id = 1; id < kinds.length; id++) checkType(id);
 

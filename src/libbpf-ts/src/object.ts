@@ -10,6 +10,7 @@ import { loadFailure, openFailure } from "./object-failure.js";
 import { objectName, readObject } from "./object-file.js";
 import { ObjectMap } from "./object-map.js";
 import { ObjectProgram } from "./object-program.js";
+import { replaceSections } from "./replace-sections.js";
 import { type Memory, SectionMemory } from "./section-memory.js";
 
 export interface OpenOptions {
@@ -19,6 +20,11 @@ export interface OpenOptions {
   btfPath?: string;
   /** Folder for maps that their definition says to pin; default /sys/fs/bpf. */
   pinRoot?: string;
+  /**
+   * Contents of sections of globals (".rodata.NAME", ".data.NAME"), of any size, in place of the file's. So a table whose size is
+   * known only now has a constant address in the program, where the value of a map has to be looked up.
+   */
+  sections?: ReadonlyMap<string, Uint8Array>;
 }
 
 const SECTIONS = [".rodata", ".data", ".bss", ".kconfig"];
@@ -83,11 +89,12 @@ export class BpfObject implements Disposable {
   static open(source: string | Uint8Array, options: OpenOptions = {}): BpfObject {
     const name = options.name ?? (typeof source === "string" ? objectName(source) : "object");
     const op = typeof source === "string" ? `open BPF object ${source}` : `open BPF object ${name}`;
-    const bytes = typeof source === "string" ? readObject(source, op) : source;
+    const file = typeof source === "string" ? readObject(source, op) : source;
     // libbpf and libelf are not made for broken files.
-    const elf = new Elf(bytes);
+    const elf = new Elf(file);
     const btf = elf.section(".BTF");
     if (btf !== undefined) checkBtf(elf.bytesOf(btf));
+    const bytes = options.sections ? replaceSections(elf, file, options.sections) : file;
     const opts = {
       sz: optsSize.open,
       object_name: name,
