@@ -1,10 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
-import { readdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import test from "ava";
 import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
-import { WORKER_NICENESS } from "../../src/esp/worker-loop.js";
 import { frame, ipv4, ipv6 } from "./frames.js";
 import * as p from "./ip-packets.js";
 import { startSite, Tunnel, until } from "./site.js";
@@ -47,20 +45,6 @@ for (const [outer, left, right] of [
     });
   });
 }
-
-/** Niceness of each of this process's threads: proc_pid_stat(5), field 19. */
-const nicenesses = (): number[] =>
-  readdirSync("/proc/self/task").map((id) =>
-    Number(readFileSync(`/proc/self/task/${id}/stat`, "latin1").split(") ").at(-1)?.split(" ")[16]),
-  );
-
-test.serial("both workers go before other processes", async (t) => {
-  const first = (): number => nicenesses().filter((niceness) => niceness === WORKER_NICENESS).length;
-  const before = first();
-  const tunnel = await Tunnel.between();
-  await startSite(t, [tunnel.connection(101).left]);
-  t.is(first(), before + 2);
-});
 
 for (const [name, options] of [
   ["TCP over IPv4", {}],
