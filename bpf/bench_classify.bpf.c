@@ -6,7 +6,7 @@
 #include "classify.h"
 #include <bpf/bpf_endian.h>
 
-enum subject { SUBJECT_LOOP, SUBJECT_CLASSIFIER, SUBJECT_LPM, SUBJECT_HASH, SUBJECT_LINEAR, SUBJECT_TSS };
+enum subject { SUBJECT_LOOP, SUBJECT_CLASSIFIER, SUBJECT_LPM, SUBJECT_HASH, SUBJECT_LINEAR, SUBJECT_TSS, SUBJECT_STRIDE };
 
 const volatile __u32 subject = SUBJECT_LOOP;
 const volatile __u32 family = 4, n_keys = 0;
@@ -47,6 +47,14 @@ struct flow_key {
 
 PEER_MAP(BPF_MAP_TYPE_HASH, hash, struct flow_key, 0);
 const volatile __u32 hash_prefix = 0;
+
+/*
+ * Multibit trie with strides of 16, 8 and 8 bits (Gupta, Lin and McKeown 1998): 2^16 entries, then blocks of 256. An entry is
+ * the number of its block, or a value with bit 31.
+ */
+FLAT_TABLE(strides, __u32);
+const volatile __u32 strides_mask = 0;
+enum { STRIDE_ROOT = 65536, STRIDE_VALUE = 1u << 31 };
 
 /* Rules in order, for the linear search and, by tuple and hash, for tuple space search. */
 ONE_VALUE_MAP(peer_rules, struct rule4);
@@ -122,6 +130,19 @@ static __always_inline __u32 lookup_lpm(const struct key *key)
 		value = bpf_map_lookup_elem(&lpm6, &k);
 	}
 	return value ? *value : 0;
+}
+
+static __always_inline __u32 lookup_strides(const struct key *key)
+{
+	const __u32 *all = table(&strides);
+	__u32 dst = key->word[KEY_DST], entry;
+
+	if (!all)
+		return 0;
+	entry = all[(dst >> 16) & strides_mask];
+	for (int shift = 8; shift >= 0 && entry && !(entry & STRIDE_VALUE); shift -= 8)
+		entry = all[(STRIDE_ROOT + (entry - 1) * 256 + (dst >> shift & 255)) & strides_mask];
+	return entry & ~STRIDE_VALUE;
 }
 
 static __always_inline __u32 lookup_hash(const struct key *key)
@@ -225,6 +246,9 @@ static long one(__u64 index, struct run *run)
 		break;
 	case SUBJECT_HASH:
 		run->sum += lookup_hash(&key);
+		break;
+	case SUBJECT_STRIDE:
+		run->sum += lookup_strides(&key);
 		break;
 	case SUBJECT_LINEAR:
 		bpf_loop((n_peer_rules + CHUNK - 1) / CHUNK, linear_chunk, &s, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Makes many calls of C functions in one. A foreign call from JavaScript costs about 20 ns for each argument, which for
- * a cipher's ten is as much as encrypting 500 bytes; words in memory cost next to nothing.
+ * Makes many calls of C functions in one: a foreign call from JavaScript costs about 20 ns for each argument, words in
+ * memory next to nothing.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +27,6 @@ static uint64_t make(struct call *call)
 
 	call->result = call->function(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]);
 	return call->result;
-}
-
-void call_all(struct call *calls, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		make(&calls[i]);
 }
 
 /* Ends with the first that returns a negative number. Returns how many did not. */

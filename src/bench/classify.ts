@@ -31,7 +31,7 @@ const VETH_CASES: ReadonlySet<Case> = new Set(["prefix4", "flows"]);
 
 const RULE_PEERS: readonly SubjectName[] = ["tss", "linear"];
 const PEERS: Readonly<Record<Case, readonly SubjectName[]>> = {
-  prefix4: ["lpm_trie", "hash"],
+  prefix4: ["lpm_trie", "hash", "stride_16_8_8"],
   prefix6: ["lpm_trie"],
   flows: ["hash"],
   srcdst: RULE_PEERS,

@@ -61,7 +61,7 @@ export async function startSteering(
       crypto,
       offload: offloaded ? simulated() : null,
     });
-    topology.undo(() => gateway.stop());
+    topology.onRemove(() => gateway.stop());
   }
 }
 

@@ -4,12 +4,12 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ip } from "../sys/ip.js";
+import { Scope } from "../sys/scope.js";
 
 export type Side = "left" | "right";
 export const SIDES: readonly Side[] = ["left", "right"];
@@ -23,25 +23,25 @@ export const INNER: Readonly<Record<Side, string>> = { left: "10.9.0.1", right: 
 /** How long a daemon may take until it can be asked. */
 const READY_MS = 10_000;
 const POLL_MS = 50;
-/** How long a daemon may take to end before it is killed. */
-const END_MS = 3000;
 
-type Undo = () => void | Promise<void>;
-
-/** Two namespaces joined by a veth pair, and whatever a subject puts into them. All of it goes with `remove`. */
+/**
+ * Two namespaces joined by a veth pair, and whatever a subject puts into them. All of it goes with `remove`, or with the
+ * process when it is interrupted.
+ */
 export class EspTopology {
   readonly id = randomBytes(3).toString("hex");
   readonly netns: Readonly<Record<Side, string>> = {
     left: `xs-bench-${this.id}-l`,
     right: `xs-bench-${this.id}-r`,
   };
-  readonly #undo: Undo[] = [];
+  readonly #scope = new Scope();
+  readonly #stop: (() => Promise<void>)[] = [];
 
   /** Makes the namespaces; call `remove` also when this fails. @throws IpError */
   build(): void {
     for (const side of SIDES) {
       ip("netns", "add", this.netns[side]);
-      this.undo(() => void ip("netns", "del", this.netns[side]));
+      this.#scope.defer(() => void ip("netns", "del", this.netns[side]));
     }
     const { left, right } = this.netns;
     ip("-n", left, "link", "add", "v0", "type", "veth", "peer", "name", "v0", "netns", right);
@@ -52,15 +52,15 @@ export class EspTopology {
     }
   }
 
-  /** Remembers what `remove` is to do, last first. */
-  undo(step: Undo): void {
-    this.#undo.push(step);
+  /** Remembers what of this process `remove` is to stop, last first. */
+  onRemove(stop: () => Promise<void>): void {
+    this.#stop.push(stop);
   }
 
   /** A private folder. */
   folder(): string {
     const path = mkdtempSync(join(tmpdir(), "xs-bench-"));
-    this.undo(() => rmSync(path, { recursive: true, force: true }));
+    this.#scope.defer(() => rmSync(path, { recursive: true, force: true }));
     return path;
   }
 
@@ -71,19 +71,16 @@ export class EspTopology {
       stdio: "ignore",
       env: { ...process.env, ...env },
     });
-    this.undo(async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, "exit");
-      child.kill();
-      const killer = setTimeout(() => child.kill("SIGKILL"), END_MS);
-      await ended;
-      clearTimeout(killer);
-    });
+    this.#scope.own(child);
     return child;
   }
 
   async remove(): Promise<void> {
-    for (let step = this.#undo.pop(); step !== undefined; step = this.#undo.pop()) await step();
+    try {
+      for (let stop = this.#stop.pop(); stop !== undefined; stop = this.#stop.pop()) await stop();
+    } finally {
+      this.#scope.close();
+    }
   }
 }
 

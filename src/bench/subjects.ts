@@ -5,16 +5,25 @@ import type { Family, Policy } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
 import { BENCH_DEVICES } from "./cases.js";
 import type { Keys } from "./keys.js";
-import { type Filler, fillHash, fillLpm, fillRules, fillTuples } from "./peers.js";
+import { type Filler, fillHash, fillLpm, fillRules, fillStrides, fillTuples } from "./peers.js";
 
 /** enum subject in bpf/bench_classify.bpf.c. */
-const NUMBER = { loop: 0, "xfrm-steer": 1, lpm_trie: 2, hash: 3, linear: 4, tss: 5 } as const;
+const NUMBER = {
+  loop: 0,
+  "xfrm-steer": 1,
+  lpm_trie: 2,
+  hash: 3,
+  linear: 4,
+  tss: 5,
+  stride_16_8_8: 6,
+} as const;
 export type SubjectName = keyof typeof NUMBER;
 
 const FILLERS: Partial<Record<SubjectName, (policy: Policy) => Filler>> = {
   lpm_trie: fillLpm,
   hash: fillHash,
   linear: fillRules,
+  stride_16_8_8: fillStrides,
   tss: fillTuples,
 };
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { modulePath } from "../sys/paths.js";
+import type { Scope } from "../sys/scope.js";
 import { DemoError } from "./error.js";
-import type { Scope } from "./scope.js";
 
 export type AgentRequest =
   | { operation: "tcpListen" | "udpListen"; address: string; port: number }

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import type { Scope } from "../sys/scope.js";
 import { DemoError } from "./error.js";
-import type { Scope } from "./scope.js";
 import type { Topology } from "./topology.js";
 
 /** Longer than any demo: a capture whose demo was killed ends by itself. */

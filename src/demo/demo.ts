@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { Scope } from "../sys/scope.js";
 import { Agent, type Counted } from "./agent-client.js";
 import { Capture } from "./capture.js";
 import { BULK_BYTES, DATAGRAMS, FLOWS, type Flow, PINGS } from "./flows.js";
 import { ping, startNode, statusOf } from "./node.js";
-import { Scope } from "./scope.js";
 import { addRoutes, buildTopology, CONNECTIONS, type SiteName, type Topology } from "./topology.js";
 import { belongs, decode, isPlaintext, type WirePacket, writeDecoderKeys } from "./wire.js";
 

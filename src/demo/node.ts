@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Status } from "../backends/backend.js";
 import { cliPath } from "../sys/paths.js";
+import type { Scope } from "../sys/scope.js";
 import { DemoError } from "./error.js";
-import type { Scope } from "./scope.js";
 
 /** Runs `xfrm-steer run` in a namespace; resolves once its interface is up. It ends with its standard input. */
 export async function startNode(netns: string, policy: string, scope: Scope): Promise<void> {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ip } from "../sys/ip.js";
 import { packageRoot } from "../sys/paths.js";
-import { runtimeDir } from "../sys/runtime-dir.js";
-import type { Scope } from "./scope.js";
+import { clearRuntimeDir } from "../sys/runtime-dir.js";
+import type { Scope } from "../sys/scope.js";
 
 export const DRAWING = `
                  hub                      rules on protocol and port decide
@@ -155,7 +155,7 @@ function removeNetns(ns: string): void {
       // It has ended by itself.
     }
   }
-  rmSync(runtimeDir(`/run/netns/${ns}`), { recursive: true, force: true });
+  clearRuntimeDir(`/run/netns/${ns}`);
   ip("netns", "delete", ns);
 }
 

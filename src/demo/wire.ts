@@ -2,9 +2,9 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import type { Scope } from "../sys/scope.js";
 import { DemoError } from "./error.js";
 import type { Flow } from "./flows.js";
-import type { Scope } from "./scope.js";
 import { CONNECTIONS, HUB_OUTER, keyFile, type SiteName } from "./topology.js";
 
 /** A packet as tshark, which shares no code with us, decodes it. */

@@ -1,4 +1,5 @@
 import { fold16, type PacketSlab, swap16 } from "../sys/packet-slab.js";
+import { equalWords } from "./continuation.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
@@ -23,6 +24,8 @@ export class Candidate {
   header = 0;
   /** Bytes behind the headers. */
   payload = 0;
+  /** Sum of the pseudo header. */
+  #pseudo = 0;
   readonly #slab: PacketSlab;
 
   constructor(slab: PacketSlab) {
@@ -37,6 +40,7 @@ export class Candidate {
     this.transport = other.transport;
     this.header = other.header;
     this.payload = other.payload;
+    this.#pseudo = other.#pseudo;
   }
 
   /**
@@ -62,7 +66,9 @@ export class Candidate {
         ? this.#fitsTcp(length)
         : null;
     if (fits === null) return "no-flow";
-    return fits && this.#checksumHolds(length - transport) ? "mergeable" : "alone";
+    if (!fits) return "alone";
+    this.#pseudo = this.pseudoSum(length - transport);
+    return this.checksumHolds(packet + transport, length - transport) ? "mergeable" : "alone";
   }
 
   /** Sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1) with this transport length. */
@@ -78,16 +84,19 @@ export class Candidate {
     const source = this.v6 ? ip.IPV6_SOURCE : ip.IPV4_SOURCE;
     // Addresses end where the transport header begins with the ports: one run of bytes.
     return (
-      this.#equal(this.packet + source, other.packet + source, ip.TCP_SEQUENCE + (this.v6 ? 32 : 8)) &&
-      this.#equal(this.frame + framing.SHIM_IF_ID, other.frame + framing.SHIM_IF_ID, framing.SHIM_SIZE)
+      equalWords(
+        this.#slab.view,
+        this.packet + source,
+        other.packet + source,
+        ip.TCP_SEQUENCE + (this.v6 ? 32 : 8),
+      ) &&
+      equalWords(
+        this.#slab.view,
+        this.frame + framing.SHIM_IF_ID,
+        other.frame + framing.SHIM_IF_ID,
+        framing.SHIM_SIZE,
+      )
     );
-  }
-
-  /** Whether `bytes` (a multiple of 4) bytes at two places are the same. */
-  #equal(a: number, b: number, bytes: number): boolean {
-    const { view } = this.#slab;
-    for (let i = 0; i < bytes; i += 4) if (view.getInt32(a + i) !== view.getInt32(b + i)) return false;
-    return true;
   }
 
   /** Whether the TCP options are the same, byte for byte. */
@@ -95,7 +104,7 @@ export class Candidate {
     const fixed = this.transport + ip.TCP_HEADER_SIZE;
     return (
       this.header === other.header &&
-      this.#equal(this.packet + fixed, other.packet + fixed, this.header - fixed)
+      equalWords(this.#slab.view, this.packet + fixed, other.packet + fixed, this.header - fixed)
     );
   }
 
@@ -140,9 +149,11 @@ export class Candidate {
     );
   }
 
-  /** What we coalesce is taken by the kernel as checked. */
-  #checksumHolds(transportLength: number): boolean {
-    const seed = this.pseudoSum(transportLength);
-    return fold16(this.#slab.sum(this.packet + this.transport, transportLength, seed)) === 0xffff;
+  /**
+   * Whether the checksum is right in the transport packet of `length` bytes at `at`: this packet's, or that of another of
+   * the same flow and length. What we coalesce is taken by the kernel as checked.
+   */
+  checksumHolds(at: number, length: number): boolean {
+    return fold16(this.#slab.sum(at, length, this.#pseudo)) === 0xffff;
   }
 }

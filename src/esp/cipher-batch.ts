@@ -1,99 +1,145 @@
-import { CallList } from "../sys/call-list.js";
+import koffi from "koffi";
+import { functionAddress } from "../sys/dynamic-linking.js";
+import { nativePath } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
-import { ESP_IV, ESP_SEQUENCE } from "./packet.js";
 
 /** Packets in one batch at most: a GSO packet's segments, or a received message's datagrams. */
 export const BATCH_PACKETS = 64;
-/** OpenSSL takes five for one packet. */
-const MAX_CALLS = 5;
 
-/** Scratch memory of each packet in a batch: nonce, additional data, a length that some call reports, and an ICV. */
-export const NONCE = 0;
-export const AAD = 16;
-export const WRITTEN = 32;
-export const TAG = 48;
-const SLOT_SIZE = 64;
+/** native/cipher_batch.c: struct cipher. */
+const PROCESS = 0;
+const FUNCTIONS = 8;
+const FUNCTION_COUNT = 4;
+const KEY = 40;
+const SALT = 48;
+const ESN = 52;
+const CIPHER_SIZE = 56;
 
-/** Tells of a packet that its cipher put into a batch which has run since. */
-export interface BatchCipher {
-  /**
-   * @param call index of the first of its calls
-   * @param slot offset of its scratch memory
-   * @param icv offset of its ICV in the packets' Slab
-   */
-  worked(batch: CipherBatch, call: number, slot: number, icv: number): boolean;
+const LIBRARY = nativePath("cipher_batch");
+
+/** How a packet is sealed or opened: native/cipher_batch.c has these functions. */
+const PROCESSES = ["ipsec_mb_seal", "ipsec_mb_open", "evp_seal", "evp_open"] as const;
+export type Process = (typeof PROCESSES)[number];
+const addresses = Object.fromEntries(
+  PROCESSES.map((name) => [name, functionAddress(LIBRARY, name)]),
+) as Record<Process, number>;
+
+export interface CipherFields {
+  readonly process: Process;
+  /** Addresses of the library's functions, in the order of native/cipher_batch.c. */
+  readonly functions: readonly number[];
+  /** Address of the library's key schedule or context. */
+  readonly key: number;
+  readonly salt: Uint8Array;
+  /** Extended sequence numbers (RFC 4304). */
+  readonly esn: boolean;
 }
 
-const WORKED: BatchCipher = { worked: () => true };
-const FAILED: BatchCipher = { worked: () => false };
+/** @returns the memory of a struct cipher; wipe it when the SA ends */
+export function makeCipher({ process, functions, key, salt, esn }: CipherFields): Slab {
+  const cipher = new Slab(CIPHER_SIZE);
+  cipher.setPointer(PROCESS, addresses[process]);
+  for (let i = 0; i < FUNCTION_COUNT; i++) cipher.setPointer(FUNCTIONS + i * 8, functions[i] ?? 0);
+  cipher.setPointer(KEY, key);
+  cipher.bytes.set(salt, SALT);
+  cipher.view.setUint32(ESN, esn ? 1 : 0, true);
+  return cipher;
+}
 
-/** Packets to be sealed or opened in one foreign call, each by the cipher of its SA. */
+/** struct job, in words of 4 bytes: an array of them is written twice as fast as through a DataView. */
+const JOB_WORDS = 12;
+const JOB = {
+  cipher: 0,
+  packet: 2,
+  source: 3,
+  length: 4,
+  sequenceHigh: 5,
+  segment: 6,
+  head: 7,
+  headSize: 8,
+  tail: 9,
+  tailSize: 10,
+  worked: 11,
+} as const;
+
+const runJobs: (jobs: number, count: number, packets: number, edges: number) => void = koffi
+  .load(LIBRARY)
+  .func("cipher_batch_run", "void", ["uintptr_t", "size_t", "uintptr_t", "uintptr_t"]);
+
+/** Packets to be sealed or opened in one foreign call, each by the cipher of its SA. They lie in one Slab. */
 export class CipherBatch {
   /** Packets in it. */
   length = 0;
-  readonly calls = new CallList(BATCH_PACKETS * MAX_CALLS);
-  readonly scratch = new Slab(BATCH_PACKETS * SLOT_SIZE);
-  readonly #ciphers: BatchCipher[] = [];
-  readonly #firstCall = new Int32Array(BATCH_PACKETS);
-  readonly #icv = new Int32Array(BATCH_PACKETS);
+  /** What is copied around packets before they are sealed. */
+  readonly edges: Slab;
+  readonly #capacity: number;
+  readonly #jobs: Slab;
+  readonly #words: Uint32Array;
+
+  /** @param edgesSize bytes of `edges` */
+  constructor(capacity = BATCH_PACKETS, edgesSize = 0) {
+    this.#capacity = capacity;
+    this.edges = new Slab(edgesSize);
+    this.#jobs = new Slab(capacity * JOB_WORDS * 4);
+    this.#words = new Uint32Array(this.#jobs.bytes.buffer);
+  }
 
   get full(): boolean {
-    return this.length === BATCH_PACKETS;
+    return this.length === this.#capacity;
   }
 
-  /** Begins a packet, whose calls the cipher adds next. @returns the offset of its scratch memory */
-  add(cipher: BatchCipher, icv: number): number {
-    const index = this.length++;
-    this.#ciphers[index] = cipher;
-    this.#firstCall[index] = this.calls.length;
-    this.#icv[index] = icv;
-    return index * SLOT_SIZE;
+  /**
+   * Adds a packet whose SPI, sequence number and IV are in place.
+   * @param low of the address of the SA's struct cipher the lower half, and `high` the other: asking the Slab for them would
+   * cost a cache miss or two for each of many SAs
+   * @param source offset of what is encrypted or decrypted, `length` bytes; in the packet itself when it is opened
+   */
+  add(low: number, high: number, packet: number, sequenceHigh: number, source: number, length: number): void {
+    const words = this.#words;
+    const at = this.length++ * JOB_WORDS;
+    words[at + JOB.cipher] = low;
+    words[at + JOB.cipher + 1] = high;
+    words[at + JOB.packet] = packet;
+    words[at + JOB.source] = source;
+    words[at + JOB.length] = length;
+    words[at + JOB.sequenceHigh] = sequenceHigh;
+    words[at + JOB.headSize] = 0;
+    words[at + JOB.tailSize] = 0;
   }
 
-  /** Writes a packet's nonce, salt and IV, to its slot. @param salt in network order, read as a number */
-  writeNonce(slot: number, packets: DataView, packet: number, salt: number): void {
-    const { view } = this.scratch;
-    view.setUint32(slot + NONCE, salt);
-    view.setUint32(slot + NONCE + 4, packets.getUint32(packet + ESP_IV));
-    view.setUint32(slot + NONCE + 8, packets.getUint32(packet + ESP_IV + 4));
-  }
-
-  /** Writes the additional data with an extended sequence number (RFC 4106 section 5) to a packet's slot. */
-  writeExtendedAad(slot: number, packets: DataView, packet: number, sequenceHigh: number): void {
-    const { view } = this.scratch;
-    view.setUint32(slot + AAD, packets.getUint32(packet));
-    view.setUint32(slot + AAD + 4, sequenceHigh);
-    view.setUint32(slot + AAD + 8, packets.getUint32(packet + ESP_SEQUENCE));
+  /**
+   * Has parts of `edges` copied around what the packet last added is sealed from, once the packets before it are sealed:
+   * `head` to the offset `segment`, and `tail` to the end of what is encrypted.
+   */
+  setEdges(segment: number, head: number, headSize: number, tail: number, tailSize: number): void {
+    const words = this.#words;
+    const at = (this.length - 1) * JOB_WORDS;
+    words[at + JOB.segment] = segment;
+    words[at + JOB.head] = head;
+    words[at + JOB.headSize] = headSize;
+    words[at + JOB.tail] = tail;
+    words[at + JOB.tailSize] = tailSize;
   }
 
   /** Adds a packet that another way has sealed or opened already. */
   addDone(worked: boolean): void {
-    this.add(worked ? WORKED : FAILED, 0);
+    const at = this.length++ * JOB_WORDS;
+    this.#words[at + JOB.cipher] = 0;
+    this.#words[at + JOB.cipher + 1] = 0;
+    this.#words[at + JOB.worked] = worked ? 1 : 0;
   }
 
-  /** Makes all calls. Afterwards each packet can be asked about, until `clear`. */
-  run(): void {
-    this.calls.run();
+  /** Seals or opens all. Afterwards each packet can be asked about, until `clear`. @param packets where they are */
+  run(packets: Slab): void {
+    if (this.length > 0) runJobs(this.#jobs.base, this.length, packets.base, this.edges.base);
   }
 
   /** Whether the packet that was added as number `index` was sealed, or is authentic. */
   worked(index: number): boolean {
-    const cipher = this.#ciphers[index];
-    return (
-      cipher?.worked(this, this.#firstCall[index] ?? 0, index * SLOT_SIZE, this.#icv[index] ?? 0) ?? false
-    );
-  }
-
-  /** For a packet that is not to wait: runs the batch, of that packet alone. @returns whether it worked */
-  runOne(): boolean {
-    this.run();
-    const worked = this.worked(0);
-    this.clear();
-    return worked;
+    return ((this.#words[index * JOB_WORDS + JOB.worked] ?? 0) & 1) !== 0;
   }
 
   clear(): void {
     this.length = 0;
-    this.calls.length = 0;
   }
 }

@@ -1,6 +1,7 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
 import { Candidate } from "./candidate.js";
 import * as ip from "./headers.js";
+import type { FrameSink } from "./inbound.js";
 import { Train } from "./train.js";
 
 /** Flows held at a time, as MAX_GRO_SKBS in net/core/gro.c. */
@@ -16,13 +17,15 @@ export type FrameWriter = (vector: number, count: number) => void;
  * Generic receive offload: joins consecutive packets of one flow into a GSO packet, within one batch of received
  * packets. A flow's packets leave in the order in which they came.
  */
-export class Coalescer {
+export class Coalescer implements FrameSink {
   readonly #slab: PacketSlab;
   readonly #write: FrameWriter;
   readonly #mergeUdp: boolean;
   readonly #trains: Train[];
   readonly #single: Train;
   readonly #candidate: Candidate;
+  /** That which last began or got longer. */
+  #latest: Train;
   /** The train to make room with when all are taken: the longest held. */
   #oldest = 0;
 
@@ -33,7 +36,20 @@ export class Coalescer {
     this.#mergeUdp = mergeUdp;
     this.#trains = Array.from({ length: TRAINS }, () => new Train(slab));
     this.#single = new Train(slab);
+    this.#latest = this.#single;
     this.#candidate = new Candidate(slab);
+  }
+
+  /**
+   * Takes the IP packet of `size` bytes at `packet`, which must stay there until `flush`, if it continues the burst of the
+   * packet before it. There need be no frame's header in front of it.
+   * @returns false where it is to be framed and added
+   */
+  joins(packet: number, size: number, ifId: number, link: number): boolean {
+    const train = this.#latest;
+    if (!train.joins(packet, size, ifId, link)) return false;
+    if (train.full) this.#leave(train);
+    return true;
   }
 
   /** Takes the framed packet of `size` bytes at `frame`, which must stay there until `flush`. */
@@ -49,6 +65,7 @@ export class Coalescer {
     const train = this.#find(candidate);
     const mergeable = kind === "mergeable" && (this.#mergeUdp || !candidate.udp);
     if (train !== null && mergeable && train.accepts(candidate)) {
+      this.#latest = train;
       if (train.append(candidate)) this.#leave(train);
       return;
     }
@@ -57,7 +74,8 @@ export class Coalescer {
       this.#writeAlone(frame, size);
       return;
     }
-    (train ?? this.#free()).start(candidate);
+    this.#latest = train ?? this.#free();
+    this.#latest.start(candidate);
   }
 
   /** Writes everything that is held. Only after that may the packets' memory be used again. */

@@ -18,6 +18,17 @@ export const HEADROOM = framing.FRAME_HEADER_SIZE + ip.IPV6_HEADER_SIZE - esp.ES
 /** What every ESP packet ends with, and is of no use once it is opened: trailer and ICV. */
 const SPENT_SIZE = esp.TRAILER_SIZE + 16;
 
+/** Where opened packets go. */
+export interface FrameSink {
+  /**
+   * Takes the IP packet of `size` bytes at `packet` if it has no need of a frame.
+   * @returns false where it is to be framed and added
+   */
+  joins(packet: number, size: number, ifId: number, link: number): boolean;
+  /** Takes the framed packet of `size` bytes at `frame`. */
+  add(frame: number, size: number): void;
+}
+
 /** A packet between what is checked before it is decrypted and what can only be afterwards. */
 interface Pending {
   entry: InboundEntry<InboundState> | null;
@@ -60,6 +71,12 @@ export class Inbound {
   readonly #batch = new CipherBatch();
   readonly #waiting = Array.from({ length: BATCH_PACKETS }, newPending);
   readonly #alone = newPending();
+  /** Where to packets go that may do without a frame. */
+  #sink: FrameSink | null = null;
+  /** The SA of the packet before, and by what it was found. */
+  #states: ReadonlyMap<number, InboundEntry<InboundState>> | null = null;
+  #spi = 0;
+  #entry: InboundEntry<InboundState> | undefined;
 
   /**
    * @param flush is called before bytes further in front of a packet are written to than the end of the packet before,
@@ -124,15 +141,17 @@ export class Inbound {
     return this.#batch.full;
   }
 
-  /** Opens the packets that wait. @param deliver takes each one's frame, as `process` returns it */
-  finish(deliver: (frame: number, size: number) => void): void {
+  /** Opens the packets that wait, and gives them to the sink in order. */
+  finish(sink: FrameSink): void {
     const batch = this.#batch;
-    batch.run();
+    batch.run(this.#slab);
+    this.#sink = sink;
     for (let i = 0; i < batch.length; i++) {
       const pending = this.#waiting[i];
       const size = pending === undefined ? 0 : this.#complete(pending, batch.worked(i));
-      if (size !== 0) deliver(this.frame, size);
+      if (size !== 0) sink.add(this.frame, size);
     }
+    this.#sink = null;
     batch.clear();
   }
 
@@ -152,7 +171,7 @@ export class Inbound {
     if (spi === 0) return this.#refuse(COUNTER.nonEspMarkers);
     if (length < esp.ESP_IV) return this.#refuse(COUNTER.XfrmInHdrError);
 
-    const entry = states.get(spi);
+    const entry = this.#find(states, spi);
     if (entry === undefined) return this.#refuse(COUNTER.XfrmInNoStates);
     const { state } = entry;
     const { replay } = state;
@@ -186,7 +205,15 @@ export class Inbound {
     return true;
   }
 
-  /** What can only be said of a decrypted packet. @returns size of the frame, or 0 when dropped */
+  #find(states: ReadonlyMap<number, InboundEntry<InboundState>>, spi: number) {
+    if (spi === this.#spi && states === this.#states) return this.#entry;
+    this.#spi = spi;
+    this.#states = states;
+    this.#entry = states.get(spi);
+    return this.#entry;
+  }
+
+  /** What can only be said of a decrypted packet. @returns size of the frame, or 0 when it is dropped or did without */
   #complete(pending: Pending, authentic: boolean): number {
     const { view } = this.#slab;
     const { entry, sequence, sequenceHigh, text, textSize, received } = pending;
@@ -235,6 +262,7 @@ export class Inbound {
     if (verdict === null) return this.#drop(COUNTER.XfrmInNoPols);
     if (verdict === "block") return this.#drop(COUNTER.XfrmInPolBlock);
     if (verdict === "template-mismatch") return this.#drop(COUNTER.XfrmInTmplMismatch);
+    if (this.#sink?.joins(packet, packetSize, state.ifId, link)) return 0;
     this.#writeHeader(packet - framing.FRAME_HEADER_SIZE, state.ifId, link);
     return framing.FRAME_HEADER_SIZE + packetSize;
   }

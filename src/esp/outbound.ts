@@ -1,14 +1,15 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
 import type { Sealer } from "./aead.js";
-import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
+import { BATCH_PACKETS, type CipherBatch } from "./cipher-batch.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
+import { completeFrame } from "./frame-check.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
-import { Overlay } from "./overlay.js";
 import * as esp from "./packet.js";
 import { RandomBytes } from "./random-bytes.js";
 import type { OutboundState } from "./sa.js";
+import { SegmentEdges } from "./segment-edges.js";
 import { Segmenter } from "./segmentation.js";
 import { COUNTER, type Counters } from "./statistics.js";
 
@@ -54,7 +55,7 @@ export class Outbound<S extends OutboundState> {
   #sealer: Sealer | null = null;
   /** Null where each packet is to be sealed at once. */
   readonly #batch: CipherBatch | null;
-  readonly #overlay: Overlay;
+  readonly #edges: SegmentEdges;
   readonly #waiting = Array.from(
     { length: BATCH_PACKETS },
     (): Waiting<S> => ({
@@ -74,8 +75,8 @@ export class Outbound<S extends OutboundState> {
     this.#counters = counters;
     this.#sink = sink;
     this.#segmenter = new Segmenter(slab);
-    this.#overlay = new Overlay(slab.view, BATCH_PACKETS);
-    this.#batch = waits ? new CipherBatch() : null;
+    this.#edges = new SegmentEdges(slab);
+    this.#batch = waits ? this.#edges.batch : null;
   }
 
   /**
@@ -85,7 +86,7 @@ export class Outbound<S extends OutboundState> {
    */
   process(frame: number, length: number): void {
     const { view } = this.#slab;
-    if (!this.#check(frame, length)) {
+    if (!completeFrame(this.#slab, frame, length)) {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
@@ -104,19 +105,19 @@ export class Outbound<S extends OutboundState> {
     }
     const { segments } = segmenter;
     state.offload?.startBurst(state.sequence, segments);
-    const before = segmenter.copied + this.#overlay.copied;
+    const before = segmenter.copied + this.#edges.copied;
     if (!this.#sealTogether(state, link, packet, length - framing.FRAME_HEADER_SIZE)) {
       for (let i = 0; i < segments; i++)
         this.#transform(state, link, segmenter.write(i), segmenter.size, i < segments - 1);
     }
-    this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#overlay.copied - before);
+    this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#edges.copied - before);
   }
 
   /** Seals the packets that wait, and gives them to the sink. */
   finish(): void {
     const batch = this.#batch;
     if (batch === null || batch.length === 0) return;
-    batch.run();
+    batch.run(this.#slab);
     let count = 0;
     while (count < batch.length && batch.worked(count)) count++;
     const failed = batch.length - count;
@@ -134,14 +135,12 @@ export class Outbound<S extends OutboundState> {
   }
 
   /**
-   * Seals all segments of the GSO packet in hand in two runs: those of even number first, whose headers and trailers are
-   * written over payload of the odd ones, which is put back before these are sealed.
+   * Seals all segments of the GSO packet in hand in one run.
    * @returns false for a packet that is not of the usual kind: it is to be sealed segment by segment
    */
   #sealTogether(state: S, link: number, packet: number, size: number): boolean {
     const batch = this.#batch;
     const segmenter = this.#segmenter;
-    const overlay = this.#overlay;
     const { segments, headers } = segmenter;
     const { sealer } = state;
     if (
@@ -151,42 +150,52 @@ export class Outbound<S extends OutboundState> {
       state.padTo > 0 ||
       state.beet ||
       segments > BATCH_PACKETS ||
-      !overlay.fits(headers, segmenter.segmentSize) ||
+      !this.#edges.fits(headers) ||
       state.sequence > LAST_SEQUENCE - segments ||
       !state.traffic.allows(segments, size + segments * headers)
     )
       return false;
     this.finish();
-    if (!this.#findPayload(state, segmenter.write(0), segmenter.size)) return false;
-    const tos = trafficClass(this.#slab.view, packet);
-    const start = this.#sink.reserve(RUN_BYTES);
+    if (!this.#findPayload(state, packet, size)) return false;
+    const bytes = this.#queueSegments(batch, state, link, packet);
+    batch.run(this.#slab);
     let worked = true;
-    let full = 0;
-    let bytes = 0;
-    for (let odd = 0; odd < 2; odd++) {
-      for (let i = odd; i < segments; i += 2) {
-        if (odd === 0) overlay.keep(i, segments, packet, headers, segmenter.segmentSize);
-        const segment = segmenter.write(i);
-        this.#findPayload(state, segment, segmenter.size);
-        const length = segment + segmenter.size - this.#payload;
-        const target = start + i * full;
-        const text = this.#write(state, target, state.sequence + 1 + i, length);
-        sealer.queue(batch, target, state.sequenceHigh, this.#payload, text);
-        const total = state.headerSize + text + state.icvSize;
-        if (i === 0) full = total;
-        this.#remember(i, state, link, total, tos);
-        bytes += length;
-        this.#counters.add(COUNTER.sealedBytes, text);
-      }
-      batch.run();
-      for (let i = 0; i < batch.length; i++) worked = batch.worked(i) && worked;
-      batch.clear();
-      if (odd === 0) overlay.putBack();
-    }
+    for (let i = 0; i < segments; i++) worked = batch.worked(i) && worked;
+    batch.clear();
     state.sequence += segments;
     state.traffic.add(bytes, state.sequenceHigh * 2 ** 32 + state.sequence, segments);
     this.#commit(worked ? segments : 0, worked ? 0 : segments);
     return true;
+  }
+  /** @returns bytes of payload of the segments, each of which is sealed behind the one before */
+  #queueSegments(batch: CipherBatch, state: S, link: number, packet: number): number {
+    const segmenter = this.#segmenter;
+    const { segments } = segmenter;
+    const { sealer, alignment } = state;
+    const tos = trafficClass(this.#slab.view, packet);
+    const target = this.#sink.reserve(RUN_BYTES);
+    const skipped = this.#payload - packet;
+    segmenter.locate(segments - 1);
+    const lastLength = segmenter.size - skipped;
+    segmenter.locate(0);
+    const length = segmenter.size - skipped;
+    const padding = esp.paddingFor(length, alignment);
+    const lastPadding = esp.paddingFor(lastLength, alignment);
+    this.#edges.setTrailers(padding, lastPadding, this.#nextHeader);
+    const text = length + padding + esp.TRAILER_SIZE;
+    const lastText = lastLength + lastPadding + esp.TRAILER_SIZE;
+    const total = state.headerSize + text + state.icvSize;
+    for (let i = 0; i < segments; i++) {
+      const segment = segmenter.locate(i);
+      const place = target + i * total;
+      const ownText = i < segments - 1 ? text : lastText;
+      this.#writeHeader(state, place, state.sequence + 1 + i);
+      sealer.queue?.(batch, place, state.sequenceHigh, segment + skipped, ownText);
+      this.#edges.add(segmenter, i, segment);
+      this.#remember(i, state, link, total - text + ownText, tos);
+    }
+    this.#counters.add(COUNTER.sealedBytes, (segments - 1) * text + lastText);
+    return (segments - 1) * length + lastLength;
   }
 
   #remember(index: number, state: S, link: number, total: number, tos: number): void {
@@ -310,15 +319,16 @@ export class Outbound<S extends OutboundState> {
     }
     const source = this.#payload;
     const length = size + padded;
-    const total =
-      state.headerSize + length + esp.paddingFor(length, state.alignment) + esp.TRAILER_SIZE + state.icvSize;
+    const padding = esp.paddingFor(length, state.alignment);
+    const total = state.headerSize + length + padding + esp.TRAILER_SIZE + state.icvSize;
     const sealer = this.#sealer;
     const batch = mayWait && sealer?.queue !== undefined ? this.#batch : null;
     if (batch === null || batch.full || this.#next + total > this.#end) this.finish();
     const target = batch === null ? this.#sink.reserve(total) : this.#place(batch, total);
     // The number is used up even if sealing fails: an IV must never meet two texts.
     state.sequence++;
-    const text = this.#write(state, target, state.sequence, length);
+    const text = length + esp.writeTrailer(this.#slab.bytes, source + length, padding, this.#nextHeader);
+    this.#writeHeader(state, target, state.sequence);
     if (batch !== null) {
       this.#remember(batch.length, state, link, total, tos);
       sealer?.queue?.(batch, target, state.sequenceHigh, source, text);
@@ -342,14 +352,9 @@ export class Outbound<S extends OutboundState> {
     return place;
   }
 
-  /**
-   * Writes the trailer behind `length` bytes at #payload, and SPI, sequence number and IV to `target`.
-   * @returns bytes to be encrypted
-   */
-  #write(state: S, target: number, sequence: number, length: number): number {
+  /** Writes SPI, sequence number and IV to `target`. */
+  #writeHeader(state: S, target: number, sequence: number): void {
     const { view, bytes } = this.#slab;
-    const padding = esp.paddingFor(length, state.alignment);
-    const trailer = esp.writeTrailer(bytes, this.#payload + length, padding, this.#nextHeader);
     view.setUint32(target + esp.ESP_SPI, state.spi);
     view.setUint32(target + esp.ESP_SEQUENCE, sequence);
     if (state.ivSize === AEAD_IV_SIZE) {
@@ -360,7 +365,6 @@ export class Outbound<S extends OutboundState> {
       // That of CBC must not be predictable (RFC 3602 section 3).
       this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
     }
-    return length + trailer;
   }
 
   /** @returns false after the SA's last number: it stops rather than begin again (RFC 4303 section 3.3.3) */
@@ -400,37 +404,6 @@ export class Outbound<S extends OutboundState> {
     if (size < ip.IPV6_HEADER_SIZE || ip.OUTSIDE_ESP.has(next)) return false;
     this.#payload = packet + ip.IPV6_HEADER_SIZE;
     this.#nextHeader = next;
-    return true;
-  }
-
-  /** Completes the checksum where asked. @returns false for a frame that we cannot take */
-  #check(frame: number, length: number): boolean {
-    const { view } = this.#slab;
-    if (length < framing.FRAME_HEADER_SIZE + ip.IPV4_HEADER_SIZE) return false;
-    if ((view.getUint16(frame + framing.PI_FLAGS, true) & framing.TUN_PKT_STRIP) !== 0) return false;
-    const needsChecksum =
-      (view.getUint8(frame + framing.VNET_FLAGS) & framing.VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
-    const segmented = view.getUint8(frame + framing.VNET_GSO_TYPE) !== framing.VIRTIO_NET_HDR_GSO_NONE;
-    if (needsChecksum && !segmented && !this.#completeChecksum(frame, length)) return false;
-    const protocol = view.getUint16(frame + framing.PI_PROTO);
-    const version = view.getUint8(frame + framing.FRAME_HEADER_SIZE) >>> 4;
-    return (
-      (protocol === framing.ETH_P_IP && version === 4) || (protocol === framing.ETH_P_IPV6 && version === 6)
-    );
-  }
-
-  /**
-   * The field already holds the pseudo header's sum. A result of 0 becomes 0xffff, as in net/core/dev.c
-   * (skb_checksum_help).
-   */
-  #completeChecksum(frame: number, length: number): boolean {
-    const { view, sum } = this.#slab;
-    const packet = frame + framing.FRAME_HEADER_SIZE;
-    const size = length - framing.FRAME_HEADER_SIZE;
-    const start = view.getUint16(frame + framing.VNET_CSUM_START, true) - framing.SHIM_SIZE;
-    const field = start + view.getUint16(frame + framing.VNET_CSUM_OFFSET, true);
-    if (start < 0 || field + 2 > size) return false;
-    view.setUint16(packet + field, ~sum(packet + start, size - start, 0) & 0xffff || 0xffff, true);
     return true;
   }
 }

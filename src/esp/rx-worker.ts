@@ -103,7 +103,7 @@ function serve(fd: number): void {
     counters.count(COUNTER.receives);
     let bytes = 0;
     for (let index = 0; index < count; index++) bytes += takeAll(index, source);
-    inbound.finish(deliver);
+    inbound.finish(coalescer);
     coalescer.flush();
     most = Math.min(MESSAGES, Math.ceil((CALL_BYTES * count) / Math.max(1, bytes)));
     if (count < asked) return;
@@ -131,11 +131,9 @@ function takeAll(index: number, { entries, withHeader }: Source): number {
 }
 
 function take(packet: number, length: number, entries: Source["entries"], link: number, tos: number): void {
-  if (inbound.full) inbound.finish(deliver);
+  if (inbound.full) inbound.finish(coalescer);
   inbound.take(packet, length, entries, link, tos);
 }
-
-const deliver = (frame: number, size: number): void => coalescer.add(frame, size);
 
 run<InboundSpec>(setup, {
   apply(table) {

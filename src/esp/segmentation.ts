@@ -13,8 +13,8 @@ export function copyWords(target: DataView, to: number, source: DataView, from: 
 /**
  * Cuts a GSO packet read from the TUN device into the segments that the kernel would have sent (net/ipv4/tcp_offload.c,
  * tcp_gso_segment; net/ipv4/udp_offload.c, __udp_gso_segment; net/ipv4/af_inet.c, inet_gso_segment). The payload stays
- * where it is: each segment's headers are written in front of its payload, over the end of the segment before it, which
- * has been encrypted elsewhere by then.
+ * where it is: each segment's headers go in front of its payload, over the end of the segment before it, which has been
+ * encrypted elsewhere by then.
  */
 export class Segmenter {
   /** Bytes of the segment that `write` last returned. */
@@ -36,8 +36,11 @@ export class Segmenter {
   #id = 0;
   #sequence = 0;
   #flags = 0;
-  /** Sums over what every segment shares: the pseudo header, and an IPv4 header, both without lengths. */
-  #pseudo = 0;
+  /**
+   * Sums over what every segment shares: the pseudo header with the transport header, and an IPv4 header, all without what
+   * is a segment's own.
+   */
+  #shared = 0;
   #ipv4 = 0;
 
   constructor(slab: PacketSlab) {
@@ -97,39 +100,52 @@ export class Segmenter {
   }
 
   /**
+   * Looks at a segment, whose `size` is known then.
+   * @returns the place of its first byte, which is the segment's before it as long as its headers are not written
+   */
+  locate(index: number): number {
+    const done = index * this.#segmentSize;
+    this.size = this.#header + Math.min(this.#payload - done, this.#segmentSize);
+    return this.#packet + done;
+  }
+
+  /**
    * Writes the headers of a segment in front of its payload, over the end of the segment before.
    * @returns the segment's first byte
    */
   write(index: number): number {
-    const done = index * this.#segmentSize;
-    const header = this.#header;
-    const left = this.#payload - done;
-    const segment = this.#packet + done;
-    if (index > 0) {
-      copyWords(this.#slab.view, segment, this.#headers, 0, header);
-      this.copied += header;
-    }
-    const payload = Math.min(left, this.#segmentSize);
-    this.size = header + payload;
-    if (this.#v6) {
-      this.#slab.view.setUint16(segment + ip.IPV6_PAYLOAD_LENGTH, this.size - ip.IPV6_HEADER_SIZE);
-    } else {
-      this.#writeIpv4(segment, (this.#id + index) & 0xffff);
-    }
-    this.#writeTransport(segment + this.#transport, done, payload === left);
+    const segment = this.locate(index);
+    this.writeHeaders(this.#slab.view, segment, index);
+    this.copied += this.#header;
     return segment;
   }
 
+  /** Writes the headers of the segment that `locate` was last asked for to another place. */
+  writeHeaders(view: DataView, at: number, index: number): void {
+    copyWords(view, at, this.#headers, 0, this.#header);
+    if (this.#v6) view.setUint16(at + ip.IPV6_PAYLOAD_LENGTH, this.size - ip.IPV6_HEADER_SIZE);
+    else this.#writeIpv4(view, at, (this.#id + index) & 0xffff);
+    if (this.#udp) this.#writeUdp(view, at + this.#transport, index);
+    else this.#writeTcp(view, at + this.#transport, index);
+  }
+
+  /** Takes what is a segment's own out of the headers, and sums the rest. */
   #remember(transportLength: number, checksum: number): void {
     const { view, sum } = this.#slab;
     const packet = this.#packet;
     const transport = packet + this.#transport;
     // The field holds the sum of the pseudo header with the whole length: take that out (ones' complement subtraction).
-    this.#pseudo = view.getUint16(transport + checksum, true) + (~swap16(transportLength) & 0xffff);
-    if (!this.#udp) {
+    const pseudo = view.getUint16(transport + checksum, true) + (~swap16(transportLength) & 0xffff);
+    view.setUint16(transport + checksum, 0);
+    if (this.#udp) {
+      view.setUint16(transport + ip.UDP_LENGTH, 0);
+    } else {
       this.#sequence = view.getUint32(transport + ip.TCP_SEQUENCE);
       this.#flags = view.getUint8(transport + ip.TCP_FLAGS);
+      view.setUint32(transport + ip.TCP_SEQUENCE, 0);
+      view.setUint8(transport + ip.TCP_FLAGS, 0);
     }
+    this.#shared = sum(transport, this.#header - this.#transport, pseudo);
     if (this.#v6) return;
     this.#id = view.getUint16(packet + ip.IPV4_ID);
     view.setUint16(packet + ip.IPV4_TOTAL_LENGTH, 0);
@@ -138,30 +154,38 @@ export class Segmenter {
     this.#ipv4 = sum(packet, this.#transport, 0);
   }
 
-  #writeIpv4(segment: number, id: number): void {
-    const { view } = this.#slab;
-    view.setUint16(segment + ip.IPV4_TOTAL_LENGTH, this.size);
-    view.setUint16(segment + ip.IPV4_ID, id);
+  #writeIpv4(view: DataView, at: number, id: number): void {
+    view.setUint16(at + ip.IPV4_TOTAL_LENGTH, this.size);
+    view.setUint16(at + ip.IPV4_ID, id);
     const sum = fold16(this.#ipv4 + swap16(this.size) + swap16(id));
-    view.setUint16(segment + ip.IPV4_CHECKSUM, ~sum & 0xffff, true);
+    view.setUint16(at + ip.IPV4_CHECKSUM, ~sum & 0xffff, true);
   }
 
-  #writeTransport(at: number, done: number, last: boolean): void {
-    const { view, sum } = this.#slab;
+  #writeTcp(view: DataView, at: number, index: number): void {
+    const done = index * this.#segmentSize;
+    const sequence = (this.#sequence + done) >>> 0;
+    let flags = this.#flags;
+    // Only the last segment ends the burst, and only the first reports a reduced window (RFC 3168 section 6.1.2).
+    if (done + this.#segmentSize < this.#payload) flags &= ~(ip.TCP_FIN | ip.TCP_PSH);
+    if (index > 0) flags &= ~ip.TCP_CWR;
+    view.setUint8(at + ip.TCP_FLAGS, flags);
+    view.setUint32(at + ip.TCP_SEQUENCE, sequence);
+    // The flags are the second byte of a word.
+    const own = swap16(sequence >>> 16) + swap16(sequence & 0xffff) + (flags << 8);
+    view.setUint16(at + ip.TCP_CHECKSUM, this.#checksum(index, own), true);
+  }
+
+  #writeUdp(view: DataView, at: number, index: number): void {
     const length = this.size - this.#transport;
-    const field = at + (this.#udp ? ip.UDP_CHECKSUM : ip.TCP_CHECKSUM);
-    if (this.#udp) {
-      view.setUint16(at + ip.UDP_LENGTH, length);
-    } else {
-      let flags = this.#flags;
-      // Only the last segment ends the burst, and only the first reports a reduced window (RFC 3168 section 6.1.2).
-      if (!last) flags &= ~(ip.TCP_FIN | ip.TCP_PSH);
-      if (done > 0) flags &= ~ip.TCP_CWR;
-      view.setUint8(at + ip.TCP_FLAGS, flags);
-      view.setUint32(at + ip.TCP_SEQUENCE, this.#sequence + done);
-    }
-    view.setUint16(field, fold16(this.#pseudo + swap16(length)), true);
+    view.setUint16(at + ip.UDP_LENGTH, length);
+    view.setUint16(at + ip.UDP_CHECKSUM, this.#checksum(index, swap16(length)), true);
+  }
+
+  /** @param own the sum of what of the transport header is the segment's own */
+  #checksum(index: number, own: number): number {
+    const payload = this.#packet + this.#header + index * this.#segmentSize;
+    const seed = this.#shared + swap16(this.size - this.#transport) + own;
     // 0 would mean none in UDP (RFC 768); for TCP it is the same number.
-    view.setUint16(field, ~sum(at, length, 0) & 0xffff || 0xffff, true);
+    return ~this.#slab.sum(payload, this.size - this.#header, seed) & 0xffff || 0xffff;
   }
 }

@@ -2,6 +2,7 @@ import { IOV_BASE, IOV_LEN, IOVEC_SIZE } from "../sys/msghdr.js";
 import { fold16, type PacketSlab } from "../sys/packet-slab.js";
 import { Slab } from "../sys/slab.js";
 import { Candidate } from "./candidate.js";
+import { continuesIpv4, continuesTcp, continuesUdp, equalWords } from "./continuation.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
@@ -21,10 +22,14 @@ export class Train {
   readonly #iovecs = new Slab(MAX_SEGMENTS * IOVEC_SIZE);
   /** Length of the IP packet as it is to be. */
   #length = 0;
+  /** As a signed number: all 32 bits of it are a small integer then. */
   #nextSequence = 0;
   #fixedId = false;
   /** PSH and FIN of the last packet. */
   #ending = 0;
+  /** The metadata that stands in front of the first packet. */
+  #ifId = 0;
+  #link = 0;
 
   constructor(slab: PacketSlab) {
     this.#slab = slab;
@@ -39,9 +44,11 @@ export class Train {
     this.#length = first.header + first.payload;
     this.#ending = 0;
     this.#fixedId = false;
+    this.#ifId = view.getUint32(first.frame + framing.SHIM_IF_ID, true);
+    this.#link = view.getInt32(first.frame + framing.SHIM_LINK, true);
     if (!first.udp) {
       this.#nextSequence =
-        (view.getUint32(first.packet + first.transport + ip.TCP_SEQUENCE) + first.payload) >>> 0;
+        (view.getInt32(first.packet + first.transport + ip.TCP_SEQUENCE) + first.payload) | 0;
     }
     // The frame's header, the packet's and its payload lie next to each other.
     this.#setIovec(0, first.frame, framing.FRAME_HEADER_SIZE + this.#length);
@@ -68,6 +75,50 @@ export class Train {
     );
   }
 
+  /**
+   * Adds the IP packet of `size` bytes at `packet` if it is of the usual kind: it has the very headers of the first, but
+   * for what counts up, and is as long. No frame need be in front of it.
+   */
+  joins(packet: number, size: number, ifId: number, link: number): boolean {
+    const { head } = this;
+    const { transport, header, payload } = head;
+    if (
+      this.full ||
+      this.count === 0 ||
+      size !== header + payload ||
+      ifId !== this.#ifId ||
+      link !== this.#link ||
+      this.#length + payload > MAX_SIZE ||
+      !this.#hasNextHeaders(packet) ||
+      !head.checksumHolds(packet + transport, size - transport)
+    )
+      return false;
+    this.#setIovec(this.count++, packet + header, payload);
+    this.#length += payload;
+    this.#nextSequence = (this.#nextSequence + payload) | 0;
+    return true;
+  }
+
+  get full(): boolean {
+    return this.count === MAX_SEGMENTS;
+  }
+
+  #hasNextHeaders(packet: number): boolean {
+    const { view } = this.#slab;
+    const { head } = this;
+    const idStep = this.#fixedId ? 0 : this.count;
+    const a = head.packet + head.transport;
+    const b = packet + head.transport;
+    return (
+      (head.v6
+        ? equalWords(view, head.packet, packet, ip.IPV6_HEADER_SIZE)
+        : continuesIpv4(view, head.packet, packet, idStep)) &&
+      (head.udp
+        ? continuesUdp(view, a, b)
+        : continuesTcp(view, a, b, head.header - head.transport, this.#nextSequence))
+    );
+  }
+
   /** Adds a packet that `accepts` took. @returns whether it must be the last */
   append(next: Candidate): boolean {
     const { view } = this.#slab;
@@ -78,7 +129,7 @@ export class Train {
     this.#setIovec(this.count++, next.packet + next.header, next.payload);
     this.#length += next.payload;
     if (!head.udp) {
-      this.#nextSequence = (this.#nextSequence + next.payload) >>> 0;
+      this.#nextSequence = (this.#nextSequence + next.payload) | 0;
       this.#ending = view.getUint8(next.packet + next.transport + ip.TCP_FLAGS) & (ip.TCP_PSH | ip.TCP_FIN);
     }
     return next.payload < head.payload || this.#ending !== 0 || this.count === MAX_SEGMENTS;
@@ -154,7 +205,7 @@ export class Train {
     const different = (view.getUint32(a + ip.TCP_FLAG_WORD) ^ view.getUint32(b + ip.TCP_FLAG_WORD)) >>> 0;
     return (
       (different & ~((ip.TCP_PSH | ip.TCP_FIN) << 16)) === 0 &&
-      view.getUint32(b + ip.TCP_SEQUENCE) === this.#nextSequence &&
+      view.getInt32(b + ip.TCP_SEQUENCE) === this.#nextSequence &&
       view.getUint32(a + ip.TCP_ACKNOWLEDGMENT) === view.getUint32(b + ip.TCP_ACKNOWLEDGMENT) &&
       view.getUint16(a + ip.TCP_URGENT) === view.getUint16(b + ip.TCP_URGENT) &&
       this.head.sameOptions(next)

@@ -1,7 +1,8 @@
 /** TUN to socket: reads framed packets, seals them and sends them. Runs as a worker thread. */
 import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
-import { CallList, functionAddress } from "../sys/call-list.js";
+import { CallList } from "../sys/call-list.js";
+import { functionAddress } from "../sys/dynamic-linking.js";
 import { errno, SystemError } from "../sys/libc.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { PollSet } from "../sys/poll-set.js";
@@ -26,8 +27,11 @@ const { EAGAIN, EINTR } = constants.errno;
 const ROUNDS = 4;
 /** Packets read in one call at most. */
 const FRAMES = 64;
-/** Bytes read in one call, about: what the kernel has written is to be in the cache still when it is encrypted. */
-const CALL_BYTES = 2 ** 17;
+/**
+ * Bytes read in one call, about: what the kernel has written is to be in the cache still when it is encrypted, and what
+ * is encrypted when the kernel reads it. With twice as many a core's second-level cache of 512 KiB overflows.
+ */
+const CALL_BYTES = 2 ** 16;
 const MAX_IP_PACKET = 65535;
 const FRAME_CAPACITY = FRAME_HEADER_SIZE + MAX_IP_PACKET;
 /** Distance of the places that frames are read to: with room for a trailer, and of no power of 2, which caches dislike. */

@@ -13,6 +13,13 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** What stops each of the workers. process.exit() waits for them, and one asleep in poll(2) would never end. */
+const running = new Set<() => void>();
+
+function stopAll(): void {
+  for (const stop of running) stop();
+}
+
 /** The main thread's side of a worker: sends it tables, and can stop it whatever it is doing. */
 export class WorkerHandle<S extends StateSpec> {
   readonly counters: Counters;
@@ -58,7 +65,8 @@ export class WorkerHandle<S extends StateSpec> {
     });
     // Whoever cares awaits `ended`; nobody doing so is no reason to end the process.
     this.ended.catch(() => {});
-    process.on("exit", this.#onProcessExit);
+    if (running.size === 0) process.on("exit", stopAll);
+    running.add(this.#requestStop);
   }
 
   /** Hands over a table; its keys are transferred, so they are gone from this thread. Resolves when it is in force. */
@@ -78,14 +86,11 @@ export class WorkerHandle<S extends StateSpec> {
     await this.ended;
   }
 
-  #requestStop(): void {
+  readonly #requestStop = (): void => {
     if (!this.#running) return;
     Atomics.store(this.#stop, 0, 1);
     this.#wake.wake();
-  }
-
-  /** process.exit() waits for its workers, and one asleep in poll(2) would never end. */
-  readonly #onProcessExit = (): void => this.#requestStop();
+  };
 
   #settle(answer: Answer): void {
     const waiting = this.#waiting.shift();
@@ -99,7 +104,8 @@ export class WorkerHandle<S extends StateSpec> {
 
   #end(reason: WorkerError): void {
     this.#running = false;
-    process.off("exit", this.#onProcessExit);
+    running.delete(this.#requestStop);
+    if (running.size === 0) process.off("exit", stopAll);
     for (const { reject } of this.#waiting.splice(0)) reject(reason);
     this.#mailbox.close();
     this.#wake.close();

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { clearRuntimeDir } from "../sys/runtime-dir.js";
 import { type CommandResult, command, tryCommand } from "./command.js";
 import {
   type LinkCounters,
@@ -147,6 +148,7 @@ export class Namespace {
       await gone;
     }
     await this.batch.end();
+    clearRuntimeDir(this.path); // a killed service leaves its socket
     await command("ip", ["netns", "del", this.handle]);
   }
 

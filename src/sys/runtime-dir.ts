@@ -1,4 +1,4 @@
-import { mkdirSync, rmdirSync, statSync } from "node:fs";
+import { mkdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -23,4 +23,9 @@ export function tidyRuntimeDir(): void {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
   }
+}
+
+/** Clears what services and kernel backends left of a network namespace that is about to be removed. */
+export function clearRuntimeDir(netnsPath: string): void {
+  rmSync(runtimeDir(netnsPath), { recursive: true, force: true });
 }

@@ -11,8 +11,8 @@ export class Slab {
   readonly view: DataView<ArrayBuffer>;
   /** The address of the first byte, and its halves. */
   readonly base: number;
-  readonly #low: number;
-  readonly #high: number;
+  readonly low: number;
+  readonly high: number;
 
   /** @param memory size in bytes of new, zeroed memory; or memory that exists and is never to be detached */
   constructor(memory: number | ArrayBuffer) {
@@ -20,15 +20,15 @@ export class Slab {
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
     this.base = Number(koffi.address(buffer));
-    this.#low = this.base >>> 0;
-    this.#high = Math.floor(this.base / 2 ** 32);
+    this.low = this.base >>> 0;
+    this.high = Math.floor(this.base / 2 ** 32);
   }
 
   /** Stores the address of the byte at `target` of another Slab: as setPointer does, by integers only, which is faster. */
   setAddress(offset: number, slab: Slab, target: number): void {
-    const low = (slab.#low + target) >>> 0;
+    const low = (slab.low + target) >>> 0;
     this.view.setUint32(offset, low, true);
-    this.view.setUint32(offset + 4, low < slab.#low ? slab.#high + 1 : slab.#high, true);
+    this.view.setUint32(offset + 4, low < slab.low ? slab.high + 1 : slab.high, true);
   }
 
   /** Stores a 64-bit address or size. Host byte order: x86-64 and arm64 are little-endian. */

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { Status } from "../../src/backends/backend.js";
+import { clearRuntimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, type Ran, xfrmSteer } from "../support/cli.js";
 
 export const ESP = {
@@ -56,6 +57,7 @@ export class Gateway {
     t.teardown(async () => {
       for (const node of ["hub", "site"] as const) {
         await gateway.cli(node, "unload").catch(() => {});
+        clearRuntimeDir(`/run/netns/${netns[node]}`);
         await execute("ip", ["netns", "delete", netns[node]]);
       }
       rmSync(folder, { recursive: true, force: true });

@@ -1,8 +1,12 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 import test from "ava";
 import { benchEsp } from "../../src/bench/esp.js";
 import { startSubject } from "../../src/bench/esp-subjects.js";
+import { cliPath } from "../../src/sys/paths.js";
 import { whyNoNamespaces } from "../sys/namespace.js";
 
 const namespaces = (): string[] =>
@@ -43,6 +47,25 @@ rooted(`every subject is measured in turn, and its namespaces go with it${suffix
     "tcp1 2/2 veth",
   ]);
   t.deepEqual(namespaces(), []);
+});
+
+rooted(`an interrupted bench leaves no namespace behind${suffix}`, async (t) => {
+  const before = new Set(namespaces());
+  const own = (): string[] => namespaces().filter((name) => !before.has(name));
+  const bench = spawn(process.execPath, [cliPath, "bench", "esp", "--case", "tcp1", "--subject", "veth"], {
+    stdio: "ignore",
+  });
+  const ended = once(bench, "exit");
+  try {
+    while (own().length < 2 && bench.exitCode === null) await delay(20);
+    t.is(bench.exitCode, null);
+    bench.kill("SIGTERM");
+    t.deepEqual(await ended, [128 + constants.signals.SIGTERM, null]);
+    t.deepEqual(own(), []);
+  } finally {
+    bench.kill("SIGKILL");
+    await ended;
+  }
 });
 
 test("a part of a second, which iperf3 would take for no end, is refused", async (t) => {

@@ -24,7 +24,7 @@ function sumOf(name: SubjectName, of: Case, size: number): bigint {
 }
 
 for (const [of, peers] of [
-  ["prefix4", ["lpm_trie", "hash"]],
+  ["prefix4", ["lpm_trie", "hash", "stride_16_8_8"]],
   ["prefix6", ["lpm_trie"]],
   ["flows", ["hash"]],
 ] as const)

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import test from "ava";
 import fc from "fast-check";
 import koffi from "koffi";
@@ -34,10 +35,19 @@ function iovec(address: number): [at: number, length: number] {
   return [Number(view.getBigUint64(0, true)) - slab.base, Number(view.getBigUint64(8, true))];
 }
 
-function coalesce(
-  packets: readonly Buffer[],
-  options: { ifIds?: number[]; mergeUdp?: boolean } = {},
-): Written[] {
+interface CoalesceOptions {
+  readonly ifIds?: number[];
+  readonly mergeUdp?: boolean;
+}
+
+/** Coalesces as the data path does, which asks first whether a packet needs a frame: that must make no difference. */
+function coalesce(packets: readonly Buffer[], options: CoalesceOptions = {}): Written[] {
+  const written = coalesceFrames(packets, options, true);
+  assert.deepEqual(written, coalesceFrames(packets, options, false));
+  return written;
+}
+
+function coalesceFrames(packets: readonly Buffer[], options: CoalesceOptions, asked: boolean): Written[] {
   const written: Written[] = [];
   const coalescer = new Coalescer(
     slab,
@@ -46,9 +56,14 @@ function coalesce(
   );
   let at = 64;
   packets.forEach((packet, index) => {
-    const framed = frame(packet, { ifId: options.ifIds?.[index] ?? 101 });
-    slab.bytes.set(framed, at);
-    coalescer.add(at, framed.length);
+    const ifId = options.ifIds?.[index] ?? 101;
+    const framed = frame(packet, { ifId });
+    const packetAt = at + framing.FRAME_HEADER_SIZE;
+    slab.bytes.set(packet, packetAt);
+    if (!asked || !coalescer.joins(packetAt, packet.length, ifId, 0)) {
+      slab.bytes.set(framed, at);
+      coalescer.add(at, framed.length);
+    }
     // ESP's trailer, ICV and next header lie between two packets.
     at += framed.length + 12;
   });

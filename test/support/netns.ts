@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import koffi from "koffi";
+import { clearRuntimeDir } from "../../src/sys/runtime-dir.js";
 
 const libc = koffi.load("libc.so.6");
 const setns = libc.func("int setns(int fd, int type)") as unknown as (fd: number, type: number) => number;
@@ -81,6 +82,7 @@ export async function withNetns<T>(body: (ns: Netns) => T | Promise<T>): Promise
     ns.ip("link set lo up");
     return await body(ns);
   } finally {
+    clearRuntimeDir(`/run/netns/${ns.name}`); // a killed service leaves its socket
     run("ip", ["netns", "del", ns.name]);
   }
 }

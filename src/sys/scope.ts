@@ -1,16 +1,25 @@
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 
+/** signal(7) */
+const SIGNAL_NUMBERS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+const SIGNALS = Object.keys(SIGNAL_NUMBERS) as NodeJS.Signals[];
+
+/** In the order in which they were opened. */
+const open = new Set<Scope>();
+
+function onSignal(signal: NodeJS.Signals): void {
+  for (const scope of [...open].reverse()) scope.close();
+  process.exit(128 + (SIGNAL_NUMBERS[signal] ?? 0));
+}
+
 /** Undoes things in the reverse of the order in which they were done, also when the process is interrupted. */
 export class Scope {
   readonly #undo: (() => void)[] = [];
-  readonly #onSignal = (signal: NodeJS.Signals) => {
-    this.close();
-    process.exit(128 + (SIGNAL_NUMBERS[signal] ?? 0));
-  };
 
   constructor() {
-    for (const signal of Object.keys(SIGNAL_NUMBERS) as NodeJS.Signals[]) process.on(signal, this.#onSignal);
+    if (open.size === 0) for (const signal of SIGNALS) process.on(signal, onSignal);
+    open.add(this);
   }
 
   /** Registers what undoes a step; synchronous, so that it can run in a signal handler. Register before the step. */
@@ -29,7 +38,6 @@ export class Scope {
 
   /** Undoes everything; what fails is reported and does not keep the rest from being undone. */
   close(): void {
-    for (const signal of Object.keys(SIGNAL_NUMBERS) as NodeJS.Signals[]) process.off(signal, this.#onSignal);
     for (let undo = this.#undo.pop(); undo; undo = this.#undo.pop()) {
       try {
         undo();
@@ -37,11 +45,10 @@ export class Scope {
         console.error(`while cleaning up: ${error instanceof Error ? error.message : error}`);
       }
     }
+    open.delete(this);
+    if (open.size === 0) for (const signal of SIGNALS) process.off(signal, onSignal);
   }
 }
-
-/** signal(7) */
-const SIGNAL_NUMBERS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 
 const PATIENCE_MS = 2000;
 const STEP_MS = 5;
