@@ -149,10 +149,6 @@ export class Gateway {
     });
   }
 
-  removeInterfaces(): void {
-    inNetns(HUB, () => ip("link", "del", "group", "7"));
-  }
-
   /**
    * Instructions a packet: the difference of two runs, in which what a run costs besides cancels out.
    * @throws Error where a packet did not come through

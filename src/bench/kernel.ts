@@ -67,7 +67,9 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
       machine = report.machine;
     } else {
       cases.push(report);
-      progress(`  ${report.case} ${report.subject} ${report.size || ""}: ${report.median}`);
+      const { case: name, subject, size, median, extra } = report;
+      const more = Object.entries(extra).map(([what, value]) => `, ${what} ${value}`);
+      progress(`  ${name} ${subject} ${size || ""}: ${median}${more.join("")}`);
     }
   };
   const large = Math.max(...sizes) > 100_000;

@@ -44,13 +44,15 @@ export function ipJson<T extends object>(...args: string[]): T[] {
 }
 
 function run(args: readonly string[], input = ""): string {
-  const { status, stdout, stderr, error } = spawnSync("ip", args, {
+  const { status, signal, stdout, stderr, error } = spawnSync("ip", args, {
     encoding: "utf8",
     input,
     env: PATH_WITH_SBIN,
   });
-  if (error) throw new IpError(args, `${error.message}; install iproute2`);
-  if (status !== 0) throw new IpError(args, stderr.trim() || `exit ${status}`);
+  // Where it ends before it has read all of a list, there is an error too; what it said is why.
+  const said = stderr?.trim() || (signal ? `it was ended by ${signal}` : "");
+  if (error && said === "") throw new IpError(args, `${error.message}; install iproute2`);
+  if (error || status !== 0) throw new IpError(args, said || `exit ${status}`);
   return stdout;
 }
 
