@@ -52,7 +52,7 @@ const volatile __u32 hash_prefix = 0;
  * Multibit trie with strides of 16, 8 and 8 bits (Gupta, Lin and McKeown 1998): 2^16 entries, then blocks of 256. An entry is
  * the number of its block, or a value with bit 31.
  */
-FLAT_TABLE(strides, __u32);
+ONE_VALUE_MAP(strides, __u32);
 const volatile __u32 strides_mask = 0;
 enum { STRIDE_ROOT = 65536, STRIDE_VALUE = 1u << 31 };
 
@@ -134,7 +134,7 @@ static __always_inline __u32 lookup_lpm(const struct key *key)
 
 static __always_inline __u32 lookup_strides(const struct key *key)
 {
-	const __u32 *all = table(&strides);
+	const __u32 *all = only_value(&strides);
 	__u32 dst = key->word[KEY_DST], entry;
 
 	if (!all)

@@ -77,7 +77,7 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
     kernel,
     command: ["node", "/xfrm-steer/dist/src/bench/kernel-guest.js", "/xfrm-steer/bench/plan.json"],
     files: [guestFile("xfrm-steer/bench/plan.json", Buffer.from(JSON.stringify(plan))), ...generations],
-    memoryMb: large ? 4096 : 1024,
+    memoryMb: large ? 6144 : 1024,
     instructionClock: true,
     limitMs: LIMIT_MS,
     silenceMs: SILENCE_MS,
