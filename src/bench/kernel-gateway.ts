@@ -124,16 +124,18 @@ export class Gateway {
    * Gives ipsec0 `count` routes and no others, in the order of their if_ids: the kernel looks for an equal next hop among
    * all of the device (fib_find_info in net/ipv4/fib_semantics.c), beginning with the newest, which takes four times as long as all else.
    */
-  setRoutes(count: number, ifIdOf: (k: number) => number): void {
+  setRoutes(count: number, ifIdOf: (k: number) => number, progress: (made: number) => void = () => {}): void {
     const ks = Array.from({ length: count }, (_, k) => k).sort((a, b) => ifIdOf(a) - ifIdOf(b));
     inNetns(HUB, () => {
       ip("route", "flush", "dev", "ipsec0");
-      for (let from = 0; from < count; from += ROUTES_AT_ONCE)
+      for (let from = 0; from < count; from += ROUTES_AT_ONCE) {
+        progress(from);
         ipBatch(
           ks
             .slice(from, from + ROUTES_AT_ONCE)
             .map((k) => `route add ${address(subnet(k))}/24 dev ipsec0 encap xfrm if_id ${ifIdOf(k)}`),
         );
+      }
     });
   }
 

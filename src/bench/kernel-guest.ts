@@ -106,8 +106,7 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
   gateway.routeNone();
 
   for (const size of plan.sizes) {
-    say({ progress: `path through ${size} routes` });
-    gateway.setRoutes(size, ifIdOf);
+    gateway.setRoutes(size, ifIdOf, (made) => say({ progress: `path through ${size} routes: ${made} made` }));
     measure("lwt", size);
     if (size !== 1) continue;
     gateway.steer(object.program("empty"));
