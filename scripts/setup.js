@@ -10,7 +10,7 @@
  * --for-bench adds the peers that `bench esp` measures beside the data path: strongSwan and wireguard-go.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -20,6 +20,7 @@ const buildOnly = process.argv.includes("--build-only");
 /** Debian packages and how to see that each is there; the last ones boot the kernels of the tests. */
 const packages = [
   { name: "clang", present: () => onPath(/^clang(-\d+)?$/) },
+  { name: llvm(), present: () => existsSync(join(dirname(newestClang()), "llvm-link")) },
   { name: "libbpf-dev", present: () => existsSync("/usr/include/bpf/bpf_helpers.h") },
   { name: "linux-libc-dev", present: () => existsSync("/usr/include/linux/bpf.h") },
   { name: "iproute2", present: () => onPath(/^tc$/) },
@@ -33,7 +34,6 @@ const packages = [
     : [
         { name: "gcc", present: () => onPath(/^cc$/) },
         { name: "libc6-dev", present: () => existsSync("/usr/include/stdio.h") },
-        { name: "llvm", present: () => onPath(/^llvm-link(-\d+)?$/) },
         { name: "iperf3", present: () => onPath(/^iperf3$/) },
         { name: "qemu-system-x86", present: () => onPath(/^qemu-system-x86_64$/) },
         { name: "busybox-static", present: () => onPath(/^busybox$/) },
@@ -55,14 +55,38 @@ const packages = [
 ];
 
 function onPath(pattern) {
+  return pathsOf(pattern).length > 0;
+}
+
+function pathsOf(pattern) {
   const folders = [...(process.env.PATH ?? "").split(":"), "/usr/sbin", "/sbin"];
-  return folders.some((folder) => {
+  return folders.flatMap((folder) => {
     try {
-      return readdirSync(folder).some((name) => pattern.test(name));
+      return readdirSync(folder)
+        .filter((name) => pattern.test(name))
+        .map((name) => join(folder, name));
     } catch {
-      return false;
+      return [];
     }
   });
+}
+
+/** The real path of the newest clang (/usr/lib/llvm-14/bin/clang); "" where there is none. */
+function newestClang() {
+  const clangs = pathsOf(/^clang(-\d+)?$/)
+    .filter((path) => existsSync(path)) // not a dangling link
+    .map((path) => realpathSync(path));
+  return clangs.sort((a, b) => llvmVersion(b) - llvmVersion(a))[0] ?? "";
+}
+
+function llvmVersion(path) {
+  return Number(/\/llvm-(\d+)\//.exec(path)?.[1] ?? 0);
+}
+
+/** Of that clang's version, as bitcode is not stable; Debian's `clang` and `llvm` are of one. */
+function llvm() {
+  const version = llvmVersion(newestClang());
+  return version === 0 ? "llvm" : `llvm-${version}`;
 }
 
 /** @returns 13 for Debian 13, Infinity for testing and unstable, which have no number; null for what is not Debian */
