@@ -73,7 +73,7 @@ export class Inbound {
   readonly #alone = newPending();
   /** Where to packets go that may do without a frame. */
   #sink: FrameSink | null = null;
-  /** The SA of the packet before, and by what it was found. */
+  /** The SA of the packet before, and by what it was found. Tables are never changed: others take their place. */
   #states: ReadonlyMap<number, InboundEntry<InboundState>> | null = null;
   #spi = 0;
   #entry: InboundEntry<InboundState> | undefined;
