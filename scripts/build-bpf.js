@@ -40,6 +40,7 @@ const globals = btf
 for (const [source, defines] of [
   ["bpf/rules_behind", Object.fromEntries(globals.map((name) => [name, `xs_${name}`]))],
   ["bpf/program", {}],
+  ["bpf/esp_queues", {}],
   ["bpf/bench_kernel", {}],
   ["bpf/bench_classify", {}],
   ["bpf/bench_send", {}],

@@ -83,7 +83,7 @@ const udp = (size: number): EspCase => ({
   },
 });
 
-const PINGS = 400;
+const PINGS = 1000;
 
 /** Round trips of single packets: the median, and the 99th percentile beside it. */
 const rtt: EspCase = {

@@ -13,13 +13,14 @@ import {
 import type { Policy } from "./database.js";
 import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
 import { type Stage, stageOf } from "./lifetime.js";
-import type { InboundSpec, OutboundSpec, SocketSpec, Table } from "./messages.js";
+import type { InboundSpec, OutboundSpec, StateSpec, Table } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
 import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
 import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
+import { Queues } from "./queues.js";
 import { type Rekey, rekeyed } from "./rekey.js";
 import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
-import { SocketPool } from "./socket-pool.js";
+import { type SocketGroup, SocketPool } from "./socket-pool.js";
 import {
   IO_COUNTERS,
   type IoCounter,
@@ -31,8 +32,11 @@ import {
 import { WorkerHandle } from "./worker-handle.js";
 
 export interface DatapathOptions {
-  /** A TUN device (or a packet socket in its place) whose frames are those of framing.ts. Stays the caller's to close. */
-  readonly tunFd: number;
+  /**
+   * The queues of a TUN device (or one packet socket in its place) whose frames are those of framing.ts: 1 to
+   * MAX_QUEUES, each with two workers. They stay the caller's to close.
+   */
+  readonly tunFds: readonly number[];
   readonly connections: readonly ConnectionConfig[];
   /** "auto" unless a test wants one of the two. */
   readonly crypto?: AeadBackend["name"] | "auto";
@@ -108,14 +112,16 @@ function policiesOf(connection: CheckedConnection): Policy[] {
   }));
 }
 
-/** The userspace ESP data path: one worker from TUN to socket, one from socket to TUN. Made by startDatapath. */
+/** The userspace ESP data path: for each queue one worker from TUN to socket, one from socket to TUN. Made by startDatapath. */
 export class Datapath {
   /** Settles when the data path has ended: rejects when a worker failed, e.g. because the TUN device was deleted. */
   readonly ended: Promise<void>;
 
-  readonly #tx: WorkerHandle<OutboundSpec>;
-  readonly #rx: WorkerHandle<InboundSpec>;
-  readonly #sockets = new SocketPool();
+  readonly #queues: Queues;
+  /** By queue. */
+  readonly #tx: readonly WorkerHandle<OutboundSpec>[];
+  readonly #rx: readonly WorkerHandle<InboundSpec>[];
+  readonly #sockets: SocketPool;
   readonly #registry = new SaRegistry();
   readonly #onExpire: (event: ExpireEvent) => void;
   readonly #lifetimes: NodeJS.Timeout;
@@ -123,23 +129,33 @@ export class Datapath {
   #connections = new Map<number, CheckedConnection>();
   readonly #offloads: SaOffloads;
   #sets = new Map<number, SaSet>();
-  #inUse: readonly SocketSpec[] = [];
+  #inUse: readonly SocketGroup[] = [];
   #updating = false;
 
   /** @internal */
   constructor({
-    tunFd,
+    tunFds,
     crypto = "auto",
     onExpire = () => {},
     offload = null,
     sequence = 0,
   }: Omit<DatapathOptions, "connections">) {
     this.#onExpire = onExpire;
+    this.#queues = new Queues(tunFds);
+    this.#sockets = new SocketPool(this.#queues);
     this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
-    const shared = { tunFd, crypto, offload: offload?.module ?? null, sequence };
+    const shared = { crypto, offload: offload?.module ?? null, sequence };
     this.#offloads = new SaOffloads(offload);
-    this.#tx = new WorkerHandle("esp-tx", modulePath("esp/tx-worker.js"), shared);
-    this.#rx = new WorkerHandle("esp-rx", modulePath("esp/rx-worker.js"), shared);
+    const start = <S extends StateSpec>(direction: "tx" | "rx") =>
+      tunFds.map(
+        (tunFd) =>
+          new WorkerHandle<S>(`esp-${direction}`, modulePath(`esp/${direction}-worker.js`), {
+            ...shared,
+            tunFd,
+          }),
+      );
+    this.#tx = start<OutboundSpec>("tx");
+    this.#rx = start<InboundSpec>("rx");
     this.ended = this.#untilEnded();
     this.ended.catch(() => {});
   }
@@ -238,7 +254,7 @@ export class Datapath {
   /** Reads all counters; cheap, and safe at any time, also after the end. */
   statistics(): DatapathStatistics {
     const sum = (name: XfrmStat | IoCounter | WorkCounter): number =>
-      this.#tx.counters.get(name) + this.#rx.counters.get(name);
+      this.#workers.reduce((total, { counters }) => total + counters.get(name), 0);
     const { answers } = this.#offloads;
     return {
       connections: new Map(
@@ -252,19 +268,24 @@ export class Datapath {
     };
   }
 
-  /** Ends both workers and closes the sockets. The TUN device stays. @throws what a worker had failed with */
+  get #workers(): readonly WorkerHandle<never>[] {
+    return [...this.#rx, ...this.#tx];
+  }
+
+  /** Ends the workers and closes the sockets. The TUN device stays. @throws what a worker had failed with */
   async stop(): Promise<void> {
-    await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+    await Promise.allSettled(this.#workers.map((worker) => worker.stop()));
     await this.ended;
   }
 
   async #untilEnded(): Promise<void> {
-    // A direction alone is of no use: when one ends, in whatever way, so does the other.
-    await Promise.race([this.#tx.ended, this.#rx.ended]).catch(() => {});
+    // One alone is of no use: when one ends, in whatever way, so do the others.
+    await Promise.race(this.#workers.map(({ ended }) => ended)).catch(() => {});
     clearInterval(this.#lifetimes);
-    const results = await Promise.allSettled([this.#tx.stop(), this.#rx.stop()]);
+    const results = await Promise.allSettled(this.#workers.map((worker) => worker.stop()));
     this.#inUse = [];
     this.#sockets.retain([]);
+    this.#queues.close();
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }
@@ -285,54 +306,89 @@ export class Datapath {
   async #replaceTables(
     connections: readonly CheckedConnection[],
     sets: readonly SaSet[],
-    sockets: readonly SocketSpec[],
+    sockets: readonly SocketGroup[],
   ): Promise<void> {
     const offloads = this.#offloads.offer(connections, sets);
     const spec = (keys: SaKeys, sa: Sa, connection: CheckedConnection) => ({
       ...stateSpec(connection, keys, sa),
       offload: offloads.get(sa.id)?.spec ?? null,
     });
-    const rx: InboundSpec[] = [];
-    const tx: OutboundSpec[] = [];
+    const groups = [...new Set(sockets)];
+    const tables = this.#tx.map((_, queue) => {
+      const own = groups.flatMap((group) => group[queue] ?? []);
+      const table = <S extends StateSpec>() => ({
+        policies: [] as Policy[],
+        states: [] as S[],
+        sockets: own,
+      });
+      return { rx: table<InboundSpec>(), tx: table<OutboundSpec>() };
+    });
     connections.forEach((connection, index) => {
+      const queue = this.#queues.of(connection);
       const set = sets[index];
-      const socket = sockets[index];
-      if (set === undefined || socket === undefined) return;
+      const socket = sockets[index]?.[queue];
+      const table = tables[queue];
+      if (set === undefined || socket === undefined || table === undefined) return;
+      const { rx, tx } = table;
+      const policies = policiesOf(connection);
+      rx.policies.push(...policies);
+      tx.policies.push(...policies);
       const { replayWindow, link, padTo, encapsulation } = connection;
       const remotePort = encapsulation === "udp" ? connection.remotePort : 0;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow, encapsulation });
+        rx.states.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow, encapsulation });
       });
-      tx.push({ ...spec(connection.out, set.out, connection), padTo, remotePort, link, fd: socket.fd });
+      tx.states.push({
+        ...spec(connection.out, set.out, connection),
+        padTo,
+        remotePort,
+        link,
+        fd: socket.fd,
+      });
     });
     try {
-      await this.#handOver(connections.flatMap(policiesOf), sockets, rx, tx);
+      await this.#handOver(connections, tables);
     } catch (error) {
       this.#offloads.drop(offloads);
       throw error;
     } finally {
       // What was handed over is detached, and wiped by the worker; this is for what was not.
-      for (const { keymat } of [...rx, ...tx]) if (keymat?.length) keymat.fill(0);
+      for (const { rx, tx } of tables)
+        for (const { keymat } of [...rx.states, ...tx.states]) if (keymat?.length) keymat.fill(0);
     }
     for (const set of sets) for (const sa of [set.out, ...set.in]) sa.installed = true;
     this.#offloads.keep(offloads);
   }
 
+  /** @param tables of each queue */
   async #handOver(
-    policies: readonly Policy[],
-    sockets: readonly SocketSpec[],
-    rx: readonly InboundSpec[],
-    tx: readonly OutboundSpec[],
+    connections: readonly CheckedConnection[],
+    tables: readonly { readonly rx: Table<InboundSpec>; readonly tx: Table<OutboundSpec> }[],
   ): Promise<void> {
+    const leads = this.#queues.prepare(connections);
     // Receive first: a peer may answer the first packet that we send.
-    const table = <S>(states: readonly S[]) => ({ policies, states, sockets: [...new Set(sockets)] });
-    await this.#rx.replace(table(rx) satisfies Table<InboundSpec>);
-    try {
-      await this.#tx.replace(table(tx) satisfies Table<OutboundSpec>);
-    } catch (error) {
-      // The receiver has given up the old SAs, and its replay windows with them: no way back.
-      await this.stop();
-      throw error;
+    const steps = [
+      ...tables.map(
+        ({ rx }, queue) =>
+          () =>
+            this.#rx[queue]?.replace(rx),
+      ),
+      ...tables.map(
+        ({ tx }, queue) =>
+          () =>
+            this.#tx[queue]?.replace(tx),
+      ),
+      () => leads.commit(),
+    ];
+    for (const [index, step] of steps.entries()) {
+      try {
+        await step();
+      } catch (error) {
+        // Those before have given up the old SAs, and their replay windows with them: no way back.
+        if (index > 0) await this.stop();
+        else leads.revert();
+        throw error;
+      }
     }
   }
 }
@@ -346,9 +402,10 @@ export async function startDatapath({ connections, ...options }: DatapathOptions
   let datapath: Datapath | null = null;
   try {
     // A blocking read could not be interrupted, see worker-loop.ts.
-    const { tunFd } = options;
-    const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
-    check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
+    for (const tunFd of options.tunFds) {
+      const flags = check(fcntl(tunFd, F_GETFL, 0), "reading the flags of the TUN descriptor");
+      check(fcntl(tunFd, F_SETFL, flags | O_NONBLOCK), "making the TUN descriptor non-blocking");
+    }
     datapath = new Datapath(options);
     await datapath.update(connections);
     return datapath;

@@ -14,6 +14,7 @@ export type { ShownPolicy, ShownState } from "./inventory.js";
 export type { Lifetime, Limits } from "./lifetime.js";
 export type { Encapsulation, Mode, Wrapping } from "./packet.js";
 export { innerMtu } from "./packet.js";
+export { MAX_QUEUES } from "./queues.js";
 export type { Rekey } from "./rekey.js";
 export type { Selector } from "./selector.js";
 export type { IoCounter, XfrmStat } from "./statistics.js";

@@ -1,41 +1,71 @@
 import { close } from "../sys/libc.js";
-import { openEspSocket, openUdpSocket } from "../sys/udp.js";
+import { filterSocket, openEspSocket, openUdpGroup, openUdpSocket } from "../sys/udp.js";
 import type { CheckedConnection } from "./connection.js";
 import type { SocketSpec } from "./messages.js";
+import type { Queues } from "./queues.js";
+
+/** The sockets of one local address and port: one for each queue. */
+export type SocketGroup = readonly SocketSpec[];
 
 /**
- * Sockets by local address and port, or by the address alone for bare ESP; connections share them. The link is not part of it: each packet names the
- * link that it leaves by, as flowi_oif does in the kernel.
+ * Sockets by local address and port, or by the address alone for bare ESP; connections share them. The link is not part
+ * of it: each packet names the link that it leaves by, as flowi_oif does in the kernel.
  */
 export class SocketPool {
-  readonly #open = new Map<string, SocketSpec>();
+  readonly #queues: Queues;
+  readonly #open = new Map<string, SocketGroup>();
+
+  constructor(queues: Queues) {
+    this.#queues = queues;
+  }
 
   /**
-   * Finds or opens the socket of each connection, in the calling thread's network namespace.
+   * Finds or opens the sockets of each connection, in the calling thread's network namespace.
    * @returns them in order
    * @throws SystemError when one cannot be opened; call `retain` to close those opened before it
    */
-  resolve(connections: readonly CheckedConnection[]): readonly SocketSpec[] {
-    return connections.map(({ localAddress, localPort, link, encapsulation }) => {
-      const udp = encapsulation === "udp";
-      const key = `${localAddress.text} ${udp ? localPort : "esp"}`;
-      const socket = this.#open.get(key) ?? {
-        fd: udp ? openUdpSocket(localAddress, localPort, link) : openEspSocket(localAddress, link),
-        local: localAddress.text,
-        encapsulation,
-      };
-      this.#open.set(key, socket);
-      return socket;
+  resolve(connections: readonly CheckedConnection[]): readonly SocketGroup[] {
+    return connections.map((connection) => {
+      const { localAddress, localPort, encapsulation } = connection;
+      const key = `${localAddress.text} ${encapsulation === "udp" ? localPort : "esp"}`;
+      const fds = (): number[] =>
+        encapsulation === "udp" ? this.#openUdp(connection) : this.#openRaw(connection);
+      const group =
+        this.#open.get(key) ?? fds().map((fd) => ({ fd, local: localAddress.text, encapsulation }));
+      this.#open.set(key, group);
+      return group;
     });
   }
 
-  /** Closes every socket that is not among these. */
-  retain(sockets: readonly SocketSpec[]): void {
-    const kept = new Set(sockets);
-    for (const [key, socket] of this.#open) {
-      if (kept.has(socket)) continue;
+  #openUdp({ localAddress, localPort, link }: CheckedConnection): number[] {
+    const { count } = this.#queues;
+    if (count === 1) return [openUdpSocket(localAddress, localPort, link)];
+    return openUdpGroup(localAddress, localPort, link, count, this.#queues.udpProgram);
+  }
+
+  #openRaw({ localAddress, link }: CheckedConnection): number[] {
+    const { count } = this.#queues;
+    const fds: number[] = [];
+    try {
+      for (let queue = 0; queue < count; queue++) {
+        const fd = openEspSocket(localAddress, link);
+        fds.push(fd);
+        if (count > 1) filterSocket(fd, this.#queues.rawProgram(queue));
+      }
+    } catch (error) {
+      fds.forEach(close);
+      throw error;
+    }
+    return fds;
+  }
+
+  /** Closes every socket that is not of these. */
+  retain(groups: readonly SocketGroup[]): void {
+    const kept = new Set(groups);
+    for (const [key, group] of this.#open) {
+      if (kept.has(group)) continue;
       this.#open.delete(key);
-      close(socket.fd);
+      for (const { fd } of group) close(fd);
     }
   }
 }

@@ -17,7 +17,9 @@ import { Slab } from "./slab.js";
 /** linux/if_tun.h */
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
+const TUNSETSTEERINGEBPF = 0x800454e0;
 const IFF_TUN = 0x0001;
+const IFF_MULTI_QUEUE = 0x0100;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 0x01;
 const TUN_F_TSO4 = 0x02;
@@ -61,14 +63,18 @@ export interface TunOptions {
    * What the kernel may leave to the reader: nothing; checksums (VIRTIO_NET_HDR_F_NEEDS_CSUM); or those and the
    * segmentation of TCP and UDP packets (virtio_net_hdr's gso_type). Less is asked for where the kernel knows less.
    */
-  readonly offload: keyof typeof OFFLOADS;
+  readonly offload?: keyof typeof OFFLOADS;
+  /** Each packet is in one of so many queues, by default in that of its flow; 1 if left out. */
+  readonly queues?: number;
 }
 
 export interface Tun {
-  /** Non-blocking. The device lives until this is closed. */
+  /** Of the first queue, or the only one. Non-blocking. */
   readonly fd: number;
+  /** Of all queues. */
+  readonly fds: readonly number[];
   readonly name: string;
-  /** Closes the descriptor, with which the device goes. */
+  /** Closes the descriptors, with the last of which the device goes. */
   close(): void;
 }
 
@@ -77,28 +83,49 @@ export interface Tun {
  * struct tun_pi and then a 10-byte struct virtio_net_hdr (drivers/net/tun.c, tun_get_user and tun_put_user).
  * @throws TunError
  */
-export function openTun(name: string, options: TunOptions = { offload: "segmentation" }): Tun {
+export function openTun(name: string, { offload = "segmentation", queues = 1 }: TunOptions = {}): Tun {
   const ifreq = new Slab(IFREQ_SIZE);
   const encoded = new TextEncoder().encode(name);
   if (encoded.length === 0 || encoded.length >= IFNAMSIZ) {
     throw new TunError("bad-name", `TUN device name "${name}": it must have 1 to ${IFNAMSIZ - 1} bytes`);
   }
-  const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) throw openFailure(errno());
+  const fds: number[] = [];
+  const closeAll = (): void => {
+    for (const fd of fds.splice(0)) close(fd);
+  };
+  ifreq.bytes.set(encoded);
+  const flags = IFF_TUN | IFF_VNET_HDR | (queues > 1 ? IFF_MULTI_QUEUE : 0);
   try {
-    ifreq.bytes.set(encoded);
-    ifreq.view.setUint16(IFR_FLAGS, IFF_TUN | IFF_VNET_HDR, true);
-    if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
-    const accepted = OFFLOADS[options.offload].some((flags) => ioctl(fd, TUNSETOFFLOAD, flags) === 0);
+    for (let queue = 0; queue < queues; queue++) {
+      const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+      if (fd < 0) throw openFailure(errno());
+      fds.push(fd);
+      ifreq.view.setUint16(IFR_FLAGS, flags, true);
+      // The kernel writes the name back, which the other queues are of: it may have numbered "ipsec%d".
+      if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
+    }
+    const [fd = -1] = fds;
+    const accepted = OFFLOADS[offload].some((flags) => ioctl(fd, TUNSETOFFLOAD, flags) === 0);
     if (!accepted) throw new SystemError(`setting the offloads of the TUN device ${name}`, errno());
     setQueueLength(ifreq);
+    const given = new TextDecoder().decode(ifreq.bytes.subarray(0, ifreq.bytes.indexOf(0)));
+    return { fd, fds: [...fds], name: given, close: closeAll };
   } catch (error) {
-    close(fd);
+    closeAll();
     throw error;
   }
-  // The kernel writes the name back: it may have numbered "ipsec%d".
-  const given = new TextDecoder().decode(ifreq.bytes.subarray(0, ifreq.bytes.indexOf(0)));
-  return { fd, name: given, close: () => void close(fd) };
+}
+
+/**
+ * Has a program choose the queue of each packet: of the type BPF_PROG_TYPE_SOCKET_FILTER, it returns the queue's number
+ * (drivers/net/tun.c, tun_select_queue).
+ * @param fd of any of the device's queues
+ * @throws SystemError
+ */
+export function steerTunQueues(fd: number, programFd: number): void {
+  const argument = new Slab(4);
+  argument.view.setInt32(0, programFd, true);
+  check(ioctl(fd, TUNSETSTEERINGEBPF, argument.base), "steering the queues of the TUN device");
 }
 
 /** Of the device that a struct ifreq names. */

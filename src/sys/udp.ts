@@ -5,6 +5,7 @@ import {
   close,
   O_CLOEXEC,
   O_NONBLOCK,
+  read,
   SOCK_DGRAM,
   SOCK_RAW,
   setsockopt,
@@ -17,8 +18,11 @@ import { type Address, SOCKADDR_IN6_SIZE, writeSockaddr } from "./sockaddr.js";
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const SO_REUSEPORT = 15;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_BPF = 50;
+const SO_ATTACH_REUSEPORT_EBPF = 52;
 /** linux/in.h and linux/in6.h */
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
@@ -48,12 +52,46 @@ const BUFFER_BYTES = 4 << 20;
  * @throws SystemError
  */
 export function openUdpSocket(local: Address, port: number, link: number): number {
+  return openUdp(local, port, link, false);
+}
+
+/**
+ * Opens several such sockets on one address and port, and has a program choose the socket of each datagram: of the type
+ * BPF_PROG_TYPE_SOCKET_FILTER, it returns the socket's place here. No socket of another group comes between them.
+ * @returns the descriptors
+ * @throws SystemError
+ */
+export function openUdpGroup(
+  local: Address,
+  port: number,
+  link: number,
+  count: number,
+  programFd: number,
+): number[] {
+  const doing = `sharing the UDP port ${port} of ${local.text} between sockets`;
+  const fds: number[] = [];
+  try {
+    for (let place = 0; place < count; place++) {
+      fds.push(openUdp(local, port, link, place > 0));
+      // The first takes the port for itself before it shares: another group of ours is to be refused.
+      if (place === 0) check(setOption(fds[0] ?? -1, SOL_SOCKET, SO_REUSEPORT, 1), doing);
+    }
+    check(setOption(fds[0] ?? -1, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, programFd), doing);
+    return fds;
+  } catch (error) {
+    for (const fd of fds) close(fd);
+    throw error;
+  }
+}
+
+function openUdp(local: Address, port: number, link: number, shared: boolean): number {
   const doing = `binding the UDP socket ${local.text} port ${port}`;
   const advice = "the address must be up on this machine and the port free";
   return openSocket({ type: SOCK_DGRAM, protocol: 0, local, port, link, doing, advice }, (option) => {
     if (local.family !== AF_INET) check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
     // Refused before Linux 5.0: datagrams come one by one then.
     option(SOL_UDP, UDP_GRO, 1);
+    if (shared) check(option(SOL_SOCKET, SO_REUSEPORT, 1), doing);
   });
 }
 
@@ -67,7 +105,28 @@ export function openUdpSocket(local: Address, port: number, link: number): numbe
 export function openEspSocket(local: Address, link: number): number {
   const doing = `opening a raw socket for ESP on ${local.text}`;
   const advice = "the address must be up on this machine, and raw sockets need CAP_NET_RAW";
-  return openSocket({ type: SOCK_RAW, protocol: IPPROTO_ESP, local, port: 0, link, doing, advice }, () => {});
+  const fd = openSocket(
+    { type: SOCK_RAW, protocol: IPPROTO_ESP, local, port: 0, link, doing, advice },
+    () => {},
+  );
+  drain(fd);
+  return fd;
+}
+
+/** Drops what a socket received before it was bound or filtered: a raw one takes everything from its first moment on. */
+function drain(fd: number): void {
+  const byte = new Slab(1);
+  while (read(fd, byte.base, 1) >= 0);
+}
+
+/**
+ * Has a program choose what a socket receives from now on: of the type BPF_PROG_TYPE_SOCKET_FILTER, it returns the bytes
+ * to keep.
+ * @throws SystemError
+ */
+export function filterSocket(fd: number, programFd: number): void {
+  check(setOption(fd, SOL_SOCKET, SO_ATTACH_BPF, programFd), "attaching a program to a socket");
+  drain(fd);
 }
 
 interface SocketOptions {
@@ -89,11 +148,7 @@ function openSocket(
 ): number {
   const fd = check(socket(local.family, type | O_NONBLOCK | O_CLOEXEC, protocol), doing, advice);
   try {
-    const slab = new Slab(4);
-    const option: SetOption = (level, name, value) => {
-      slab.view.setInt32(0, value, true);
-      return setsockopt(fd, level, name, slab.base, 4);
-    };
+    const option: SetOption = (level, name, value) => setOption(fd, level, name, value);
     // The FORCE forms ignore net.core.[rw]mem_max but need CAP_NET_ADMIN; without it take what is allowed.
     if (option(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES) < 0) option(SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
     if (option(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES) < 0) option(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
@@ -113,4 +168,10 @@ function openSocket(
     close(fd);
     throw error;
   }
+}
+
+function setOption(fd: number, level: number, name: number, value: number): number {
+  const slab = new Slab(4);
+  slab.view.setInt32(0, value, true);
+  return setsockopt(fd, level, name, slab.base, 4);
 }

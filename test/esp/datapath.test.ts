@@ -215,7 +215,7 @@ test.serial("keys are wiped from the caller's memory once the data path has them
 
 test.serial("a descriptor that is not open is refused, and the keys are wiped all the same", async (t) => {
   const { left } = (await Tunnel.between()).connection(101);
-  await t.throwsAsync(startDatapath({ tunFd: -1, connections: [left] }), {
+  await t.throwsAsync(startDatapath({ tunFds: [-1], connections: [left] }), {
     name: "SystemError",
     message: /TUN descriptor: EBADF/,
   });

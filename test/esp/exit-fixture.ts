@@ -4,6 +4,6 @@ import { FakeTun } from "./fake-tun.js";
 import { Tunnel } from "./site.js";
 
 const tunnel = await Tunnel.between();
-await startDatapath({ tunFd: new FakeTun().fd, connections: [tunnel.connection(101).left] });
+await startDatapath({ tunFds: [new FakeTun().fd], connections: [tunnel.connection(101).left] });
 console.log("running");
 process.exit(3);

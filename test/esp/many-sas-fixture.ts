@@ -16,7 +16,7 @@ const fresh = () =>
     return left;
   });
 const descriptors = () => readdirSync("/proc/self/fd").length;
-const datapath = await startDatapath({ tunFd: tun.fd, connections: fresh() });
+const datapath = await startDatapath({ tunFds: [tun.fd], connections: fresh() });
 let early = descriptors();
 for (let round = 0; round < ROUNDS; round++) {
   await datapath.update(fresh());

@@ -92,7 +92,7 @@ export async function startSite(
 ): Promise<Site> {
   const tun = new FakeTun();
   t.teardown(() => tun.close());
-  const datapath = await startDatapath({ tunFd: tun.fd, connections, crypto, onExpire });
+  const datapath = await startDatapath({ tunFds: [tun.fd], connections, crypto, onExpire });
   t.teardown(() => datapath.stop().catch(() => {}));
   return { tun, datapath };
 }

@@ -7,7 +7,7 @@ import { Tunnel } from "./site.js";
 const tunnel = await Tunnel.between();
 const tun = new FakeTun();
 for (let i = 0; i < 6; i++) {
-  const datapath = await startDatapath({ tunFd: tun.fd, connections: [tunnel.connection(101).left] });
+  const datapath = await startDatapath({ tunFds: [tun.fd], connections: [tunnel.connection(101).left] });
   await datapath.stop();
   console.log(
     `${readdirSync("/proc/self/fd").length} descriptors, ${process.listenerCount("exit")} listeners`,

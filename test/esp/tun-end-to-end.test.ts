@@ -84,7 +84,7 @@ async function makeNode(
   ip("-n", name, "link", "set", "ipsec0", "mtu", String(TUNNEL_MTU), "up");
   ip("-n", name, "addr", "add", `10.9.0.${host}/24`, "dev", "ipsec0");
   ip("-n", name, "addr", "add", `fd09::${host}/64`, "dev", "ipsec0", "nodad");
-  const datapath = await inNetns(name, () => startDatapath({ tunFd: tun.fd, connections: [connection] }));
+  const datapath = await inNetns(name, () => startDatapath({ tunFds: [tun.fd], connections: [connection] }));
   t.teardown(() => datapath.stop().catch(() => {}));
   return { name, datapath };
 }

@@ -23,6 +23,8 @@ export interface GatewayOptions {
   /** Called in the namespace, where links have their numbers. */
   readonly connections: () => readonly ConnectionConfig[];
   readonly mtu: number;
+  /** Of the interface, each with two threads; 1 if left out. */
+  readonly queues?: number;
   readonly crypto?: DatapathOptions["crypto"];
   readonly offload?: DatapathOptions["offload"];
 }
@@ -45,9 +47,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   try {
     const starting = inNetns(options.netns, () => {
-      const { policy, mtu, crypto = "auto", offload = null } = options;
+      const { policy, mtu, crypto = "auto", offload = null, queues = 1 } = options;
       const { name } = policy.interface;
-      const tun = openTun(name);
+      const tun = openTun(name, { queues });
       undo.push(() => tun.close());
       const ifindex = ifindexOf(name);
       const object = loadClassifier(bpfObjectPath("steer_tun"), compile(policy, hostDevices()));
@@ -57,7 +59,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         undo.push(() => link.close());
       }
       ip("link", "set", name, "mtu", String(mtu), "up");
-      return startDatapath({ tunFd: tun.fd, connections: options.connections(), crypto, offload });
+      return startDatapath({ tunFds: tun.fds, connections: options.connections(), crypto, offload });
     });
     const datapath = await starting;
     undo.push(() => datapath.stop().catch(() => {}));

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
@@ -7,6 +8,7 @@ import {
   type Datapath,
   type DatapathOptions,
   type DatapathStatistics,
+  MAX_QUEUES,
   type Rekey,
   startDatapath,
 } from "../../esp/index.js";
@@ -25,6 +27,10 @@ import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js"
 
 /** What is set for the data path by who makes it, and not by a policy. */
 export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
+
+/** Each has two threads. A simulated device gives its answers to one thread of each direction. */
+const queuesOf = ({ offload }: ServiceOptions): number =>
+  offload ? 1 : Math.min(MAX_QUEUES, Math.max(1, Math.floor(availableParallelism() / 2)));
 
 /** One generation at work. */
 interface Running {
@@ -59,7 +65,7 @@ export class UserspaceService {
   constructor(name: string, options: ServiceOptions = {}) {
     this.#name = name;
     this.#options = options;
-    this.#tun = openTun(name);
+    this.#tun = openTun(name, { queues: queuesOf(options) });
     this.#ifindex = ifindexOf(name);
     const failed = deferred<never>();
     this.failed = failed.promise;
@@ -127,7 +133,7 @@ export class UserspaceService {
     this.#links = { egress: attach("egress"), ingress: attach("ingress") };
     this.#datapath = await startDatapath({
       ...this.#options,
-      tunFd: this.#tun.fd,
+      tunFds: this.#tun.fds,
       connections,
       onExpire: (event) => this.#events.add(event),
     });
