@@ -167,6 +167,7 @@ export class Outbound<S extends OutboundState> {
     this.#commit(worked ? segments : 0, worked ? 0 : segments);
     return true;
   }
+
   /** @returns bytes of payload of the segments, each of which is sealed behind the one before */
   #queueSegments(batch: CipherBatch, state: S, link: number, packet: number): number {
     const segmenter = this.#segmenter;
@@ -379,7 +380,7 @@ export class Outbound<S extends OutboundState> {
 
   /**
    * Leaves out the IPv4 header; BEET carries its options in a header of their own (draft-nikander-esp-beet-mode section
-   * 5.4; net/ipv4/../xfrm/xfrm_output.c, xfrm4_beet_encap_add), which is written over the end of the IPv4 header.
+   * 5.4; net/xfrm/xfrm_output.c, xfrm4_beet_encap_add), which is written over the end of the IPv4 header.
    * @returns false for what cannot be rebuilt at the other end
    */
   #withoutHeader4(packet: number, size: number, beet: boolean): boolean {
