@@ -53,7 +53,7 @@ export class IpBatch {
     this.#child = null;
     if (child === null || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "close");
-    child.ref();
+    keepAlive(child, true);
     child.kill("SIGKILL");
     await ended;
   }
@@ -70,7 +70,7 @@ export class IpBatch {
         child.stdout.off("data", onOutput);
         child.stderr.off("data", onError);
         child.off("close", onClose).off("error", onFailure);
-        child.unref();
+        keepAlive(child, false);
       };
       const onOutput = (text: string) => {
         stdout += text;
@@ -105,7 +105,7 @@ export class IpBatch {
       child.stdout.on("data", onOutput);
       child.stderr.on("data", onError);
       child.on("close", onClose).on("error", onFailure);
-      child.ref();
+      keepAlive(child, true);
       child.stdin.write(`${all.join("\n")}\n`);
     });
   }
@@ -118,10 +118,22 @@ export class IpBatch {
     child.stdin.on("error", () => {}); // it has ended: its status tells more than EPIPE would
     child.stdout.setEncoding("utf8");
     child.stderr.setEncoding("utf8");
-    for (const stream of [child.stdin, child.stdout, child.stderr])
-      (stream as unknown as { unref(): void }).unref();
     this.#given = 0;
     this.#child = child;
     return child;
   }
+}
+
+/** Whether this process waits for the child: for its streams, too, as "close" comes after the last of them has ended. */
+function keepAlive(child: ChildProcessWithoutNullStreams, on: boolean): void {
+  for (const each of [child, child.stdin, child.stdout, child.stderr] as unknown as Handle[]) {
+    if (on) each.ref();
+    else each.unref();
+  }
+}
+
+/** What is a pipe here, a net.Socket, is declared as a stream only. */
+interface Handle {
+  ref(): void;
+  unref(): void;
 }
