@@ -32,7 +32,7 @@ function applyCommand(): Command {
       ...before,
       count(value),
     ])
-    .option("--runs <n>", "runs, of which the median counts", count, 3)
+    .option("--runs <n>", "runs, of which the median counts", count, 5)
     .option("--seed <n>", "seed of the rule sets", count, 1)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench apply --size 100000")
