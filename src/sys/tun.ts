@@ -21,6 +21,7 @@ const TUNSETSTEERINGEBPF = 0x800454e0;
 const IFF_TUN = 0x0001;
 const IFF_MULTI_QUEUE = 0x0100;
 const IFF_VNET_HDR = 0x4000;
+const IFF_TUN_EXCL = 0x8000;
 const TUN_F_CSUM = 0x01;
 const TUN_F_TSO4 = 0x02;
 const TUN_F_TSO6 = 0x04;
@@ -100,7 +101,9 @@ export function openTun(name: string, { offload = "segmentation", queues = 1 }: 
       const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
       if (fd < 0) throw openFailure(errno());
       fds.push(fd);
-      ifreq.view.setUint16(IFR_FLAGS, flags, true);
+      // A queue would else join those of another process that has a device of that name.
+      const first = queues > 1 && queue === 0 ? IFF_TUN_EXCL : 0;
+      ifreq.view.setUint16(IFR_FLAGS, flags | first, true);
       // The kernel writes the name back, which the other queues are of: it may have numbered "ipsec%d".
       if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
     }

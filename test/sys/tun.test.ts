@@ -53,15 +53,17 @@ rooted(`a TUN device may have its number from the kernel${suffix}`, (t) => {
   }
 });
 
-rooted(`a TUN device that another holds is in use${suffix}`, (t) => {
-  const name = makeNamespace(t);
-  const tun = inNetns(name, () => openTun("ipsec0"));
-  t.teardown(() => tun.close());
-  t.throws(() => inNetns(name, () => openTun("ipsec0")), {
-    instanceOf: TunError,
-    message: /making the TUN device ipsec0: EBUSY; another process holds/,
+for (const queues of [1, 3])
+  rooted(`a TUN device of ${queues} queues that another holds is in use${suffix}`, (t) => {
+    const name = makeNamespace(t);
+    const tun = inNetns(name, () => openTun("ipsec0", { queues }));
+    t.teardown(() => tun.close());
+    t.is(tun.fds.length, queues);
+    t.throws(() => inNetns(name, () => openTun("ipsec0", { queues })), {
+      instanceOf: TunError,
+      message: /making the TUN device ipsec0: EBUSY; another process holds/,
+    });
   });
-});
 
 rooted(`a name that another kind of link has is in use${suffix}`, (t) => {
   const name = makeNamespace(t);
