@@ -53,7 +53,7 @@ export class SocketPool {
         if (count > 1) filterSocket(fd, this.#queues.rawProgram(queue));
       }
     } catch (error) {
-      fds.forEach(close);
+      for (const fd of fds) close(fd);
       throw error;
     }
     return fds;

@@ -113,10 +113,13 @@ export function openEspSocket(local: Address, link: number): number {
   return fd;
 }
 
+/** More packets than a socket's buffer holds. Where so many come meanwhile, the rest are not worth waiting for. */
+const DRAIN_MAX = 2 ** 16;
+
 /** Drops what a socket received before it was bound or filtered: a raw one takes everything from its first moment on. */
 function drain(fd: number): void {
   const byte = new Slab(1);
-  while (read(fd, byte.base, 1) >= 0);
+  for (let i = 0; i < DRAIN_MAX && read(fd, byte.base, 1) >= 0; i++);
 }
 
 /**
