@@ -90,11 +90,11 @@ static int raw_queue(struct __sk_buff *skb, __u32 queue)
 	return queue_of(&key) == queue ? WHOLE : 0;
 }
 
-#define RAW_QUEUE(number)                       \
-	SEC("socket")                           \
+#define RAW_QUEUE(number)                             \
+	SEC("socket")                                 \
 	int raw_queue_##number(struct __sk_buff *skb) \
-	{                                       \
-		return raw_queue(skb, number);  \
+	{                                             \
+		return raw_queue(skb, number);        \
 	}
 
 RAW_QUEUE(0)
