@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { formatPrefix } from "../config/address.js";
 import type { Policy } from "../config/policy.js";
 import { innerMtu } from "../esp/index.js";
@@ -51,27 +52,35 @@ function underlayMtu(remote: string, link: string | null): number {
   }
 }
 
-/** Brings a device that was just made to the wanted state, and up. */
+/** What a device's MTU must be for it to have IPv6 (RFC 8200 section 5). */
+const IPV6_MIN_MTU = 1280;
+
+/** Brings a device that is down to the wanted state, and up. */
 export function setUpLink(name: string, wanted: LinkState): void {
+  const hasIpv6 = existsSync("/proc/sys/net/ipv6") && wanted.mtu >= IPV6_MIN_MTU;
   ipBatch([
+    `link set dev ${name} mtu ${wanted.mtu}`,
     // Nothing but steered traffic is to come out of it: no link-local address, no router solicitations.
-    `link set dev ${name} addrgenmode none`,
-    `link set dev ${name} mtu ${wanted.mtu} up`,
+    ...(hasIpv6 ? [`link set dev ${name} addrgenmode none`] : []),
+    `link set dev ${name} up`,
     ...wanted.addresses.map((address) => addAddress(name, address)),
   ]);
 }
 
 /** Changes what differs between two states; when it throws, the old state is back. */
 export function changeLink(name: string, from: LinkState, to: LinkState): void {
-  const step = (a: LinkState, b: LinkState) => [
-    ...(a.mtu === b.mtu ? [] : [`link set dev ${name} mtu ${b.mtu}`]),
-    ...b.addresses
-      .filter((address) => !a.addresses.includes(address))
-      .map((address) => addAddress(name, address)),
-    ...a.addresses
-      .filter((address) => !b.addresses.includes(address))
-      .map((address) => `address del ${address} dev ${name}`),
-  ];
+  const step = (a: LinkState, b: LinkState) => {
+    const added = b.addresses.filter((address) => !a.addresses.includes(address));
+    const removed = a.addresses.filter((address) => !b.addresses.includes(address));
+    return [
+      ...(a.mtu === b.mtu ? [] : [`link set dev ${name} mtu ${b.mtu}`]),
+      ...added.map((address) => addAddress(name, address)),
+      // With the first IPv4 address of a subnet its others go as well (net/ipv4/devinet.c, __inet_del_ifa): those that are
+      // to be deleted must be there for it, and those that are to stay come back.
+      ...removed.flatMap((address) => [addAddress(name, address), `address del ${address} dev ${name}`]),
+      ...(removed.length > 0 ? b.addresses.map((address) => addAddress(name, address)) : []),
+    ];
+  };
   try {
     ipBatch(step(from, to));
   } catch (error) {

@@ -33,10 +33,21 @@ export async function withLock<T>(folder: string, work: () => T | Promise<T>, li
   }
 }
 
+/** @returns null where it was removed in between, by a process that had the lock */
+function openFolder(folder: string): number | null {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
 async function lock(folder: string, end: number): Promise<number> {
   for (;;) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    const fd = openFolder(folder);
+    if (fd === null) continue;
     if (flock(fd, LOCK_EX_NB) === 0) {
       // Who had it before may have removed the folder: then another process locks the one that took its place.
       if (statSync(folder, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;

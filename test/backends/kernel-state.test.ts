@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import test from "ava";
 import { noting } from "../../src/backends/kernel/resolved-devices.js";
 import { keptInterfaces, StateDir } from "../../src/backends/kernel/state-dir.js";
@@ -10,6 +12,7 @@ import { tidyRuntimeDir } from "../../src/sys/runtime-dir.js";
 import { undoable } from "../../src/sys/undo.js";
 import { withNetns } from "../support/netns.js";
 
+const run = promisify(execFile);
 const root = process.geteuid?.() === 0;
 
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -45,6 +48,20 @@ test("a lock is free again after its holder failed", async (t) => {
       { message: "in here" },
     );
     t.is(await withLock(folder, () => 7), 7);
+  });
+});
+
+test("a folder that another holder removes is made again", async (t) => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "locked");
+    const module = new URL("../../src/sys/lock.js", import.meta.url).href;
+    const script = `
+      import { rmdirSync } from "node:fs";
+      import { withLock } from ${JSON.stringify(module)};
+      for (let i = 0; i < 2000; i++) await withLock(${JSON.stringify(path)}, () => rmdirSync(${JSON.stringify(path)}));
+    `;
+    const holder = () => run(process.execPath, ["--input-type=module", "-e", script]);
+    await t.notThrowsAsync(Promise.all([holder(), holder()]));
   });
 });
 
