@@ -155,7 +155,7 @@ function removeNetns(ns: string): void {
       // It has ended by itself.
     }
   }
-  clearRuntimeDir(`/run/netns/${ns}`);
+  clearRuntimeDir(ns);
   ip("netns", "delete", ns);
 }
 

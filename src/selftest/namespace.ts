@@ -148,7 +148,7 @@ export class Namespace {
       await gone;
     }
     await this.batch.end();
-    clearRuntimeDir(this.path); // a killed service leaves its socket
+    clearRuntimeDir(this.handle); // a killed service leaves its socket
     await command("ip", ["netns", "del", this.handle]);
   }
 

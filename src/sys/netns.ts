@@ -1,7 +1,40 @@
-import { check, close, O_CLOEXEC, O_RDONLY, open, setns } from "./libc.js";
+import {
+  AF_INET,
+  check,
+  close,
+  getsockopt,
+  O_CLOEXEC,
+  O_RDONLY,
+  open,
+  SOCK_DGRAM,
+  setns,
+  socket,
+} from "./libc.js";
+import { Slab } from "./slab.js";
 
 /** linux/sched.h */
 const CLONE_NEWNET = 0x40000000;
+
+/** asm-generic/socket.h */
+const SOL_SOCKET = 1;
+const SO_NETNS_COOKIE = 71;
+
+/**
+ * Number of the calling thread's network namespace, which no other has until the machine starts anew (SO_NETNS_COOKIE,
+ * Linux 5.14): an inode's number is given to the next namespace when one is deleted.
+ */
+export function netnsCookie(): bigint {
+  const doing = "asking for the network namespace's cookie";
+  const fd = check(socket(AF_INET, SOCK_DGRAM, 0), doing);
+  try {
+    const answer = new Slab(16);
+    answer.view.setUint32(8, 8, true);
+    check(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, answer.base, answer.base + 8), doing);
+    return answer.view.getBigUint64(0, true);
+  } finally {
+    close(fd);
+  }
+}
 
 function setNetns(path: string, doing: string): void {
   const fd = check(

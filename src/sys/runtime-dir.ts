@@ -1,13 +1,20 @@
-import { mkdirSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { inNetns, netnsCookie } from "./netns.js";
+
+const ROOT = "/run/xfrm-steer";
 
 /**
- * Folder for what belongs to running interfaces of a network namespace, the calling thread's if none is named. Interface names are unique
- * only within a namespace, so its inode is part of the path. Readable by root alone.
+ * Folder for what belongs to running interfaces of the calling thread's network namespace. Interface names are unique only
+ * within a namespace, so its cookie is part of the path. Readable by root alone.
  */
-export function runtimeDir(netnsPath = "/proc/thread-self/ns/net"): string {
-  const { ino } = statSync(netnsPath);
-  return join("/run/xfrm-steer", `net-${ino}`);
+export function runtimeDir(): string {
+  return join(ROOT, namespaceFolder());
+}
+
+/** Name of a folder for the calling thread's network namespace alone. */
+export function namespaceFolder(): string {
+  return `net-${netnsCookie()}`;
 }
 
 /** Makes the folder where it is not there yet. */
@@ -25,7 +32,7 @@ export function tidyRuntimeDir(): void {
   }
 }
 
-/** Clears what services and kernel backends left of a network namespace that is about to be removed. */
-export function clearRuntimeDir(netnsPath: string): void {
-  rmSync(runtimeDir(netnsPath), { recursive: true, force: true });
+/** Clears what services and kernel backends left of a network namespace that is about to be removed, by its name. */
+export function clearRuntimeDir(netns: string): void {
+  rmSync(inNetns(netns, runtimeDir), { recursive: true, force: true });
 }

@@ -57,7 +57,7 @@ export class Gateway {
     t.teardown(async () => {
       for (const node of ["hub", "site"] as const) {
         await gateway.cli(node, "unload").catch(() => {});
-        clearRuntimeDir(`/run/netns/${netns[node]}`);
+        clearRuntimeDir(netns[node]);
         await execute("ip", ["netns", "delete", netns[node]]);
       }
       rmSync(folder, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { noting } from "../../src/backends/kernel/resolved-devices.js";
 import { keptInterfaces, StateDir } from "../../src/backends/kernel/state-dir.js";
 import { restoreCounters, saveCounters } from "../../src/backends/kernel-bpf/state.js";
 import { LockError, withLock } from "../../src/sys/lock.js";
-import { tidyRuntimeDir } from "../../src/sys/runtime-dir.js";
+import { namespaceFolder, tidyRuntimeDir } from "../../src/sys/runtime-dir.js";
 import { undoable } from "../../src/sys/undo.js";
 import { withNetns } from "../support/netns.js";
 
@@ -164,3 +164,10 @@ test("counters survive their way through JSON", (t) => {
     );
   },
 );
+
+(root ? test : test.skip)("a namespace's folder is no other's after it (needs root)", async (t) => {
+  const folder = () => withNetns((ns) => ns.run(namespaceFolder));
+  const folders = [await folder(), await folder(), await folder()];
+  t.is(new Set(folders).size, 3, `${folders}`);
+  await withNetns((ns) => t.is(ns.run(namespaceFolder), ns.run(namespaceFolder)));
+});

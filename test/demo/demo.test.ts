@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
 import type { ExecutionContext } from "ava";
 import type { DemoResult } from "../../src/demo/demo.js";
+import { inNetns } from "../../src/sys/netns.js";
 import { packageRoot } from "../../src/sys/paths.js";
 import { runtimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, xfrmSteer } from "../support/cli.js";
@@ -78,7 +79,7 @@ for (const [step, signal] of [
 serialRootTest("after kill -9 of the demo the next one clears what was left", async (t) => {
   const { demo, ended } = await demoAt(t, /bulk-a/);
   const left = (await leftBy(demo.pid)).filter((name) => existsSync(`/run/netns/${name}`));
-  const sockets = left.map((name) => runtimeDir(`/run/netns/${name}`));
+  const sockets = left.map((name) => inNetns(name, runtimeDir));
   // Its children too: the end of its pipe would let the services take their sockets away. Stopped, it sees none of it.
   demo.kill("SIGSTOP");
   for (const name of left)

@@ -82,7 +82,7 @@ export async function withNetns<T>(body: (ns: Netns) => T | Promise<T>): Promise
     ns.ip("link set lo up");
     return await body(ns);
   } finally {
-    clearRuntimeDir(`/run/netns/${ns.name}`); // a killed service leaves its socket
+    clearRuntimeDir(ns.name); // a killed service leaves its socket
     run("ip", ["netns", "del", ns.name]);
   }
 }

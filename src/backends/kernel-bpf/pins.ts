@@ -1,17 +1,9 @@
 import { spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readlinkSync,
-  rmdirSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { BpfMap, type BpfObject, ensureBpffs, TcxLink } from "libbpf-ts";
 import { withLock } from "../../sys/lock.js";
+import { namespaceFolder } from "../../sys/runtime-dir.js";
 import { BackendError } from "../errors.js";
 import type { LiveFlowMaps } from "../live-flows.js";
 
@@ -20,7 +12,7 @@ import type { LiveFlowMaps } from "../live-flows.js";
  * own: what is pinned from in there would be gone with the command.
  *
  *   /run/xfrm-steer/bpf/             a bpffs of our own, mounted while something is pinned
- *     net-INODE/if-IFINDEX/          one interface (a name could hold a dot, which bpffs refuses)
+ *     net-COOKIE/if-IFINDEX/         one interface (a name could hold a dot, which bpffs refuses)
  *       egress, ingress              tcx links
  *       gen-N/                       xfrm_egress, xfrm_ingress, tx_counters, rx_counters; with live flows their maps
  */
@@ -42,8 +34,7 @@ export class PinDir {
   readonly path: string;
 
   constructor(ifindex: number) {
-    const { ino } = statSync("/proc/thread-self/ns/net");
-    this.path = join(PIN_ROOT, `net-${ino}`, `if-${ifindex}`);
+    this.path = join(PIN_ROOT, namespaceFolder(), `if-${ifindex}`);
   }
 
   link(direction: "egress" | "ingress"): string {

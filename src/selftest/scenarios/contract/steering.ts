@@ -1,5 +1,7 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import type { Status } from "../../../backends/backend.js";
+import { inNetns } from "../../../sys/netns.js";
+import { namespaceFolder } from "../../../sys/runtime-dir.js";
 import { LOSS_MS } from "../../patience.js";
 import { type Scenario, type ScenarioContext, scenario } from "../../scenario.js";
 import type { SteeringOptions } from "../../steering/steering.js";
@@ -68,7 +70,7 @@ export function steering(subject: Subject): Scenario {
     async run(t) {
       const { hub, branches } = await buildHub(t, subject);
       const [a, b] = branches;
-      const { ino } = statSync(hub.ns.path);
+      const folder = inNetns(hub.ns.handle, namespaceFolder);
       await hub.use(async () => {
         const policy = policyOf(subject, branches, { rules: RULES, connections: WITHOUT_SA });
         const { generation, created } = await hub.apply(policy);
@@ -140,8 +142,8 @@ export function steering(subject: Subject): Scenario {
           t.expect("unloaded", await hub.unload(), true);
           t.expect("status", await hub.status(), null);
           t.expect("devices", [...(await hub.ns.links()).keys()], ["lo", "v01", "v02"]);
-          for (const folder of [`/run/xfrm-steer/net-${ino}`, `/run/xfrm-steer/bpf/net-${ino}`])
-            t.expect(folder, existsSync(folder), false);
+          for (const path of [`/run/xfrm-steer/${folder}`, `/run/xfrm-steer/bpf/${folder}`])
+            t.expect(path, existsSync(path), false);
         });
       });
     },
