@@ -54,6 +54,8 @@ export interface Applied {
   readonly loadMs: number;
   /** Bytes of the tables in the kernel. */
   readonly tableBytes: number;
+  /** What went wrong once packets followed the new policy; the next apply mends it. */
+  readonly warning?: string;
 }
 
 /**

@@ -105,14 +105,18 @@ export class LiveFlows {
     return this.#maps.flows.getNextKey() === undefined;
   }
 
-  /** Takes over the flows of the generation before, as far as the connections that they lead to are still there. */
-  carryOver(before: LiveFlows): void {
+  /**
+   * Takes over the flows of the generation before, as far as the connections that they lead to are still there.
+   *
+   * @param samePolicy whether the policy's own flows that were taken out stay so: they come back with another policy
+   */
+  carryOver(before: LiveFlows, samePolicy = false): void {
     const indexes = new Map(this.#policy.connections.map(({ name }, index) => [name, index]));
     const keys: number[] = [];
     const owners: number[] = [];
     for (const [key, owner] of before.#entries()) {
-      // What was taken out of a policy comes back with the next one.
-      const index = indexes.get(before.#policy.connections[owner]?.name ?? "");
+      const gone = owner === LIVE_NO_FLOW && samePolicy;
+      const index = gone ? LIVE_NO_FLOW : indexes.get(before.#policy.connections[owner]?.name ?? "");
       if (index === undefined) continue;
       keys.push(...key);
       owners.push(index);

@@ -36,6 +36,7 @@ export async function applyWith(
       ExitCode.failed,
     );
   const applied = await progress(title, () => backend.apply(policy));
+  if (applied.warning !== undefined) process.stderr.write(`xfrm-steer: warning: ${applied.warning}\n`);
   print(json, { interface: name, backend: backend.name, readMs, ...applied }, () =>
     [
       `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,

@@ -7,7 +7,9 @@ import { request } from "./request.js";
 /** <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h> and <linux/if.h> */
 const RTM_GETLINK = 18;
 const RTM_GETADDR = 22;
+const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_QDISC = 6;
 const IFLA_LINKINFO = 18;
 const IFLA_STATS64 = 23;
 const IFLA_INFO_KIND = 1;
@@ -22,12 +24,15 @@ const IFADDRMSG_SIZE = 8;
 
 /** A network device as rtnetlink tells of it. */
 export interface Link {
+  readonly name: string | undefined;
   /** As `ip link add type` has it; undefined for a physical one. */
   readonly kind: string | undefined;
   /** Of an xfrm interface: it takes if_id and link from each packet's metadata (collect_md). */
   readonly external: boolean;
   readonly mtu: number;
   readonly up: boolean;
+  /** Its root queueing discipline; "noop" while none is needed, as of most devices that are down. */
+  readonly qdisc: string | undefined;
   readonly errors: LinkErrors;
 }
 
@@ -70,10 +75,12 @@ function linkOf(message: Uint8Array): Link {
     stats === undefined ? 0 : Number(viewOf(stats).getBigUint64(at, LITTLE_ENDIAN)),
   ]);
   return {
+    name: attributes.text(IFLA_IFNAME),
     kind,
     external: kind === "xfrm" && info?.nested(IFLA_INFO_DATA)?.has(IFLA_XFRM_COLLECT_METADATA) === true,
     mtu: attributes.uint32(IFLA_MTU) ?? 0,
     up: (viewOf(message).getUint32(8, LITTLE_ENDIAN) & IFF_UP) !== 0,
+    qdisc: attributes.text(IFLA_QDISC),
     errors: Object.fromEntries(counts) as unknown as LinkErrors,
   };
 }

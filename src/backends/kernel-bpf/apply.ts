@@ -8,6 +8,8 @@ import type { Applied } from "../backend.js";
 import { BackendError } from "../errors.js";
 import {
   configureDevice,
+  demandNoQueue,
+  demandSameName,
   ensureDevice,
   ensureKfuncs,
   type Found,
@@ -37,7 +39,7 @@ import { type GenerationRecord, type State, saveCounters } from "./state.js";
 export async function applyPolicy(
   given: Policy,
   devices: Devices = HOST_DEVICES,
-  { liveFlows = false } = {},
+  { liveFlows = false, samePolicy = false } = {},
 ): Promise<Applied> {
   const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
@@ -48,12 +50,15 @@ export async function applyPolicy(
   const compiled = performance.now();
   ensureKfuncs();
   const found = findDevice(name);
-  const before = await dropStale(readInstalled(name, kept, found), kept);
+  if (found !== null) demandNoQueue(name, found);
+  const installed = readInstalled(name, kept, found);
+  if (installed !== null) demandSameName(name, installed.state.device, found);
+  const before = await dropStale(installed, kept);
   using flowsBefore = openLiveFlows(kept, before);
   // Looking for them costs every packet: only where somebody has added some.
   const takesFlows = liveFlows || flowsBefore?.live.empty === false;
   using object = loadSteering("xfrm", generation, policy, takesFlows ? { liveFlows: LIVE_FLOWS_MAX } : {});
-  if (takesFlows && flowsBefore) LiveFlows.of(object, policy).carryOver(flowsBefore.live);
+  if (takesFlows && flowsBefore) LiveFlows.of(object, policy).carryOver(flowsBefore.live, samePolicy);
   const loaded = performance.now();
 
   const device = undoable((onFailure) =>
@@ -101,17 +106,30 @@ export async function applyPolicy(
     await giveUp({ name, kept, state, pins, hadGeneration: before?.running != null });
     throw error;
   }
-  const counters = sumCounters(state, pins, state.generations);
-  kept.write({ device, carried: counters && saveCounters(counters), generations: [record] });
-  kept.keepPolicies([number]);
-  pins.keepGenerations([number]);
+  const warning = failureOf(() => {
+    const counters = sumCounters(state, pins, state.generations);
+    kept.write({ device, carried: counters && saveCounters(counters), generations: [record] });
+    kept.keepPolicies([number]);
+    pins.keepGenerations([number]);
+  });
   return {
     generation: number,
     created: before?.running == null,
     compileMs: compiled - started,
     loadMs: loaded - compiled,
     tableBytes: Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0),
+    ...(warning === null ? {} : { warning: `the generation before could not be taken away: ${warning}` }),
   };
+}
+
+/** Of work behind the swap, which cannot make an apply fail any more: packets follow the new generation. */
+function failureOf(work: () => void): string | null {
+  try {
+    work();
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 /** The flows that were added to what runs, for the caller to close. */
@@ -203,16 +221,19 @@ async function dropStale(installed: Installed | null, kept: StateDir<State>): Pr
 /** See Backend.remove. The caller holds the lock. */
 export async function removeInterface(name: string): Promise<boolean> {
   const kept = new StateDir<State>(name, "kernel-bpf");
-  const installed = readInstalled(name, kept);
+  const found = findDevice(name);
+  const installed = readInstalled(name, kept, found);
   if (installed === null) return false;
   const { state, ifindex, pins } = installed;
+  demandSameName(name, state.device, found);
   if (ifindex !== null && pins !== null) {
-    for (const direction of ["egress", "ingress"] as const) detach(ifindex, pins, direction);
+    // The device first: as long as it is up, its programs check what comes in.
     releaseDevice(
       name,
       state.device,
       state.generations.flatMap(({ addresses }) => addresses),
     );
+    if (state.device.original !== null) for (const direction of DIRECTIONS) detach(ifindex, pins, direction);
   }
   await pins?.remove();
   kept.remove();
@@ -228,5 +249,5 @@ export async function refresh(name: string): Promise<Applied | null> {
   if (devices === null) return null;
   const policy = kept.readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return await applyPolicy(policy, devices);
+  return await applyPolicy(policy, devices, { samePolicy: true });
 }

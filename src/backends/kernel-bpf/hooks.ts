@@ -28,7 +28,8 @@ export function install(ifindex: number, pins: PinDir, direction: TcDirection, p
     return;
   }
   unpin(pins.link(direction));
-  using link = attachTc({ ifindex, direction, program, ...CLSACT_PLACE });
+  // First, as with clsact: a program that lets packets pass before ours would spare them the check of their source.
+  using link = attachTc({ ifindex, direction, program, order: "first", ...CLSACT_PLACE });
   link.persist(pins.link(direction));
 }
 

@@ -6,7 +6,14 @@ import type { Applied, Status } from "../backend.js";
 import { NO_TRAFFIC } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { dataPathDrops } from "../kernel/data-path.js";
-import { configureDevice, ensureDevice, type Found, findDevice, releaseDevice } from "../kernel/device.js";
+import {
+  configureDevice,
+  demandSameName,
+  ensureDevice,
+  type Found,
+  findDevice,
+  releaseDevice,
+} from "../kernel/device.js";
 import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus, summarize } from "../kernel/summary.js";
@@ -22,6 +29,7 @@ const linkNumber = (name: string) => findIfindex(name) ?? 0;
 function readState(name: string, found: Found | null = findDevice(name)): State | null {
   const state = stateDir(name).read();
   if (state === null) return null;
+  demandSameName(name, state.device, found);
   const now = found?.external ? found.ifindex : null;
   if (now !== null && (state.device.ifindex === null || state.device.ifindex === now)) return state;
   stateDir(name).remove();

@@ -25,6 +25,8 @@ export interface Found extends LinkSnapshot {
   /** As `ip link add type` has it; undefined for a physical one. */
   readonly kind: string | undefined;
   readonly external: boolean;
+  /** Its root queueing discipline. */
+  readonly qdisc: string | undefined;
 }
 
 interface LinkJson {
@@ -37,8 +39,8 @@ export function findDevice(name: string): Found | null {
   const ifindex = findIfindex(name);
   const link = ifindex === null ? null : readLink(ifindex);
   if (ifindex === null || link === null) return null;
-  const { kind, external, mtu, up } = link;
-  return { ifindex, kind, external, mtu, up, addresses: readAddresses(ifindex) };
+  const { kind, external, mtu, up, qdisc } = link;
+  return { ifindex, kind, external, mtu, up, qdisc, addresses: readAddresses(ifindex) };
 }
 
 /**
@@ -109,6 +111,31 @@ export function ensureDevice(
   return { ifindex, original: known ? known.original : { mtu, up, addresses } };
 }
 
+/**
+ * @param known what was kept of the device of that name
+ * @throws BackendError where it goes by another name now: what runs on it is not to be taken for gone
+ */
+export function demandSameName(name: string, known: Device, found: Found | null): void {
+  if (known.ifindex === null || known.ifindex === found?.ifindex) return;
+  const link = readLink(known.ifindex);
+  if (link?.external)
+    throw new BackendError(
+      `the interface that was ${name} is called ${link.name} now; \`ip link set ${link.name} name ${name}\` first`,
+    );
+}
+
+/**
+ * @throws BackendError where the device has a queue: the kernel keeps the metadata of one packet for each CPU
+ * (net/xfrm/xfrm_interface_bpf.c), and those that wait would leave as the one that came last
+ */
+export function demandNoQueue(name: string, { qdisc }: Found): void {
+  if (qdisc === undefined || qdisc === "noqueue" || qdisc === "noop") return;
+  throw new BackendError(
+    `${name} has a queueing discipline, ${qdisc}, in which packets would get each other's if_id; ` +
+      `\`tc qdisc delete dev ${name} root\` first, and shape the underlay's device instead`,
+  );
+}
+
 function demandDevice(name: string): Found {
   const found = findDevice(name);
   if (found === null) throw new BackendError(`${name} was removed while it was being set up; apply again`);
@@ -116,8 +143,8 @@ function demandDevice(name: string): Found {
 }
 
 /**
- * Brings a device to the wanted settings; `found` is how it is now, null where it was only just made. Of the addresses that are there it takes away only those of `ours`, the ones
- * that were added for an earlier policy.
+ * Brings a device to the wanted settings; `found` is how it is now, null where it was only just made. Of the addresses
+ * that are there it takes away only those of `ours`, the ones that were added for an earlier policy.
  *
  * @returns what gives it its former settings back; when this throws, they are back
  */
@@ -129,16 +156,20 @@ export function configureDevice(
   wanted: LinkState,
 ): () => void {
   const now = found ?? demandDevice(name);
+  const removable = (address: string) => ours.includes(address) && !original?.addresses.includes(address);
+  const stays = now.addresses.filter((address) => wanted.addresses.includes(address));
+  const goes = now.addresses.filter((address) => !stays.includes(address) && removable(address));
+  const managed = { mtu: now.mtu, addresses: [...stays, ...goes] };
   if (now.up) {
-    const removable = (address: string) => ours.includes(address) && !original?.addresses.includes(address);
-    const addresses = now.addresses.filter(
-      (address) => wanted.addresses.includes(address) || removable(address),
-    );
-    const managed = { mtu: now.mtu, addresses };
     changeLink(name, managed, wanted);
     return () => changeLink(name, wanted, managed);
   }
-  const undo = () => restore(name, now, wanted.addresses);
+  const without = { mtu: now.mtu, addresses: stays };
+  changeLink(name, managed, without);
+  const undo = () => {
+    restore(name, now, wanted.addresses);
+    changeLink(name, without, managed);
+  };
   try {
     setUpLink(name, wanted);
   } catch (error) {
@@ -157,8 +188,9 @@ export function releaseDevice(name: string, { original }: Device, ours: readonly
 
 function restore(name: string, former: LinkSnapshot, added: readonly string[]): void {
   const now = demandDevice(name);
-  for (const address of added)
-    if (now.addresses.includes(address) && !former.addresses.includes(address))
-      ip("address", "del", address, "dev", name);
-  ip("link", "set", "dev", name, "mtu", `${former.mtu}`, former.up ? "up" : "down");
+  const addresses = now.addresses.filter(
+    (address) => added.includes(address) && !former.addresses.includes(address),
+  );
+  changeLink(name, { mtu: now.mtu, addresses }, { mtu: former.mtu, addresses: [] });
+  ip("link", "set", "dev", name, former.up ? "up" : "down");
 }
