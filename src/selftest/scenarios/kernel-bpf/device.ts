@@ -49,6 +49,37 @@ export const foundDevice = scenario({
         t.expect("unloaded", await hub.unload(), true);
         t.expect("settings after it", await settings(), before);
       });
+      await t.step("one with a queue is refused: packets in it would get each other's if_id", async () => {
+        await ns.ip("link del ipsec0\nlink add ipsec0 type xfrm external");
+        const queue = (action: string) =>
+          ns.exec("tc", ..."qdisc ACTION dev ipsec0 root pfifo".replace("ACTION", action).split(" "));
+        t.expect("tc", (await queue("add")).status, 0);
+        t.expect("says which", /ipsec0 has a queueing discipline, pfifo,/.test(await refusal()), true);
+        await queue("delete");
+        await hub.apply(policy);
+        t.expect("while up", (await queue("add")).status, 0);
+        t.expect("says which", /ipsec0 has a queueing discipline, pfifo,/.test(await refusal()), true);
+        await queue("delete");
+      });
+      await t.step("one that was renamed runs on, and is not taken for gone", async () => {
+        await ns.ip("link set ipsec0 name ipsec9");
+        t.expect("says so", /was ipsec0 is called ipsec9 now/.test(await refusal()), true);
+        await ns.ip("link set ipsec9 name ipsec0");
+        t.expect("generation", (await hub.status())?.generation, 1);
+      });
+      await t.step("put down, it loses the addresses that a policy no longer names", async () => {
+        await ns.ip("link set ipsec0 down");
+        await hub.apply(
+          policyOf(kernelBpf, [], {
+            addresses: ["10.0.0.2/32"],
+            connections: ["  a: {if_id: 1, subnets: [10.1.0.0/24]}"],
+          }),
+        );
+        const { up, addresses } = await settings();
+        t.expect("settings", { up, addresses }, { up: true, addresses: ["10.0.0.2"] });
+        t.expect("unloaded", await hub.unload(), true);
+        t.expect("nothing of it is left", (await settings()).addresses, []);
+      });
       await t.step("one that was deleted under it is made again", async () => {
         await ns.ip("link del ipsec0");
         t.expect("first", (await hub.apply(policy)).created, true);
