@@ -81,6 +81,19 @@ export function follow(subject: Subject): Scenario {
             const flow = await udpFlow({ ...FLOW, from: ns, to: branches[1].peer, count });
             t.expect("datagrams to b", flow, { sent: count, received: count });
           });
+          await t.step("one that was taken out stays so when a device changes", async () => {
+            const row = join(hub.folder, "row.csv");
+            writeFileSync(row, FLOWS.replace(",connection", "").replace(",b", ""));
+            const command = `exec '${process.execPath}' '${cliPath}' flow del ipsec0 < '${row}'`;
+            const { stdout, stderr } = await ns.exec("sh", "-c", command);
+            t.expect("flow del", stdout + stderr, "deleted 1 flows\n");
+            t.expect("generation", await generation(), 5);
+            await ns.ip("link set v02 group 0");
+            await t.eventually("generation", generation, 6, FOLLOW_MS);
+            const count = 5;
+            const flow = await udpFlow({ ...FLOW, from: ns, to: branches[0].peer, count });
+            t.expect("datagrams to a", flow, { sent: count, received: count });
+          });
         }
         const ended = once(following, "exit");
         following.kill("SIGTERM");
