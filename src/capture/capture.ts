@@ -1,23 +1,8 @@
 import { SHIM_SIZE } from "../esp/index.js";
 import { PacketSocket, type SeenPacket } from "../sys/packet-socket.js";
-import { espSpi } from "./esp-packet.js";
+import { espAddress } from "./esp-packet.js";
+import type { CapturedSa, KnownSas } from "./known-sas.js";
 import { pcapngHeader, pcapngPacket } from "./pcapng.js";
-
-/** What is known of a connection's SAs. SPIs in host byte order; keys have no place here. */
-export interface CapturedConnection {
-  readonly name: string;
-  readonly ifId: number;
-  readonly spiOut: number;
-  /** The one in use first, and those that are valid besides. */
-  readonly spisIn: readonly number[];
-}
-
-/** What comments are made from. */
-export interface Known {
-  readonly connections: readonly CapturedConnection[];
-  /** UDP ports of the encapsulation. */
-  readonly ports: ReadonlySet<number>;
-}
 
 export interface CaptureOptions {
   /** Of the interface of the userspace backend. */
@@ -25,7 +10,7 @@ export interface CaptureOptions {
   readonly interfaceName: string;
   readonly what: "inner" | "outer" | "both";
   /** Asked again for every batch: SAs come and go. */
-  readonly known: () => Known;
+  readonly known: () => KnownSas;
   /** Takes the file, a piece at a time. */
   readonly write: (bytes: Buffer) => void;
 }
@@ -69,23 +54,21 @@ export class SteeringCapture {
     this.#socket.close();
   }
 
-  #inner({ data, outgoing, time }: SeenPacket, { connections }: Known): void {
+  #inner({ data, outgoing, time }: SeenPacket, known: KnownSas): void {
     // Its size in front of the packet (framing.ts); what is shorter was never steered.
     if (this.#options.what === "outer" || data.length <= SHIM_SIZE) return;
     const ifId = data.readUInt32LE(0);
-    const connection = connections.find((each) => each.ifId === ifId);
-    const spi = (outgoing ? connection?.spiOut : connection?.spisIn[0]) ?? null;
-    this.#write(INNER, data.subarray(SHIM_SIZE), outgoing, time, comment(ifId, spi, connection));
+    const sas = known.candidates(outgoing ? "out" : "in", ifId);
+    const spi = sas.length === 1 ? sas[0]?.spi : undefined;
+    this.#write(INNER, data.subarray(SHIM_SIZE), outgoing, time, comment(ifId, spi, sas[0]));
   }
 
-  #outer({ data, outgoing, time }: SeenPacket, { connections, ports }: Known): void {
+  #outer({ data, protocol, outgoing, time }: SeenPacket, known: KnownSas): void {
     if (this.#options.what === "inner") return;
-    const spi = espSpi(data, ports);
-    if (spi === null) return;
-    const connection = connections.find(({ spiOut, spisIn }) =>
-      outgoing ? spiOut === spi : spisIn.includes(spi),
-    );
-    this.#write(OUTER, data, outgoing, time, comment(connection?.ifId ?? null, spi, connection));
+    const address = espAddress(data, protocol, known.ports);
+    if (address === null) return;
+    const sa = known.of(outgoing ? "out" : "in", address);
+    this.#write(OUTER, data, outgoing, time, comment(sa?.ifId, address.spi, sa));
   }
 
   #write(interfaceId: number, data: Buffer, outgoing: boolean, time: bigint, text: string): void {
@@ -97,14 +80,10 @@ export class SteeringCapture {
   }
 }
 
-function comment(
-  ifId: number | null,
-  spi: number | null,
-  connection: CapturedConnection | undefined,
-): string {
+function comment(ifId: number | undefined, spi: number | undefined, sa: CapturedSa | undefined): string {
   return [
-    ifId === null ? "no SA with this SPI" : `if_id ${ifId}`,
-    ...(spi === null ? [] : [`SPI 0x${spi.toString(16).padStart(8, "0")}`]),
-    ...(connection ? [`connection ${connection.name}`] : []),
+    ifId === undefined ? "no SA with this SPI and destination" : `if_id ${ifId}`,
+    ...(spi === undefined ? [] : [`SPI 0x${spi.toString(16).padStart(8, "0")}`]),
+    ...(sa ? [`connection ${sa.connection}`] : []),
   ].join(", ");
 }

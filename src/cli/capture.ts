@@ -1,9 +1,9 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Command, Option } from "commander";
-import { userspaceBackend } from "../backends/userspace/backend.js";
-import { type CapturedConnection, type CaptureOptions, SteeringCapture } from "../capture/capture.js";
-import type { Policy } from "../config/index.js";
+import { ask, ControlError } from "../backends/userspace/control.js";
+import { SteeringCapture } from "../capture/capture.js";
+import { KnownSas } from "../capture/known-sas.js";
 import { findIfindex } from "../sys/ifindex.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
@@ -18,8 +18,8 @@ interface CaptureFlags {
 
 /** How long packets wait in the socket's buffer; their times are the kernel's all the same. */
 const BATCH_MS = 20;
-/** How often the running policy is read again. */
-const POLICY_MS = 1000;
+/** How often the running SAs are read again. */
+const SAS_MS = 1000;
 
 export function captureCommand(): Command {
   return new Command("capture")
@@ -40,25 +40,25 @@ export function captureCommand(): Command {
     )
     .action(async (interfaceName: string, flags: CaptureFlags) => {
       demandRoot("capture");
-      const policy = await userspaceBackend.loaded(interfaceName);
+      const known = await runningSas(interfaceName);
       const ifindex = findIfindex(interfaceName);
-      if (policy === null || ifindex === null)
+      if (known === null || ifindex === null)
         throw new CliError(
           `${interfaceName} is not an interface of the userspace backend here; of the kernel's ESP, tcpdump sees both sides`,
           ExitCode.failed,
         );
-      await capture(interfaceName, ifindex, policy, flags);
+      await capture(interfaceName, ifindex, known, flags);
     });
 }
 
 async function capture(
   interfaceName: string,
   ifindex: number,
-  policy: Policy,
+  first: KnownSas,
   { output, only, count, seconds }: CaptureFlags,
 ): Promise<void> {
   const fd = output === "-" ? process.stdout.fd : openSync(output, "w", 0o600);
-  let known = knownOf(policy);
+  let known = first;
   const running = new SteeringCapture({
     ...{ interfaceName, ifindex, what: only ?? "both" },
     known: () => known,
@@ -72,9 +72,9 @@ async function capture(
     let readAt = Date.now();
     while (running.packets < count && Date.now() < end && !stop.signal.aborted) {
       await delay(BATCH_MS);
-      if (Date.now() - readAt > POLICY_MS) {
+      if (Date.now() - readAt > SAS_MS) {
         readAt = Date.now();
-        known = knownOf((await userspaceBackend.loaded(interfaceName)) ?? policy);
+        known = (await runningSas(interfaceName)) ?? known;
       }
       running.drain(count - running.packets);
     }
@@ -92,17 +92,13 @@ function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }
 
-function knownOf({ connections }: Policy): ReturnType<CaptureOptions["known"]> {
-  const keyed = connections.flatMap(({ name, ifId, esp }) => (esp ? [{ name, ifId, esp }] : []));
-  return {
-    connections: keyed.map(
-      ({ name, ifId, esp }): CapturedConnection => ({
-        name,
-        ifId,
-        spiOut: esp.out.spi,
-        spisIn: [esp.in.spi, ...esp.alsoIn.map(({ spi }) => spi)],
-      }),
-    ),
-    ports: new Set(keyed.flatMap(({ esp }) => [esp.localPort, esp.remotePort])),
-  };
+/** Those in force, which `sa` changes besides the policy; null where there are none yet, or none any more. */
+async function runningSas(interfaceName: string): Promise<KnownSas | null> {
+  try {
+    const answer = await ask(interfaceName, "xfrm", {});
+    return answer && new KnownSas(answer.states);
+  } catch (error) {
+    if (error instanceof ControlError) return null; // the interface is being made or removed
+    throw error;
+  }
 }
