@@ -184,7 +184,10 @@ function checkKeys(connection: ConnectionConfig, demand: (holds: boolean, messag
 export function checkConnections(connections: readonly ConnectionConfig[]): CheckedConnection[] {
   const ifIds = new Set<number>();
   const states = new Map<string, number>();
-  /** The SAD finds an SA by destination, SPI and protocol (RFC 4301 section 4.1). */
+  /**
+   * The SAD finds an SA by destination, SPI and protocol (RFC 4301 section 4.1). A link-local address is one destination
+   * on all links, as in the kernel (net/xfrm/xfrm_state.c, __xfrm_state_lookup).
+   */
   const claim = (ifId: number, direction: "in" | "out", spi: number, destination: Address): void => {
     const key = `${direction} ${destination.text} ${spi}`;
     const other = states.get(key);

@@ -79,9 +79,11 @@ export interface InboundEntry<S extends State> {
 /** Inbound lookup: destination address, then SPI. The protocol is always ESP. */
 export type InboundTable<S extends State> = ReadonlyMap<string, ReadonlyMap<number, InboundEntry<S>>>;
 
+/** @param destinationOf what a state's packets are sent to; its address if left out */
 export function inboundTable<S extends State>(
   policies: readonly Policy[],
   states: readonly S[],
+  destinationOf: (state: S) => string = ({ local }) => local,
 ): InboundTable<S> {
   const policiesOf = byIfId(policies);
   const table = new Map<string, Map<number, InboundEntry<S>>>();
@@ -90,8 +92,9 @@ export function inboundTable<S extends State>(
       test: testOf(policy),
       verdict: verdictOn(state, policy),
     }));
-    const bySpi = table.get(state.local) ?? new Map<number, InboundEntry<S>>();
-    table.set(state.local, bySpi.set(state.spi, { state, checks: checks.get(state.ifId) ?? [] }));
+    const destination = destinationOf(state);
+    const bySpi = table.get(destination) ?? new Map<number, InboundEntry<S>>();
+    table.set(destination, bySpi.set(state.spi, { state, checks: checks.get(state.ifId) ?? [] }));
   }
   return table;
 }

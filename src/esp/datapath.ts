@@ -1,5 +1,6 @@
 import { check, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "../sys/libc.js";
 import { modulePath } from "../sys/paths.js";
+import { scopedText } from "../sys/sockaddr.js";
 import type { AeadBackend } from "./aead.js";
 import {
   type CheckedConnection,
@@ -334,9 +335,11 @@ export class Datapath {
       rx.policies.push(...policies);
       tx.policies.push(...policies);
       const { replayWindow, link, padTo, encapsulation } = connection;
+      const destination = scopedText(connection.localAddress, link);
       const remotePort = encapsulation === "udp" ? connection.remotePort : 0;
       inboundKeys(connection).forEach((keys, each) => {
-        rx.states.push({ ...spec(keys, set.in[each] as Sa, connection), replayWindow, encapsulation });
+        const state = spec(keys, set.in[each] as Sa, connection);
+        rx.states.push({ ...state, replayWindow, encapsulation, destination });
       });
       tx.states.push({
         ...spec(connection.out, set.out, connection),

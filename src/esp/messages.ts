@@ -58,12 +58,14 @@ export interface OutboundSpec extends StateSpec {
 
 export interface InboundSpec extends StateSpec {
   readonly encapsulation: Encapsulation;
+  /** What its packets are sent to, as a socket's `local`. */
+  readonly destination: string;
   readonly replayWindow: number;
 }
 
 export interface SocketSpec {
   readonly fd: number;
-  /** The address that it is bound to. */
+  /** The address that it is bound to (scopedText). */
   readonly local: string;
   /** Which socket it is: "none" stands for a raw one. */
   readonly encapsulation: Encapsulation;

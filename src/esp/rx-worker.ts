@@ -32,6 +32,10 @@ const PLACE_SIZE = 2 ** 16 + 64;
 const PACKET = 64;
 const MAX_UDP_PAYLOAD = 65535;
 
+interface RxState extends InboundState {
+  readonly destination: string;
+}
+
 /** A socket's side of the SAD. */
 interface Source {
   /** The SAs of the address that it is bound to and of its encapsulation, by SPI. */
@@ -61,20 +65,21 @@ const coalescer = new Coalescer(
 /** Messages to ask for in the next call: few large ones, many small ones. */
 let most = MESSAGES;
 const hardware = await loadHardware(setup.offload);
-let states = new Map<number, InboundState>();
+let states = new Map<number, RxState>();
 let sources = new Map<number, Source>();
 
-function makeState(spec: InboundSpec, kept: InboundState | undefined): InboundState {
-  const { spi, keymat, ifId, replayWindow, limits } = spec;
+function makeState(spec: InboundSpec, kept: RxState | undefined): RxState {
+  const { spi, keymat, ifId, destination, replayWindow, limits } = spec;
   const traffic = new Traffic(spec.traffic, limits);
   if (kept !== undefined) {
     const replay = kept.replay.size === replayWindow ? kept.replay : kept.replay.resized(replayWindow);
-    return shaped({ ...kept, ifId, traffic, replay });
+    return shaped({ ...kept, ifId, destination, traffic, replay });
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
   return shaped({
     ...makeInbound(slab, backend, spec, keymat, traffic),
     offload: makeOffload(spec, keymat),
+    destination,
   });
 }
 
@@ -143,7 +148,8 @@ run<InboundSpec>(setup, {
         table.policies,
         table.states.flatMap(({ id, encapsulation }) =>
           encapsulation === wanted ? [states.get(id)] : [],
-        ) as InboundState[],
+        ) as RxState[],
+        ({ destination }) => destination,
       );
     const tables = { udp: served("udp"), none: served("none") };
     sources = new Map(

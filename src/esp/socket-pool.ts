@@ -1,4 +1,5 @@
 import { close } from "../sys/libc.js";
+import { scopedText } from "../sys/sockaddr.js";
 import { filterSocket, openEspSocket, openUdpGroup, openUdpSocket } from "../sys/udp.js";
 import type { CheckedConnection } from "./connection.js";
 import type { SocketSpec } from "./messages.js";
@@ -8,8 +9,9 @@ import type { Queues } from "./queues.js";
 export type SocketGroup = readonly SocketSpec[];
 
 /**
- * Sockets by local address and port, or by the address alone for bare ESP; connections share them. The link is not part
- * of it: each packet names the link that it leaves by, as flowi_oif does in the kernel.
+ * Sockets by local address and port, or by the address alone for bare ESP; connections share them. The link is part
+ * of it only where bind(2) binds to the link as well, which it does for a link-local address (__inet6_bind and
+ * rawv6_bind in net/ipv6): else each packet names the link that it leaves by, as flowi_oif does in the kernel.
  */
 export class SocketPool {
   readonly #queues: Queues;
@@ -26,12 +28,12 @@ export class SocketPool {
    */
   resolve(connections: readonly CheckedConnection[]): readonly SocketGroup[] {
     return connections.map((connection) => {
-      const { localAddress, localPort, encapsulation } = connection;
-      const key = `${localAddress.text} ${encapsulation === "udp" ? localPort : "esp"}`;
+      const { localAddress, localPort, encapsulation, link } = connection;
+      const local = scopedText(localAddress, link);
+      const key = `${local} ${encapsulation === "udp" ? localPort : "esp"}`;
       const fds = (): number[] =>
         encapsulation === "udp" ? this.#openUdp(connection) : this.#openRaw(connection);
-      const group =
-        this.#open.get(key) ?? fds().map((fd) => ({ fd, local: localAddress.text, encapsulation }));
+      const group = this.#open.get(key) ?? fds().map((fd) => ({ fd, local, encapsulation }));
       this.#open.set(key, group);
       return group;
     });

@@ -31,6 +31,10 @@ export function parseAddress(text: string): Address {
 const isLinkLocal = (address: Address): boolean =>
   address.family === AF_INET6 && address.bytes[0] === 0xfe && ((address.bytes[1] ?? 0) & 0xc0) === 0x80;
 
+/** Text that no other address of this machine has: a link-local one has its link in it, as in RFC 4007 section 11. */
+export const scopedText = (address: Address, link: number): string =>
+  isLinkLocal(address) ? `${address.text}%${link}` : address.text;
+
 /**
  * Writes a struct sockaddr_in or sockaddr_in6 at `offset`.
  * @param link ifindex, the scope of an IPv6 link-local address; else unused

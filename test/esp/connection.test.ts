@@ -43,6 +43,14 @@ const wrong: [name: string, connections: ConnectionConfig[], message: RegExp][] 
     ],
     /is that of if_id 101/,
   ],
+  [
+    "one SPI at a link-local address on two links",
+    [
+      { ...valid, local: "fe80::1", remote: "fe80::2", link: 2 },
+      { ...valid, local: "fe80::1", remote: "fe80::3", link: 3, ifId: 102 },
+    ],
+    /in SPI 4294967295 to fe80::1 is that of if_id 101/,
+  ],
   ["a reserved SPI", [{ ...valid, out: { spi: 255, key: KEY } }], /out SPI 255/],
   [
     "a short key",

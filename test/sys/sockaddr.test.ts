@@ -1,6 +1,6 @@
 import test from "ava";
 import { Slab } from "../../src/sys/slab.js";
-import { parseAddress, writeSockaddr } from "../../src/sys/sockaddr.js";
+import { parseAddress, scopedText, writeSockaddr } from "../../src/sys/sockaddr.js";
 
 for (const [text, canonical] of [
   ["192.0.2.1", "192.0.2.1"],
@@ -41,5 +41,6 @@ for (const [text, scope] of [
     t.deepEqual([...slab.bytes.subarray(0, 8)], [10, 0, 0x11, 0x94, 0, 0, 0, 0]);
     t.deepEqual([...slab.bytes.subarray(8, 24)], [...address.bytes]);
     t.is(slab.view.getUint32(24, true), scope);
+    t.is(scopedText(address, 7), scope === 0 ? text : `${text}%7`);
   });
 }
