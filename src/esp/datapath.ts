@@ -30,6 +30,7 @@ import {
   XFRM_STATS,
   type XfrmStat,
 } from "./statistics.js";
+import { Succession } from "./succession.js";
 import { WorkerHandle } from "./worker-handle.js";
 
 export interface DatapathOptions {
@@ -113,6 +114,12 @@ function policiesOf(connection: CheckedConnection): Policy[] {
   }));
 }
 
+/** Of one queue. */
+interface Tables {
+  readonly rx: Table<InboundSpec>;
+  readonly tx: Table<OutboundSpec>;
+}
+
 /** The userspace ESP data path: for each queue one worker from TUN to socket, one from socket to TUN. Made by startDatapath. */
 export class Datapath {
   /** Settles when the data path has ended: rejects when a worker failed, e.g. because the TUN device was deleted. */
@@ -163,7 +170,8 @@ export class Datapath {
 
   /**
    * Puts other connections in force. Each packet sees either all of the old or all of the new ones of its direction. SAs
-   * with the same SPI, key, suite, mode and addresses as before keep their sequence numbers, replay windows and statistics.
+   * with the same SPI, key, suite, mode and addresses as before keep their sequence numbers, replay windows and statistics;
+   * others whose key was used before go on from its last number, and lose what is under way if it is used yet.
    * New sockets are opened before this returns its promise, in the calling thread's network namespace.
    *
    * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails. After a failure
@@ -350,7 +358,7 @@ export class Datapath {
       });
     });
     try {
-      await this.#handOver(connections, tables);
+      await this.#handOver(connections, tables, new Succession(this.#sets.values(), sets));
     } catch (error) {
       this.#offloads.drop(offloads);
       throw error;
@@ -366,23 +374,20 @@ export class Datapath {
   /** @param tables of each queue */
   async #handOver(
     connections: readonly CheckedConnection[],
-    tables: readonly { readonly rx: Table<InboundSpec>; readonly tx: Table<OutboundSpec> }[],
+    tables: readonly Tables[],
+    succession: Succession,
   ): Promise<void> {
     const leads = this.#queues.prepare(connections);
-    // Receive first: a peer may answer the first packet that we send.
-    const steps = [
-      ...tables.map(
-        ({ rx }, queue) =>
-          () =>
-            this.#rx[queue]?.replace(rx),
-      ),
-      ...tables.map(
-        ({ tx }, queue) =>
-          () =>
-            this.#tx[queue]?.replace(tx),
-      ),
-      () => leads.commit(),
-    ];
+    const first = tables.map(({ rx, tx }) => ({ rx: succession.without(rx), tx: succession.without(tx) }));
+    const second = tables.map(({ rx, tx }) => ({ rx: succession.complete(rx), tx: succession.complete(tx) }));
+    const steps = succession.isEmpty
+      ? [...this.#replacing(tables), () => leads.commit()]
+      : [
+          ...this.#replacing(first),
+          () => succession.inherit(),
+          ...this.#replacing(second),
+          () => leads.commit(),
+        ];
     for (const [index, step] of steps.entries()) {
       try {
         await step();
@@ -393,6 +398,22 @@ export class Datapath {
         throw error;
       }
     }
+  }
+
+  /** The steps that hand over tables of each queue. Receive first: a peer may answer the first packet that we send. */
+  #replacing(tables: readonly Tables[]): (() => Promise<void> | undefined)[] {
+    return [
+      ...tables.map(
+        ({ rx }, queue) =>
+          () =>
+            this.#rx[queue]?.replace(rx),
+      ),
+      ...tables.map(
+        ({ tx }, queue) =>
+          () =>
+            this.#tx[queue]?.replace(tx),
+      ),
+    ];
   }
 }
 

@@ -1,5 +1,25 @@
 const WORD = 2 ** 32;
 
+/** The two halves of a sequence number; the high one is 0 without extended sequence numbers. */
+export interface SequenceNumber {
+  readonly high: number;
+  readonly low: number;
+}
+
+/** What stands before the first number. */
+const FIRST: SequenceNumber = { high: 0, low: 0 };
+
+/**
+ * The number that an SA goes on from. One without extended sequence numbers cannot count on from a higher number: its own
+ * are used up then.
+ * @param last below 2^53
+ */
+export function sequenceNumber(last: number, esn: boolean): SequenceNumber {
+  return esn
+    ? { high: Math.floor(last / WORD), low: last % WORD }
+    : { high: 0, low: Math.min(last, WORD - 1) };
+}
+
 /**
  * Anti-replay window (RFC 4303 section 3.4.3) as a ring of 32-bit blocks (RFC 6479): moving it forward clears whole
  * blocks and never shifts, so its cost does not depend on its size. A sequence number is given as its high and its low
@@ -16,7 +36,8 @@ export class ReplayWindow {
   #topHigh = 0;
   #topLow = 0;
 
-  constructor(size: number, esn = false) {
+  /** @param last the highest number of the same key that was accepted before: neither it nor one below is accepted again */
+  constructor(size: number, esn = false, last = FIRST) {
     this.size = size;
     this.esn = esn;
     // One block more than the window covers (RFC 6479 section 3), rounded up so that a mask finds the block.
@@ -24,6 +45,12 @@ export class ReplayWindow {
     while (count < Math.ceil(size / 32) + 1) count *= 2;
     this.#blocks = new Uint32Array(count);
     this.#mask = count - 1;
+    if (last.high === 0 && last.low === 0) return;
+    this.#topHigh = last.high;
+    this.#topLow = last.low;
+    // Blocks are cleared when the window comes to them; the bits above the top in its own block stand for numbers to come.
+    this.#blocks.fill(0xffffffff);
+    this.#blocks[(last.low >>> 5) & this.#mask] = 0xffffffff >>> (31 - (last.low & 31));
   }
 
   /** The highest number accepted. */

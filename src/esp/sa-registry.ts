@@ -8,6 +8,8 @@ import { Traffic } from "./statistics.js";
 export interface Sa {
   readonly id: number;
   readonly spi: number;
+  /** A keyed hash of its key, see SaRegistry. */
+  readonly keyed: string;
   readonly traffic: Traffic;
   /** Milliseconds since the epoch. */
   readonly added: number;
@@ -26,16 +28,22 @@ export interface SaSet {
 
 /**
  * Recognises SAs from one update to the next, so that those which stay keep their sequence numbers and replay windows.
- * An SA is the same when direction, SPI, key, suite, mode, numbering and addresses are: never may one key start its
- * numbers again.
+ * An SA is the same when direction, SPI, key, suite, mode, numbering and addresses are. Another one with the same key goes
+ * on from the last number, also when the first is gone since long: never may one key start its numbers again (RFC 4303
+ * sections 3.3.3 and 3.4.3).
  */
 export class SaRegistry {
   /** Keys are recognised by a keyed hash; this secret makes it useless outside this object. */
   readonly #secret = randomBytes(32);
   #known = new Map<string, Sa>();
+  /** The last number of each key that was used and is not any more, about 100 bytes each, until the process ends. */
+  readonly #retired = new Map<string, number>();
   #nextId = 1;
 
-  /** @returns the SAs of each connection, in order; `commit` or the next call decides which are remembered */
+  /**
+   * @returns the SAs of each connection, in order; `commit`, once the workers have let go of all others, or the next call
+   * decides which are remembered
+   */
   resolve(connections: readonly CheckedConnection[]): { readonly sets: SaSet[]; commit(): void } {
     const next = new Map<string, Sa>();
     const find = (connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa =>
@@ -44,10 +52,7 @@ export class SaRegistry {
       const inbound = inboundKeys(connection).map((keys) => find(connection, "in", keys));
       return { out: find(connection, "out", connection.out), in: inbound as [Sa, ...Sa[]] };
     });
-    const commit = (): void => {
-      this.#known = next;
-    };
-    return { sets, commit };
+    return { sets, commit: () => this.#forgetAllBut(next) };
   }
 
   /** Adds one SA to those that are remembered, or finds it there. */
@@ -56,39 +61,45 @@ export class SaRegistry {
   }
 
   #find(into: Map<string, Sa>, connection: CheckedConnection, direction: "out" | "in", keys: SaKeys): Sa {
-    const identity = this.#identity(connection, direction, keys);
-    const sa = this.#known.get(identity) ?? {
-      id: this.#nextId++,
-      spi: keys.spi,
-      traffic: new Traffic(),
-      added: Date.now(),
-      stage: "valid",
-      installed: false,
-    };
+    const keyed = createHmac("sha256", this.#secret).update(keys.key).digest("base64");
+    const identity = identityOf(connection, direction, keys.spi, keyed);
+    const sa = this.#known.get(identity) ?? this.#make(keys.spi, keyed);
     into.set(identity, sa);
     return sa;
   }
 
-  /** Forgets all others: were one of them added again, it would be a new one. */
-  retain(used: ReadonlySet<Sa>): void {
-    this.#known = new Map([...this.#known].filter(([, sa]) => used.has(sa)));
+  #make(spi: number, keyed: string): Sa {
+    const traffic = new Traffic();
+    traffic.startFrom(this.#retired.get(keyed) ?? 0);
+    return {
+      id: this.#nextId++,
+      spi,
+      keyed,
+      traffic,
+      added: Date.now(),
+      stage: "valid",
+      installed: false,
+    };
   }
 
-  #identity(connection: CheckedConnection, direction: string, { spi, key }: SaKeys): string {
-    const { suite, mode, esn, inner, localAddress, remoteAddress } = connection;
-    const keyed = createHmac("sha256", this.#secret).update(key).digest("base64");
-    return JSON.stringify([
-      direction,
-      spi,
-      suite,
-      mode,
-      esn,
-      inner,
-      localAddress.text,
-      remoteAddress.text,
-      keyed,
-    ]);
+  /** Forgets all others but for their numbers. The workers must have let go of them: these are the last then. */
+  retain(used: ReadonlySet<Sa>): void {
+    this.#forgetAllBut(new Map([...this.#known].filter(([, sa]) => used.has(sa))));
   }
+
+  #forgetAllBut(next: Map<string, Sa>): void {
+    for (const [identity, { keyed, traffic }] of this.#known) {
+      const last = Math.max(traffic.sequence, this.#retired.get(keyed) ?? 0);
+      if (last > 0 && !next.has(identity)) this.#retired.set(keyed, last);
+    }
+    this.#known = next;
+  }
+}
+
+function identityOf(connection: CheckedConnection, direction: string, spi: number, keyed: string): string {
+  const { suite, mode, esn, inner, localAddress, remoteAddress } = connection;
+  const ends = [localAddress.text, remoteAddress.text];
+  return JSON.stringify([direction, spi, suite, mode, esn, inner, ...ends, keyed]);
 }
 
 /** The part of a worker's table that both directions share. Copies the key of an SA that is new to the worker. */

@@ -6,7 +6,7 @@ import { AddressPair } from "./ip-header.js";
 import type { InboundOffload } from "./offload/receive.js";
 import type { OutboundOffload } from "./offload/transmit.js";
 import { ESP_IV } from "./packet.js";
-import { ReplayWindow } from "./replay.js";
+import { ReplayWindow, sequenceNumber } from "./replay.js";
 import type { Traffic } from "./statistics.js";
 import { SUITES, type Suite, type SuiteName } from "./suite.js";
 
@@ -97,7 +97,10 @@ const place = ({ ifId, spi, mode, local, remote }: SaParameters): State => ({
   remote,
 });
 
-/** @param keymat keymatSize(suite) bytes; the caller may wipe them */
+/**
+ * @param keymat keymatSize(suite) bytes; the caller may wipe them
+ * @param traffic its number is the last that was sent with the key
+ */
 export function makeOutbound(
   slab: Slab,
   backend: AeadBackend,
@@ -107,6 +110,7 @@ export function makeOutbound(
 ): OutboundState {
   const { suite, esn, padTo } = parameters;
   const iv = randomBytes(8);
+  const { high, low } = sequenceNumber(traffic.sequence, esn);
   return shaped({
     ...place(parameters),
     ...layout(SUITES[suite], parameters, true),
@@ -115,8 +119,8 @@ export function makeOutbound(
     traffic,
     esn,
     padTo,
-    sequenceHigh: 0,
-    sequence: 0,
+    sequenceHigh: high,
+    sequence: low,
     ivHigh: iv.readUInt32BE(0),
     ivLow: iv.readUInt32BE(4),
   });
@@ -125,6 +129,7 @@ export function makeOutbound(
 /**
  * @param keymat keymatSize(suite) bytes; the caller may wipe them
  * @param replayWindow in packets
+ * @param traffic its number is the highest that was accepted with the key
  */
 export function makeInbound(
   slab: Slab,
@@ -140,6 +145,6 @@ export function makeInbound(
     opener: backend.opener(slab, { suite, esn, keymat }),
     offload: null,
     traffic,
-    replay: new ReplayWindow(replayWindow, esn),
+    replay: new ReplayWindow(replayWindow, esn, sequenceNumber(traffic.sequence, esn)),
   });
 }

@@ -143,6 +143,11 @@ export class Traffic {
     this.#values[SEQUENCE] = sequence;
   }
 
+  /** What a new SA goes on from, before a worker has it; see `add`. */
+  startFrom(sequence: number): void {
+    this.#values[SEQUENCE] = sequence;
+  }
+
   get sequence(): number {
     return this.#values[SEQUENCE] ?? 0;
   }

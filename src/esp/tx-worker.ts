@@ -89,8 +89,10 @@ function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
   if (kept !== undefined) return shaped({ ...kept, ifId, padTo, traffic, ...path });
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
   const state = makeOutbound(slab, backend, spec, keymat, traffic);
-  state.sequence = setup.sequence;
-  return shaped({ ...state, offload: makeOffload(spec, keymat, state.sealer), ...path });
+  if (traffic.sequence === 0) state.sequence = setup.sequence;
+  const offload = makeOffload(spec, keymat, state.sealer);
+  if (state.sequenceHigh > 0) offload?.advanceEsn(state.sequenceHigh);
+  return shaped({ ...state, offload, ...path });
 }
 
 function makeOffload(

@@ -169,6 +169,37 @@ rooted(`connections that stay lose nothing while others come and go${suffix}`, a
   await assertWhole(t, pair, CONNECTIONS);
 });
 
+rooted(`an SA that comes to another queue goes on from its last number${suffix}`, async (t) => {
+  const pair = await startPair(t, [0]);
+  const { name, gateway, configs } = pair;
+  const from = parseAddress(outer("left", 0));
+  const queue = (index: number) => queueOf(from, parseAddress(outer("right", index)), QUEUES);
+  const moved = [1, 3, 4, 6, 7].find((index) => queue(index) !== queue(0)) ?? 0;
+  t.not(moved, 0);
+  await ping(name.left, 0, 5);
+  await assertWhole(t, pair, [0]);
+  const last = (side: Side) => gateway[side].datapath.states().map(({ sequence }) => sequence);
+  const before = { left: last("left"), right: last("right") };
+  for (const [side, end] of [
+    ["right", "local"],
+    ["left", "remote"],
+  ] as const) {
+    const connections = configs(side, [0]).map((each) => ({ ...each, [end]: outer("right", moved) }));
+    await inNetns(name[side], () => gateway[side].datapath.update(connections));
+    t.deepEqual(last(side), before[side]);
+  }
+  await ping(name.left, 0, 5);
+  await assertWhole(t, pair, [0]);
+  for (const side of ["left", "right"] as const) {
+    const packets = gateway[side].datapath.states().map((state) => state.packets);
+    t.true(packets.every((count) => count >= 5));
+    t.deepEqual(
+      last(side),
+      packets.map((count, index) => count + (before[side][index] ?? 0)),
+    );
+  }
+});
+
 rooted(`an SA takes packets from any address, and what has no SA is counted${suffix}`, async (t) => {
   const { name, gateway } = await startPair(t, [0, 4, 6]);
   const errors = () => nonZero(gateway.left.datapath.statistics().errors);

@@ -1,6 +1,6 @@
 import test from "ava";
 import fc from "fast-check";
-import { ReplayWindow } from "../../src/esp/replay.js";
+import { ReplayWindow, sequenceNumber } from "../../src/esp/replay.js";
 
 /** What RFC 4303 section 3.4.3 asks for, written as plainly as possible. */
 class NaiveWindow {
@@ -241,3 +241,34 @@ for (const [before, after] of [
     }
   });
 }
+
+for (const [size, esn, last] of [
+  [64, false, 1],
+  [64, false, 31],
+  [64, false, 63],
+  [100, false, 5000],
+  [4096, true, 2 ** 32 - 1],
+  [64, true, 2 ** 32],
+  [64, true, 3 * 2 ** 32 + 17],
+] as const) {
+  test(`a window of ${size} that goes on from ${last} accepts all above it, once, and nothing else`, (t) => {
+    const window = new ReplayWindow(size, esn, sequenceNumber(last, esn));
+    t.is(topOf(window), last);
+    const offered = (sequence: number): boolean => {
+      const low = sequence % 2 ** 32;
+      const high = window.high(low);
+      const accepts = high * 2 ** 32 + low === sequence && window.check(high, low);
+      if (accepts) window.accept(high, low);
+      return accepts;
+    };
+    for (let sequence = Math.max(1, last - 2 * size); sequence <= last; sequence++)
+      if (offered(sequence)) t.fail(`number ${sequence}`);
+    for (const ahead of [3, 1, size, 2, 40, 5 * size])
+      if (!offered(last + ahead) || offered(last + ahead)) t.fail(`${ahead} ahead`);
+    t.is(topOf(window), last + 5 * size);
+  });
+}
+
+test("what goes on from a number beyond 2^32 without extended numbers has none left", (t) => {
+  t.deepEqual(sequenceNumber(2 ** 32 + 5, false), { high: 0, low: 2 ** 32 - 1 });
+});
