@@ -20,7 +20,7 @@ import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
 import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
 import { Queues } from "./queues.js";
 import { type Rekey, rekeyed } from "./rekey.js";
-import { type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
+import { demandOwnKeys, type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { type SocketGroup, SocketPool } from "./socket-pool.js";
 import {
   IO_COUNTERS,
@@ -184,6 +184,7 @@ export class Datapath {
     try {
       const checked = checkConnections(connections);
       const { sets, commit } = this.#registry.resolve(checked);
+      demandOwnKeys(checked.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
       await this.#install(checked, sets);
       commit();
     } finally {
@@ -210,6 +211,7 @@ export class Datapath {
       const checked = checkConnections([...all.values()]);
       const sets = new Map(this.#sets).set(ifId, this.#rekeyedSet(changed, set, change));
       try {
+        demandOwnKeys([...this.#sets, ...sets]); // also of the one that it replaces: a new SA takes a new key
         await this.#install(checked, [...sets.values()]);
       } finally {
         this.#forgetUnused();

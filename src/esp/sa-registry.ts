@@ -1,5 +1,5 @@
 import { createHmac, randomBytes } from "node:crypto";
-import { type CheckedConnection, inboundKeys, type SaKeys } from "./connection.js";
+import { type CheckedConnection, ConnectionError, inboundKeys, type SaKeys } from "./connection.js";
 import { hardLimits, type Stage } from "./lifetime.js";
 import type { StateSpec } from "./messages.js";
 import { Traffic } from "./statistics.js";
@@ -100,6 +100,28 @@ function identityOf(connection: CheckedConnection, direction: string, spi: numbe
   const { suite, mode, esn, inner, localAddress, remoteAddress } = connection;
   const ends = [localAddress.text, remoteAddress.text];
   return JSON.stringify([direction, spi, suite, mode, esn, inner, ...ends, keyed]);
+}
+
+/**
+ * Two SAs with one key repeat nonces (RFC 4106 section 3.1).
+ * @param sets by if_id; an SA may be in several
+ * @throws ConnectionError, which speaks of the SA that is new and names the other one
+ */
+export function demandOwnKeys(sets: readonly (readonly [number, SaSet])[]): void {
+  const named = sets.flatMap(([ifId, { out, in: inbound }]) => [
+    { ifId, sa: out, name: `outbound SA 0x${out.spi.toString(16)}` },
+    ...inbound.map((sa) => ({ ifId, sa, name: `inbound SA 0x${sa.spi.toString(16)}` })),
+  ]);
+  const byKey = new Map<string, (typeof named)[number]>();
+  for (const each of named.toSorted((a, b) => Number(b.sa.installed) - Number(a.sa.installed))) {
+    const other = byKey.get(each.sa.keyed) ?? each;
+    if (other.sa !== each.sa)
+      throw new ConnectionError(
+        each.ifId,
+        `the key of its ${each.name} is that of if_id ${other.ifId}'s ${other.name} too; give each SA its own`,
+      );
+    byKey.set(each.sa.keyed, each);
+  }
 }
 
 /** The part of a worker's table that both directions share. Copies the key of an SA that is new to the worker. */

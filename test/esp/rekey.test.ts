@@ -101,6 +101,44 @@ test.serial("a rekey that cannot be is refused, and changes nothing", async (t) 
 });
 
 test.serial(
+  "a key that another SA has is refused, whosever it is, and the answer tells no key",
+  async (t) => {
+    const tunnel = await Tunnel.between();
+    const keys = () => [Buffer.alloc(20, 0xa1), Buffer.alloc(20, 0xb2)] as const;
+    const first = () => tunnel.connection(IF_ID, keys()).left;
+    const { datapath } = await startSite(t, [first(), tunnel.connection(102).left]);
+    const before = datapath.states();
+    const [out, inbound] = ["outbound SA 0x10065", "inbound SA 0x20065"].map((sa) => `if_id 101's ${sa}`);
+    for (const [ifId, step, key, other] of [
+      [101, "switch", keys()[0], out],
+      [101, "switch", keys()[1], inbound],
+      [101, "add", keys()[0], out],
+      [101, "add", keys()[1], inbound],
+      [102, "switch", keys()[0], out],
+      [102, "add", keys()[1], inbound],
+    ] as const) {
+      const error = await t.throwsAsync(datapath.rekey(ifId, { step, sa: { spi: 0x7777, key } }), {
+        instanceOf: ConnectionError,
+      });
+      const own = step === "switch" ? "outbound" : "inbound";
+      t.is(
+        error?.message,
+        `connection with if_id ${ifId}: the key of its ${own} SA 0x7777 is that of ${other} too; give each SA its own`,
+      );
+      t.deepEqual(datapath.states(), before);
+      t.deepEqual(key, Buffer.alloc(20));
+    }
+    const same = tunnel.connection(103, keys()).left;
+    await t.throwsAsync(datapath.update([first(), same]), {
+      message: /if_id 103: .* if_id 101's outbound SA/,
+    });
+    await datapath.rekey(IF_ID, { step: "switch", sa: { spi: 0x7777, key: Buffer.alloc(20, 0xc3) } });
+    await datapath.rekey(IF_ID, { step: "switch", sa: { spi: 0x8888, key: keys()[0] } });
+    t.is(datapath.states()[0]?.spi, 0x8888, "no SA has it any more");
+  },
+);
+
+test.serial(
   "at a soft limit an event asks for a new SA, at a hard one the SA is refused to the packet",
   async (t) => {
     const tunnel = await Tunnel.between();
