@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serialRootTest } from "../support/root-test.js";
 import { ESP, Gateway, HUB_POLICY, LOSS_S } from "./gateway.js";
@@ -229,6 +230,38 @@ serialRootTest("keys show in no status, answer or process list", async (t) => {
   ].join("\n");
   t.false(shown.includes(key));
   t.is(ESP.hub.includes(key), false);
+});
+
+serialRootTest("the service has the environment without the variables that keys are in", async (t) => {
+  const gateway = await Gateway.build(t);
+  const [out = "", inbound = ""] = gateway.keys();
+  const variables = {
+    XST_KEY_OUT: out,
+    XST_KEY_IN: inbound,
+    XST_KEY_ALSO: "c3".repeat(20),
+    XST_OTHER: "kept",
+  };
+  t.teardown(() => {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  });
+  Object.assign(process.env, variables);
+  const policy = HUB_POLICY.replace("file:keys/out.key", "env:XST_KEY_OUT").replace(
+    "file:keys/in.key}",
+    "env:XST_KEY_IN}, also_in: [{spi: 0x1003, key: env:XST_KEY_ALSO}]",
+  );
+  await gateway.up(policy);
+  t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
+  const pids = await gateway.servers("hub");
+  t.is(pids.length, 1);
+  const given = readFileSync(`/proc/${pids[0]}/environ`, "latin1").split("\0");
+  t.deepEqual(
+    given.map((line) => line.split("=")[0]).filter((name) => name?.startsWith("XST_")),
+    ["XST_OTHER"],
+  );
+  t.true(given.includes(`PATH=${process.env.PATH}`));
+  t.false(
+    given.some((line) => Object.values(variables).some((key) => key.length === 40 && line.includes(key))),
+  );
 });
 
 async function untilNoServers(gateway: Gateway, node: "hub" | "site"): Promise<void> {

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
+import { allSas } from "../../config/keys.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
 import { modulePath } from "../../sys/paths.js";
@@ -57,7 +58,7 @@ async function apply(given: Policy): Promise<Applied> {
   const request = { bundle, keys: readKeys(policy) };
   const applied = await ask(name, "apply", request);
   if (applied) return applied;
-  await startDaemon(name);
+  await startDaemon(name, withoutKeys(process.env, policy));
   try {
     const first = await ask(name, "apply", request);
     if (first) return first;
@@ -68,10 +69,19 @@ async function apply(given: Policy): Promise<Applied> {
   }
 }
 
-async function startDaemon(interfaceName: string): Promise<void> {
+/** An environment without the variables that a policy's keys are in: /proc/PID/environ shows it for as long as PID lives. */
+function withoutKeys(environment: NodeJS.ProcessEnv, policy: Policy): NodeJS.ProcessEnv {
+  const left = { ...environment };
+  for (const { esp } of policy.connections)
+    for (const { key } of esp ? allSas(esp) : []) if (key.kind === "env") delete left[key.name];
+  return left;
+}
+
+async function startDaemon(interfaceName: string, env: NodeJS.ProcessEnv): Promise<void> {
   const child = spawn(process.execPath, [modulePath("backends/userspace/daemon.js"), interfaceName], {
     detached: true,
     stdio: ["ignore", "ignore", "ignore", "ipc"],
+    env,
   });
   const answer = await new Promise<Announcement>((resolve) => {
     child.once("message", (message) => resolve(message as Announcement));
