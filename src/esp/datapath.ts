@@ -20,7 +20,7 @@ import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
 import { type OffloadAnswers, SaOffloads } from "./offload/sa-offloads.js";
 import { Queues } from "./queues.js";
 import { type Rekey, rekeyed } from "./rekey.js";
-import { demandOwnKeys, type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
+import { type Clock, demandOwnKeys, type Sa, SaRegistry, type SaSet, stateSpec } from "./sa-registry.js";
 import { type SocketGroup, SocketPool } from "./socket-pool.js";
 import {
   IO_COUNTERS,
@@ -48,6 +48,8 @@ export interface DatapathOptions {
   readonly offload?: OffloadProvider | null;
   /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`; 0 if left out. */
   readonly sequence?: number;
+  /** What SAs grow old by; that of the process if left out. Times that are shown are the wall clock's. */
+  readonly clock?: Clock;
 }
 
 /** An SA has reached its soft or its hard limits (XFRM_MSG_EXPIRE). */
@@ -130,7 +132,8 @@ export class Datapath {
   readonly #tx: readonly WorkerHandle<OutboundSpec>[];
   readonly #rx: readonly WorkerHandle<InboundSpec>[];
   readonly #sockets: SocketPool;
-  readonly #registry = new SaRegistry();
+  readonly #clock: Clock;
+  readonly #registry: SaRegistry;
   readonly #onExpire: (event: ExpireEvent) => void;
   readonly #lifetimes: NodeJS.Timeout;
   /** By if_id, their keys wiped. */
@@ -147,8 +150,11 @@ export class Datapath {
     onExpire = () => {},
     offload = null,
     sequence = 0,
+    clock = () => performance.now(),
   }: Omit<DatapathOptions, "connections">) {
     this.#onExpire = onExpire;
+    this.#clock = clock;
+    this.#registry = new SaRegistry(clock);
     this.#queues = new Queues(tunFds);
     this.#sockets = new SocketPool(this.#queues);
     this.#lifetimes = setInterval(() => this.#checkLifetimes(), LIFETIME_CHECK_MS).unref();
@@ -237,9 +243,10 @@ export class Datapath {
 
   /** The SAD: what `ip xfrm state` shows, without keys. */
   states(): ShownState[] {
+    const now = this.#clock();
     return [...this.#connections].flatMap(([ifId, connection]) => {
       const set = this.#sets.get(ifId);
-      return set === undefined ? [] : showStates(connection, set);
+      return set === undefined ? [] : showStates(connection, set, now);
     });
   }
 
@@ -249,11 +256,12 @@ export class Datapath {
   }
 
   #checkLifetimes(): void {
+    const now = this.#clock();
     for (const [ifId, set] of this.#sets) {
       const lifetime = this.#connections.get(ifId)?.lifetime;
       if (lifetime === undefined || (lifetime.soft === undefined && lifetime.hard === undefined)) continue;
       for (const sa of [set.out, ...set.in]) {
-        const limit = stageOf(lifetime, sa.traffic, ageOf(sa));
+        const limit = stageOf(lifetime, sa.traffic, ageOf(sa, now));
         if (limit === sa.stage) continue;
         sa.stage = limit;
         const direction = sa === set.out ? "out" : "in";

@@ -49,11 +49,17 @@ type Ends<T> = { readonly local: T; readonly remote: T };
 const oriented = <T>({ local, remote }: Ends<T>, direction: "in" | "out"): { source: T; destination: T } =>
   direction === "out" ? { source: local, destination: remote } : { source: remote, destination: local };
 
-export function showStates(connection: CheckedConnection, { out, in: inbound }: SaSet): ShownState[] {
-  return [showState(connection, out, "out"), ...inbound.map((sa) => showState(connection, sa, "in"))];
+/** @param now of the SAs' Clock */
+export function showStates(
+  connection: CheckedConnection,
+  { out, in: inbound }: SaSet,
+  now: number,
+): ShownState[] {
+  const show = (sa: Sa, direction: "in" | "out") => showState(connection, sa, direction, now);
+  return [show(out, "out"), ...inbound.map((sa) => show(sa, "in"))];
 }
 
-function showState(connection: CheckedConnection, sa: Sa, direction: "in" | "out"): ShownState {
+function showState(connection: CheckedConnection, sa: Sa, direction: "in" | "out", now: number): ShownState {
   const { ifId, mode, suite, esn, replayWindow, encapsulation, padTo, lifetime, inner } = connection;
   const { localAddress, remoteAddress, localPort, remotePort } = connection;
   const ports = oriented({ local: localPort, remote: remotePort }, direction);
@@ -72,7 +78,7 @@ function showState(connection: CheckedConnection, sa: Sa, direction: "in" | "out
     inner: inner && oriented(inner, direction),
     padTo,
     lifetime,
-    stage: stageOf(lifetime, sa.traffic, ageOf(sa)),
+    stage: stageOf(lifetime, sa.traffic, ageOf(sa, now)),
     packets: sa.traffic.packets,
     bytes: sa.traffic.bytes,
     sequence: sa.traffic.sequence,
@@ -80,8 +86,8 @@ function showState(connection: CheckedConnection, sa: Sa, direction: "in" | "out
   };
 }
 
-/** Seconds since an SA was added. */
-export const ageOf = ({ added }: Sa): number => (Date.now() - added) / 1000;
+/** Seconds since an SA was added. @param now of its Clock */
+export const ageOf = ({ addedAt }: Sa, now: number): number => (now - addedAt) / 1000;
 
 export function showPolicies(connection: CheckedConnection): ShownPolicy[] {
   const { ifId, mode, policies, localAddress, remoteAddress } = connection;

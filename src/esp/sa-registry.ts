@@ -11,13 +11,18 @@ export interface Sa {
   /** A keyed hash of its key, see SaRegistry. */
   readonly keyed: string;
   readonly traffic: Traffic;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, to be shown. */
   readonly added: number;
+  /** By the Clock. */
+  readonly addedAt: number;
   /** Last reported. */
   stage: Stage;
   /** False until a worker has taken its key. */
   installed: boolean;
 }
+
+/** Milliseconds since some moment, whatever becomes of the wall clock. */
+export type Clock = () => number;
 
 /** The SAs of one connection. */
 export interface SaSet {
@@ -38,7 +43,12 @@ export class SaRegistry {
   #known = new Map<string, Sa>();
   /** The last number of each key that was used and is not any more, about 100 bytes each, until the process ends. */
   readonly #retired = new Map<string, number>();
+  readonly #clock: Clock;
   #nextId = 1;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /**
    * @returns the SAs of each connection, in order; `commit`, once the workers have let go of all others, or the next call
@@ -77,6 +87,7 @@ export class SaRegistry {
       keyed,
       traffic,
       added: Date.now(),
+      addedAt: this.#clock(),
       stage: "valid",
       installed: false,
     };

@@ -1,7 +1,8 @@
 /** Rekeys and lifetimes of running data paths on loopback. */
 import { randomBytes } from "node:crypto";
 import test from "ava";
-import { ConnectionError, type ExpireEvent, type Rekey } from "../../src/esp/index.js";
+import { ConnectionError, type ExpireEvent, type Rekey, startDatapath } from "../../src/esp/index.js";
+import { FakeTun } from "./fake-tun.js";
 import { frame, ipv4 } from "./frames.js";
 import { startSite, Tunnel, until } from "./site.js";
 
@@ -161,6 +162,41 @@ test.serial(
     t.is(b.datapath.states()[1]?.packets, 5);
   },
 );
+
+test.serial("the age of an SA does not follow the wall clock", async (t) => {
+  const tunnel = await Tunnel.between();
+  const tun = new FakeTun();
+  t.teardown(() => tun.close());
+  const wall = Date.now;
+  t.teardown(() => {
+    Date.now = wall;
+  });
+  let now = 5000;
+  const events: ExpireEvent["limit"][] = [];
+  const lifetime = { soft: { seconds: 60 }, hard: { seconds: 100 } };
+  const datapath = await startDatapath({
+    tunFds: [tun.fd],
+    connections: [tunnel.connection(IF_ID, undefined, { lifetime }).left],
+    onExpire: ({ limit }) => events.push(limit),
+    clock: () => now,
+  });
+  t.teardown(() => datapath.stop());
+  const stages = () => datapath.states().map(({ stage }) => stage);
+  Date.now = () => wall() + 36e6;
+  t.deepEqual(stages(), ["valid", "valid"], "10 hours forward");
+  now += 60_000;
+  Date.now = () => wall() - 36e6;
+  t.deepEqual(stages(), ["soft", "soft"], "10 hours back");
+  await until(() => events.length === 2);
+  now += 39_999;
+  t.deepEqual(stages(), ["soft", "soft"]);
+  now += 1;
+  t.deepEqual(stages(), ["hard", "hard"]);
+  await until(() => events.length === 4);
+  t.deepEqual(events, ["soft", "soft", "hard", "hard"]);
+  Date.now = wall;
+  t.true(datapath.states().every(({ added }) => Math.abs(added - Date.now()) < 600_000));
+});
 
 test.serial("an SA whose time is over is refused in both directions", async (t) => {
   const tunnel = await Tunnel.between();
