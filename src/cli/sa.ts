@@ -3,7 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { ask, controlledInterfaces } from "../backends/userspace/control.js";
 import type { XfrmDatabases } from "../backends/userspace/databases.js";
-import { type KeySource, readKey } from "../config/index.js";
+import { readHexKey } from "../backends/userspace/keys.js";
+import type { KeySource } from "../config/index.js";
 import { backendOf, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -94,7 +95,7 @@ async function rekey(
     throw new CliError(`${name} has no connection ${connection} with keys of its own`, ExitCode.usage);
   const spi = Number(text);
   if (!Number.isInteger(spi)) throw new CliError(`--spi ${text} is not a number`, ExitCode.usage);
-  const key = source === undefined ? "" : readKey(keySource(source), state.suite).toString("hex");
+  const key = source === undefined ? "" : readHexKey(keySource(source), state.suite);
   await ask(name, "rekey", { connection, step: action, spi, key });
 }
 

@@ -180,22 +180,21 @@ export class Datapath {
    * others whose key was used before go on from its last number, and lose what is under way if it is used yet.
    * New sockets are opened before this returns its promise, in the calling thread's network namespace.
    *
-   * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails. After a failure
+   * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails or is refused. After a failure
    * the connections from before stay in force, unless the data path has ended.
    * @throws ConnectionError, SystemError
    */
   async update(connections: readonly ConnectionConfig[]): Promise<void> {
-    if (this.#updating) throw new Error("an update of the data path is under way; await it first");
-    this.#updating = true;
     try {
-      const checked = checkConnections(connections);
-      const { sets, commit } = this.#registry.resolve(checked);
-      demandOwnKeys(checked.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
-      await this.#install(checked, sets);
-      commit();
+      await this.#alone(async () => {
+        const checked = checkConnections(connections);
+        const { sets, commit } = this.#registry.resolve(checked);
+        demandOwnKeys(checked.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
+        await this.#install(checked, sets);
+        commit();
+      });
     } finally {
       wipeKeys(connections);
-      this.#updating = false;
     }
   }
 
@@ -205,25 +204,34 @@ export class Datapath {
    * @throws ConnectionError
    */
   async rekey(ifId: number, change: Rekey): Promise<void> {
+    try {
+      await this.#alone(async () => {
+        const connection = this.#connections.get(ifId);
+        const set = this.#sets.get(ifId);
+        if (connection === undefined || set === undefined)
+          throw new ConnectionError(ifId, "there is no such connection with keys");
+        const changed = rekeyed(connection, change);
+        const all = new Map(this.#connections).set(ifId, changed);
+        const checked = checkConnections([...all.values()]);
+        const sets = new Map(this.#sets).set(ifId, this.#rekeyedSet(changed, set, change));
+        try {
+          demandOwnKeys([...this.#sets, ...sets]); // also of the one that it replaces: a new SA takes a new key
+          await this.#install(checked, [...sets.values()]);
+        } finally {
+          this.#forgetUnused();
+        }
+      });
+    } finally {
+      if (change.step !== "remove") change.sa.key.fill(0);
+    }
+  }
+
+  async #alone(work: () => Promise<void>): Promise<void> {
     if (this.#updating) throw new Error("an update of the data path is under way; await it first");
     this.#updating = true;
     try {
-      const connection = this.#connections.get(ifId);
-      const set = this.#sets.get(ifId);
-      if (connection === undefined || set === undefined)
-        throw new ConnectionError(ifId, "there is no such connection with keys");
-      const changed = rekeyed(connection, change);
-      const all = new Map(this.#connections).set(ifId, changed);
-      const checked = checkConnections([...all.values()]);
-      const sets = new Map(this.#sets).set(ifId, this.#rekeyedSet(changed, set, change));
-      try {
-        demandOwnKeys([...this.#sets, ...sets]); // also of the one that it replaces: a new SA takes a new key
-        await this.#install(checked, [...sets.values()]);
-      } finally {
-        this.#forgetUnused();
-      }
+      await work();
     } finally {
-      if (change.step !== "remove") change.sa.key.fill(0);
       this.#updating = false;
     }
   }

@@ -1,5 +1,5 @@
 export type { ConnectionConfig, ConnectionPolicy, SaKeys } from "./connection.js";
-export { ConnectionError } from "./connection.js";
+export { ConnectionError, wipeKeys } from "./connection.js";
 export type {
   Datapath,
   DatapathOptions,

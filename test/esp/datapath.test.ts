@@ -343,8 +343,16 @@ test.serial("a second update while one is under way is refused", async (t) => {
   const tunnel = await Tunnel.between();
   const { datapath } = await startSite(t, [tunnel.connection(101).left]);
   const first = datapath.update([tunnel.connection(102).left]);
-  await t.throwsAsync(datapath.update([tunnel.connection(103).left]), { message: /under way/ });
+  const refused = { ...tunnel.connection(103).left, alsoIn: [{ spi: 999, key: randomBytes(20) }] };
+  await t.throwsAsync(datapath.update([refused]), { message: /under way/ });
+  const sa = { spi: 999, key: randomBytes(20) };
+  await t.throwsAsync(datapath.rekey(102, { step: "add", sa }), { message: /under way/ });
   await first;
+  for (const { key } of [refused.out, refused.in, ...refused.alsoIn, sa])
+    t.true(
+      key.every((byte) => byte === 0),
+      "its keys are wiped",
+    );
   t.deepEqual([...datapath.statistics().connections.keys()], [102]);
 });
 

@@ -11,6 +11,7 @@ import {
   MAX_QUEUES,
   type Rekey,
   startDatapath,
+  wipeKeys,
 } from "../../esp/index.js";
 import { loadSteering } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
@@ -93,17 +94,11 @@ export class UserspaceService {
       const loaded = performance.now();
       const link = wantedLinkState(policy);
       const connections = connectionConfigs(policy, keys);
-      if (before && this.#datapath) {
-        changeLink(this.#name, before.link, link);
-        try {
-          await this.#datapath.update(connections);
-        } catch (error) {
-          changeLink(this.#name, link, before.link);
-          throw error;
-        }
-        this.#swap(before, object);
-      } else {
-        await this.#start(connections, object, link);
+      try {
+        if (before && this.#datapath) await this.#change(this.#datapath, before, connections, object, link);
+        else await this.#start(connections, object, link);
+      } finally {
+        wipeKeys(connections); // the data path does this itself, if it comes to that
       }
       this.#running = {
         policy,
@@ -139,6 +134,23 @@ export class UserspaceService {
     });
     this.#datapath.ended.catch(this.#failed);
     setUpLink(this.#name, link);
+  }
+
+  async #change(
+    datapath: Datapath,
+    before: Running,
+    connections: ConnectionConfig[],
+    object: BpfObject,
+    link: LinkState,
+  ): Promise<void> {
+    changeLink(this.#name, before.link, link);
+    try {
+      await datapath.update(connections);
+    } catch (error) {
+      changeLink(this.#name, link, before.link);
+      throw error;
+    }
+    this.#swap(before, object);
   }
 
   #swap(before: Running, object: BpfObject): void {
@@ -257,20 +269,19 @@ export class UserspaceService {
 /** Connections that the engine has SAs for. What is steered to another is dropped there and counted, as in the kernel. */
 function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): ConnectionConfig[] {
   const byName = new Map(keys.map((key) => [key.connection, key]));
-  return policy.connections.flatMap(({ name, ifId, link, esp }) => {
+  const keyed = policy.connections.flatMap(({ name, ifId, link, esp }) => {
     const key = byName.get(name);
-    if (!esp || !key) return [];
-    return [
-      {
-        ...esp,
-        ifId,
-        link: link === null ? 0 : ifindexOf(link),
-        out: { spi: esp.out.spi, key: keyBytes(key.out) },
-        in: { spi: esp.in.spi, key: keyBytes(key.in) },
-        alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
-      },
-    ];
+    return esp && key ? [{ esp, key, ifId, link: link === null ? 0 : ifindexOf(link) }] : [];
   });
+  // Only now, as nobody would wipe them if a link were not there.
+  return keyed.map(({ esp, key, ifId, link }) => ({
+    ...esp,
+    ifId,
+    link,
+    out: { spi: esp.out.spi, key: keyBytes(key.out) },
+    in: { spi: esp.in.spi, key: keyBytes(key.in) },
+    alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
+  }));
 }
 
 /** In a buffer of its own, as Buffer.from() takes its memory from a pool; the data path wipes it. */
