@@ -17,8 +17,8 @@
 COUNTERS(tx_counters);
 COUNTERS(rx_counters);
 
-/* Members of the longest list of connections that share a subnet. */
-const volatile __u32 shared_longest = 0;
+/* Steps of a search in the longest list of connections that share a subnet; 0: there is none. */
+const volatile __u32 shared_steps = 0;
 
 static __always_inline void count(void *counters, __u32 index, __u32 bytes)
 {
@@ -111,15 +111,21 @@ static __always_inline int owns(__u32 owner, __u32 index)
 
 	if (owner == index)
 		return 1;
-	if (owner == OWNER_NONE || owner < OWNER_SHARED || !shared_longest)
+	if (owner == OWNER_NONE || owner < OWNER_SHARED || !shared_steps)
 		return 0;
 	list = table(shared);
-	__u32 start = owner & (OWNER_SHARED - 1), n = list[start & mask.shared];
+	__u32 at = owner & (OWNER_SHARED - 1), n = list[at & mask.shared];
 
-	for (__u32 i = 0; i < shared_longest && i < n; i++)
-		if (list[(start + 1 + i) & mask.shared] == index)
-			return 1;
-	return 0;
+	at++;
+	for (__u32 i = 0; i < shared_steps && n > 1; i++) {
+		__u32 half = n / 2;
+		__u64 not_above = ((__u64)list[(at + half) & mask.shared] - index - 1) >> 32; /* all ones, or 0 */
+
+		barrier_var(not_above); /* clang would make a branch of it, and the verifier two paths a step */
+		at += half & not_above;
+		n -= half;
+	}
+	return list[at & mask.shared] == index;
 }
 
 __attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32 if_id, __u32 l3)

@@ -165,7 +165,7 @@ struct prefix6_long {
 	__u64 unused;
 };
 
-/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes. */
+/* owner: a connection's index, or with OWNER_SHARED the start of a list in `shared`: count, then indexes, ascending. */
 enum owner {
 	OWNER_BITS = 24,
 	OWNER_SHARED = 0x800000,

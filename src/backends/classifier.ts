@@ -42,7 +42,7 @@ export function loadClassifier(
     const counts = counterCounts(generation);
     object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / CounterBlockSize.BLOCK_COUNTERS));
     object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / CounterBlockSize.BLOCK_COUNTERS));
-    set("shared_longest", generation.sharedLongest);
+    set("shared_steps", generation.sharedSteps);
     set("uses_icmp", generation.usesIcmp ? 1 : 0);
     set("l3_offset", options.l3Offset ?? 0);
     if (options.liveFlows) {

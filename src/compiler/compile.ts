@@ -19,8 +19,8 @@ export interface Generation {
   readonly subnets4: PrefixTrie;
   readonly subnets6: PrefixTrie;
   readonly ifIds: PrefixTrie;
-  /** Members of the longest list in the shared table. */
-  readonly sharedLongest: number;
+  /** Steps of a binary search in the longest list of the shared table; 0: there is none. */
+  readonly sharedSteps: number;
   readonly flowTable4: FlowTable;
   readonly flowTable6: FlowTable;
   /** Bits of enum action in bpf/tables.h. */
@@ -118,7 +118,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     subnets4,
     subnets6,
     ifIds,
-    sharedLongest: shared.longest,
+    sharedSteps: shared.steps,
     flowTable4,
     flowTable6,
     actions,
@@ -197,20 +197,21 @@ function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family
 /** Lists of the connections that share a prefix, as owners of it. */
 class SharedLists {
   readonly #table: Table;
-  /** Members of the longest list. */
-  longest = 0;
+  /** Halvings after which one member of the longest list is left. */
+  steps = 0;
 
   constructor(table: Table) {
     this.#table = table;
   }
 
-  add(connections: readonly number[]): number {
+  /** @param connections two or more, ascending: receive searches the list by halves */
+  add(connections: Uint32Array): number {
     const start = this.#table.reserve(1 + connections.length);
     this.#table.set(start, connections.length);
     connections.forEach((index, i) => {
       this.#table.set(start + 1 + i, index);
     });
-    this.longest = Math.max(this.longest, connections.length);
+    this.steps = Math.max(this.steps, Math.ceil(Math.log2(connections.length)));
     return OWNER_SHARED | start;
   }
 }

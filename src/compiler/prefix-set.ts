@@ -93,11 +93,8 @@ function radixOrder({ wordsEach, count, words, length }: PrefixColumns): Uint32A
   return order;
 }
 
-/** Sorted prefixes without repetition; `merge` gives the owner of one that several have (two or more, in order). */
-export function mergeEqual(
-  sorted: PrefixColumns,
-  merge: (owners: readonly number[]) => number,
-): PrefixColumns {
+/** Sorted prefixes without repetition; `merge` gives the owner of one that several have (two or more, ascending). */
+export function mergeEqual(sorted: PrefixColumns, merge: (owners: Uint32Array) => number): PrefixColumns {
   const { wordsEach, words, length, owner } = sorted;
   const same = (i: number, j: number) => {
     if (length[i] !== length[j]) return false;
@@ -111,7 +108,7 @@ export function mergeEqual(
     while (end < sorted.count && same(i, end)) end++;
     let has = owner[i] as number;
     if (end > i + 1) {
-      const owners = [...new Set(owner.subarray(i, end))];
+      const owners = Uint32Array.from(new Set(owner.subarray(i, end))).sort();
       if (owners.length > 1) has = merge(owners);
     }
     if (kept !== i) words.copyWithin(kept * wordsEach, i * wordsEach, (i + 1) * wordsEach);

@@ -99,7 +99,7 @@ rules:
 `),
     DEVICES,
   );
-  t.is(generation.sharedLongest, 2);
+  t.is(generation.sharedSteps, 1);
   t.deepEqual([...new Uint32Array(generation.tables.shared.slice().buffer)].slice(0, 3), [2, 0, 1]);
 });
 
