@@ -1,6 +1,6 @@
 import { CompileError as ClangError, MissingCompilerError } from "bpf-linker";
 import { MissingFeatureError, MissingLibraryError, MissingRightsError } from "libbpf-ts";
-import { CompileError } from "../compiler/compile.js";
+import { CompileError } from "../compiler/error.js";
 import { FlowSyntaxError } from "../compiler/flow.js";
 import { KeyError } from "../config/index.js";
 import { ProgramError } from "../program/error.js";

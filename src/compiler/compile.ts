@@ -1,12 +1,14 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
+import { CompileError } from "./error.js";
 import { buildFlowTable, type FlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
+import { SharedLists } from "./shared-lists.js";
 import { memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
@@ -42,16 +44,6 @@ export interface Compiled {
   readonly generation: Generation;
 }
 
-/** A rule set that the tables cannot hold; `rules` are the names of the rules that do not fit. */
-export class CompileError extends Error {
-  override readonly name = "CompileError";
-  readonly rules: readonly string[];
-  constructor(message: string, rules: readonly string[]) {
-    super(message);
-    this.rules = rules;
-  }
-}
-
 const { INDEX_NONE } = Slot;
 const { OWNER_SHARED } = Owner;
 const CONNECTION = memberWords(ConnectionEntry);
@@ -73,7 +65,8 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   const acting = before && actionsAlike(policy, before.policy) ? before.generation : null;
   const forests = kept ?? buildForests(policy, devices, tables);
 
-  const shared = new SharedLists(tables.shared);
+  const connections = policy.connections.map(({ name }) => name);
+  const shared = new SharedLists(tables.shared, connections);
   const subnets = (family: Family) =>
     buildPrefixTrie(
       mergeEqual(
@@ -126,7 +119,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     defaultVerdict: VERDICT[policy.default],
     matches,
     rules: policy.rules.map(({ name }) => name),
-    connections: policy.connections.map(({ name }) => name),
+    connections,
   };
 }
 
@@ -192,28 +185,6 @@ function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family
   columns.length.set(bulk.length, count);
   columns.owner.set(bulk.connection, count);
   return columns;
-}
-
-/** Lists of the connections that share a prefix, as owners of it. */
-class SharedLists {
-  readonly #table: Table;
-  /** Halvings after which one member of the longest list is left. */
-  steps = 0;
-
-  constructor(table: Table) {
-    this.#table = table;
-  }
-
-  /** @param connections two or more, ascending: receive searches the list by halves */
-  add(connections: Uint32Array): number {
-    const start = this.#table.reserve(1 + connections.length);
-    this.#table.set(start, connections.length);
-    connections.forEach((index, i) => {
-      this.#table.set(start + 1 + i, index);
-    });
-    this.steps = Math.max(this.steps, Math.ceil(Math.log2(connections.length)));
-    return OWNER_SHARED | start;
-  }
 }
 
 function namingRule<T>(policy: Policy, expand: () => T): T {

@@ -1,7 +1,7 @@
 import test from "ava";
 import { inexpressible, planRoutes } from "../../src/backends/kernel-lwt/plan.js";
 import { routeText } from "../../src/backends/kernel-lwt/routes.js";
-import { CompileError } from "../../src/compiler/compile.js";
+import { CompileError } from "../../src/compiler/error.js";
 import { decide } from "../../src/compiler/reference.js";
 import { contains } from "../../src/config/address.js";
 import {

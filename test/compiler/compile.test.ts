@@ -1,6 +1,7 @@
 import test from "ava";
 import { KeyWord, Owner, Slot } from "../../src/bpf/tables.bpf.js";
-import { CompileError, compile, counterCounts } from "../../src/compiler/compile.js";
+import { compile, counterCounts } from "../../src/compiler/compile.js";
+import { CompileError } from "../../src/compiler/error.js";
 import { dstAddress, parsePacket } from "../../src/compiler/packet.js";
 import { decide, longestSubnet } from "../../src/compiler/reference.js";
 import { EntrySize, type TableName } from "../../src/compiler/table.js";

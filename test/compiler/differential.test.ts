@@ -1,7 +1,8 @@
 import type { BpfObject } from "libbpf-ts";
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { readCounters } from "../../src/backends/counters.js";
-import { CompileError, compile, type Generation } from "../../src/compiler/compile.js";
+import { compile, type Generation } from "../../src/compiler/compile.js";
+import { CompileError } from "../../src/compiler/error.js";
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
 import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
 import { VERDICT } from "../../src/compiler/targets.js";

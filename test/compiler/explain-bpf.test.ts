@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { loadClassifier } from "../../src/backends/classifier.js";
 import { readCounters } from "../../src/backends/counters.js";
-import { CompileError, compile, type Generation } from "../../src/compiler/compile.js";
+import { compile, type Generation } from "../../src/compiler/compile.js";
+import { CompileError } from "../../src/compiler/error.js";
 import { explain } from "../../src/compiler/explain.js";
 import { parsePacket } from "../../src/compiler/packet.js";
 import { VERDICT } from "../../src/compiler/targets.js";

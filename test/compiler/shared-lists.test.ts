@@ -1,6 +1,11 @@
 /** Subnets that several connections share: on receive each of them may use such a source, and no other connection. */
+import test from "ava";
 import { loadClassifier } from "../../src/backends/classifier.js";
+import { Owner } from "../../src/bpf/tables.bpf.js";
 import { compile } from "../../src/compiler/compile.js";
+import { CompileError } from "../../src/compiler/error.js";
+import { SharedLists, STARTS_MAX } from "../../src/compiler/shared-lists.js";
+import { Table } from "../../src/compiler/table.js";
 import { VERDICT } from "../../src/compiler/targets.js";
 import { type Policy, parsePolicy } from "../../src/config/index.js";
 import { bpfObjectPath } from "../../src/sys/paths.js";
@@ -75,3 +80,32 @@ rootTest(
     }
   },
 );
+
+const listOf = (...connections: number[]) => Uint32Array.from(connections);
+
+test("equal lists of connections are one, others are not", (t) => {
+  const table = new Table("shared");
+  const lists = new SharedLists(table, []);
+  const first = lists.add(listOf(1, 2));
+  const others = [listOf(1, 3), listOf(1, 2, 3), listOf(2, 3)].map((list) => lists.add(list));
+  t.is(lists.add(listOf(1, 2)), first);
+  t.is(new Set([first, ...others]).size, 4);
+  t.deepEqual([...table.words.subarray(0, table.length)], [2, 1, 2, 2, 1, 3, 3, 1, 2, 3, 2, 2, 3]);
+});
+
+test("lists that have no place are refused by the connections' names", (t) => {
+  const lists = new SharedLists(new Table("shared"), ["a", "b", "c", "d", "e"], 6);
+  const known = [lists.add(listOf(0, 1)), lists.add(listOf(0, 2))];
+  const error = t.throws(() => lists.add(listOf(0, 1, 2, 4)), { instanceOf: CompileError });
+  t.regex(error?.message ?? "", /^connections a, b, c and 1 more share a subnet, and there is no place/);
+  t.throws(() => lists.add(listOf(1, 3)), { instanceOf: CompileError, message: /^connections b, d share/ });
+  t.deepEqual([lists.add(listOf(0, 1)), lists.add(listOf(0, 2))], known);
+});
+
+test("the last list that has a place is no owner of another meaning", (t) => {
+  const table = new Table("shared");
+  table.reserve(STARTS_MAX - 1);
+  const lists = new SharedLists(table, ["a", "b", "c"]);
+  t.is(lists.add(listOf(0, 1)), Owner.OWNER_MALFORMED - 1);
+  t.throws(() => lists.add(listOf(0, 2)), { instanceOf: CompileError });
+});

@@ -1,4 +1,5 @@
-import { CompileError, type Devices } from "../../compiler/compile.js";
+import type { Devices } from "../../compiler/compile.js";
+import { CompileError } from "../../compiler/error.js";
 import { MATCH_FIELDS } from "../../compiler/reference.js";
 import { formatPrefix } from "../../config/address.js";
 import { type Diagnostic, formatDiagnostic } from "../../config/diagnostics.js";
