@@ -12,6 +12,7 @@ import {
   PrefixNode,
   PrefixValue,
 } from "../bpf/tables.bpf.js";
+import { CompileError } from "./error.js";
 import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
 import { packBlocks } from "./prefix-blocks.js";
 import { groupsOf, hashedBits, hashPrefixes, shorterFirst } from "./prefix-hash.js";
@@ -77,16 +78,21 @@ const PREFIX6_LONG = memberWords(Prefix6Long);
 const UNIT = NODE.size;
 const FANOUT = 2 ** NODE_BITS;
 const NODES_MAX = 2 ** VALUE_OFFSET;
-const LISTS_MAX = 2 ** VALUE_COUNT;
 
 /**
  * Fills an empty table with a trie over the prefixes.
  *
  * @param prefixes sorted, none twice
- * @throws RangeError where a node would lie behind the first 2^24 units
+ * @param nodesMax units of the table in which nodes may be
+ * @throws CompileError where a node would lie behind them, or the table would be too large
  */
-export function buildPrefixTrie(prefixes: PrefixColumns, table: Table, name: TableName): PrefixTrie {
-  return new TrieBuilder(prefixes, table, name).build();
+export function buildPrefixTrie(
+  prefixes: PrefixColumns,
+  table: Table,
+  name: TableName,
+  nodesMax: number = NODES_MAX,
+): PrefixTrie {
+  return new TrieBuilder(prefixes, table, name, nodesMax).build();
 }
 
 /** What a node gives each of its children: the range of longer prefixes, and the owner around them. */
@@ -106,6 +112,7 @@ function level(): Level {
 
 class TrieBuilder {
   #set: PrefixColumns;
+  readonly #nodesMax: number;
   /** Words: nodes, each at a unit, and values. */
   readonly #table: Table;
   /** Words of the lists, which come behind. */
@@ -119,8 +126,9 @@ class TrieBuilder {
   #list = 0;
   #hasNodes = 0;
 
-  constructor(set: PrefixColumns, table: Table, name: TableName) {
+  constructor(set: PrefixColumns, table: Table, name: TableName, nodesMax: number) {
     this.#set = set;
+    this.#nodesMax = nodesMax;
     this.#table = table;
     this.#lists = new Table(name);
     this.#isLong = set.length.subarray(0, set.count).some((bits) => bits > HALF);
@@ -305,9 +313,11 @@ class TrieBuilder {
   #node(from: number, to: number, offset: number, owner: number, depth: number): number {
     const node = this.#reserveUnits(1);
     this.#hasNodes = 1;
-    if (node >= NODES_MAX)
-      throw new RangeError(
-        `the prefixes need nodes behind the ${NODES_MAX * UNIT * 4} bytes that they can be in`,
+    if (node >= this.#nodesMax)
+      throw new CompileError(
+        `the ${this.#set.count} subnets do not fit: nodes of the trie over them would lie behind the first ` +
+          `${(this.#nodesMax * UNIT * 4) / 2 ** 20} MiB; use fewer of them`,
+        [],
       );
     this.#fillNode(node, from, to, offset, owner, depth + 1);
     return nodeValue(node, offset);
@@ -387,8 +397,8 @@ class TrieBuilder {
     // Around the prefixes of the first list is what is outside of all.
     const all: readonly Entry[] =
       owner === OWNER_NONE || known === 0 ? entries : [...entries, [around, known, owner]];
+    // At most 2^25, as a table has no more units: VALUE_COUNT bits are enough.
     const at = this.#reserveList(all.length);
-    if (at >= LISTS_MAX) throw new RangeError(`the prefixes need more than ${LISTS_MAX} units of lists`);
     all.forEach(([source, length, value], k) => {
       this.#writePrefix(at, k, source, length, value);
     });

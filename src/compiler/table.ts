@@ -1,5 +1,9 @@
 import { type Codec, u32, u64 } from "libbpf-ts/types";
 import { Connection, Flow4, Flow6, Rule4, Rule6, RuleExtra, Target } from "../bpf/tables.bpf.js";
+import { CompileError } from "./error.js";
+
+/** Most bytes of a table: the verifier lets no index lead further than BPF_MAX_VAR_OFF (linux/bpf_verifier.h). */
+const TABLE_MAX = 2 ** 29;
 
 /** Bytes of one entry of each table of bpf/maps.h. */
 export const EntrySize = {
@@ -22,6 +26,14 @@ export const EntrySize = {
 } as const;
 
 export type TableName = keyof typeof EntrySize;
+
+/** What of the policy fills a table. */
+function contentOf(name: TableName): string {
+  if (/^(trie[46]|shared)$/.test(name)) return "subnets";
+  if (/^(flows|pilots)/.test(name)) return "exact flows";
+  if (/^(groups|connections)$/.test(name)) return name;
+  return name === "trie_ids" ? "connections" : "rules";
+}
 
 /** A struct's members by their first 32-bit word, and its size in such words. */
 export function memberWords<T extends object>(codec: Codec<T>): Record<(keyof T & string) | "size", number> {
@@ -53,7 +65,10 @@ export class Table {
     return this.#length;
   }
 
-  /** Reserves `count` entries, all zero, and returns the index of the first. */
+  /**
+   * Reserves `count` entries, all zero, and returns the index of the first.
+   * @throws CompileError where they do not fit
+   */
   reserve(count: number): number {
     const first = this.#length;
     const wanted = (first + count) * this.#entryBytes;
@@ -78,7 +93,7 @@ export class Table {
     return this.#words;
   }
 
-  /** The finished table; `padded` with zeroes to a power of two of entries, so that a mask bounds every index. */
+  /** The finished table; `padded` with zeroes to a power of two of entries, so that a mask bounds every index. @throws CompileError */
   finish(padded = true): Uint8Array {
     const entries = padded ? 2 ** Math.ceil(Math.log2(Math.max(1, this.#length))) : Math.max(1, this.#length);
     const size = entries * this.#entryBytes;
@@ -87,9 +102,13 @@ export class Table {
   }
 
   #grow(wanted: number): void {
-    const size = Math.max(wanted, this.#bytes.length * 2);
-    if (size > 2 ** 31)
-      throw new RangeError(`table ${this.#name} would need ${size} bytes; at most 2 GiB fit one map value`);
+    if (wanted > TABLE_MAX)
+      throw new CompileError(
+        `the ${contentOf(this.#name)} do not fit: table ${this.#name} would need ${Math.ceil(wanted / 2 ** 20)} MiB, and ` +
+          `at most ${TABLE_MAX / 2 ** 20} MiB can be read; use fewer of them`,
+        [],
+      );
+    const size = Math.max(wanted, Math.min(TABLE_MAX, this.#bytes.length * 2));
     const bytes = new Uint8Array(size);
     bytes.set(this.#bytes);
     this.#bytes = bytes;
