@@ -9,7 +9,7 @@ import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
 import { SharedLists } from "./shared-lists.js";
-import { memberWords, Table, type TableName } from "./table.js";
+import { EntrySize, memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
@@ -153,24 +153,7 @@ const EXACT_SIZE: ReadonlySet<TableName> = new Set([
   "pilots6",
 ]);
 
-const TABLES: readonly TableName[] = [
-  "slots",
-  "rules4",
-  "rules6",
-  "extra4",
-  "extra6",
-  "trie4",
-  "trie6",
-  "trie_ids",
-  "shared",
-  "flows4",
-  "flows6",
-  "pilots4",
-  "pilots6",
-  "targets",
-  "groups",
-  "connections",
-];
+const TABLES = Object.keys(EntrySize) as TableName[];
 
 /** The connections' and the bulk files' subnets of one family, each owned by its connection's index. */
 function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family: Family) {

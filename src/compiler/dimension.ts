@@ -8,7 +8,7 @@ export interface Dimension {
   readonly word: number;
   readonly shift: number;
   readonly bits: number;
-  /** `mask`: matches x with (x ^ a) & ~b == 0, b being the wildcard bits. `range`: matches a <= x <= b. */
+  /** `mask`: of 32 bits, matches x with (x ^ a) & ~b == 0, b being the wildcard bits. `range`: matches a <= x <= b. */
   readonly kind: "mask" | "range";
   readonly a: Uint32Array;
   readonly b: Uint32Array;

@@ -27,7 +27,7 @@ export interface LeafWriter {
   /** Precedence of a row: a lower one wins. */
   first(row: number): number;
   /** True where a row can match only packets that have ports. */
-  needsPorts?(row: number): boolean;
+  needsPorts(row: number): boolean;
 }
 
 export interface Tree {
@@ -193,15 +193,14 @@ export class TreeBuilder {
       const a = dimension.a[row] as number;
       const b = dimension.b[row] as number;
       if (dimension.kind === "mask") {
-        const cared = ~b & (dimension.bits === 32 ? -1 : 2 ** dimension.bits - 1);
-        if (cared & ~(fixed[f] as number)) return false;
+        if (~b & ~(fixed[f] as number)) return false;
       } else {
         const [low, high] = regionBounds(dimension, fixed[f] as number, value[f] as number);
         if (a > low || b < high) return false;
         if (dimension.word === KeyWord.KEY_PORTS && low > 0) ported = true;
       }
     }
-    return ported || !this.#leaves.needsPorts?.(row);
+    return ported || !this.#leaves.needsPorts(row);
   }
 
   #leaf(rows: Int32Array, from: number, end: number, depth: number): [number, number] {
