@@ -81,8 +81,8 @@ export class Outbound<S extends OutboundState> {
 
   /**
    * Seals the framed packet of `length` bytes (framing.ts) at `frame` into the sink. The frame is used up, and
-   * MAX_TRAILER_SIZE bytes behind it, or as many as its SA pads to, must be there. What cannot be sealed is counted and
-   * dropped.
+   * MAX_TRAILER_SIZE bytes behind it must be there. Of a padded SA as many as it pads to must be there besides; those
+   * behind a GSO packet are as before afterwards. What cannot be sealed is counted and dropped.
    */
   process(frame: number, length: number): void {
     const { view } = this.#slab;
@@ -107,8 +107,10 @@ export class Outbound<S extends OutboundState> {
     state.offload?.startBurst(state.sequence, segments);
     const before = segmenter.copied + this.#edges.copied;
     if (!this.#sealTogether(state, link, packet, length - framing.FRAME_HEADER_SIZE)) {
+      // The last segment, late in the frame's place, may be padded into the next frame.
+      const padded = state.padTo > 0;
       for (let i = 0; i < segments; i++)
-        this.#transform(state, link, segmenter.write(i), segmenter.size, i < segments - 1);
+        this.#transform(state, link, segmenter.write(i), segmenter.size, padded || i < segments - 1);
     }
     this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#edges.copied - before);
   }
@@ -272,7 +274,7 @@ export class Outbound<S extends OutboundState> {
       this.#seal(state, link, end - this.#payload, padded, tos, state.offload === null && alone);
       return;
     }
-    // Padding and trailer go over the next segment's payload, which is put back afterwards.
+    // Padding and trailer go over the next segment's payload or the next frame, which is put back afterwards.
     if (padded > 0) {
       const kept = bytes.slice(end, end + padded + esp.MAX_TRAILER_SIZE);
       bytes.fill(0, end, end + padded);

@@ -38,8 +38,8 @@ const FRAME_CAPACITY = FRAME_HEADER_SIZE + MAX_IP_PACKET;
 const PLACE_SIZE = 2 ** 16 + 128;
 /** Places the IP packet on a 16-byte boundary. */
 const FRAME = 10;
-/** Where ESP packets are sealed to: room for two of Outbound's runs. */
-const ESP = FRAMES * PLACE_SIZE;
+/** Where ESP packets are sealed to: behind the last frame's place and its padding, room for two of Outbound's runs. */
+const ESP = (FRAMES + 1) * PLACE_SIZE;
 const ESP_END = ESP + 2 ** 18;
 /** How long one full socket may hold up the others. */
 const SEND_WAIT_MS = 10;

@@ -13,7 +13,7 @@ import { PacketSlab } from "../../src/sys/packet-slab.js";
 const FRAME = 10;
 const PLACE_SIZE = 2 ** 16 + 128;
 const PLACES = 64;
-const ESP = PLACES * PLACE_SIZE;
+const ESP = (PLACES + 1) * PLACE_SIZE;
 /** Twice what is sealed together at most. */
 const ESP_SIZE = 2 ** 18;
 
@@ -139,11 +139,10 @@ export class Engine {
   /** @returns the ESP packets of up to 64 frames: several of a GSO packet */
   sealAll(...frames: Uint8Array[]): Buffer[] {
     this.sealed = [];
-    frames.forEach((frame, index) => {
-      const place = index * PLACE_SIZE + FRAME;
-      this.slab.bytes.set(frame, place);
-      this.outbound.process(place, frame.length);
-    });
+    const place = (index: number): number => index * PLACE_SIZE + FRAME;
+    // All are read before the first is processed, as the data path does.
+    for (const [index, frame] of frames.entries()) this.slab.bytes.set(frame, place(index));
+    for (const [index, frame] of frames.entries()) this.outbound.process(place(index), frame.length);
     this.outbound.finish();
     return this.sealed;
   }

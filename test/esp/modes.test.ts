@@ -239,6 +239,18 @@ test("packets are padded to one size, and come out without the padding, also fro
   engine.close();
 });
 
+test("the padding of a large GSO packet's last segment leaves the next frame as it was read", (t) => {
+  const engine = new Engine({ padTo: 1400 });
+  const payload = Buffer.alloc(48 * 1348 + 400, "segments");
+  const sealed = engine.sealAll(p.gsoFrame({ payload }, 1348), frame(ipv4(1000)));
+  t.deepEqual(engine.counted(), {});
+  t.is(sealed.length, 50);
+  const opened = sealed.map((esp) => engine.open(esp) as Buffer);
+  t.deepEqual(opened.pop(), frame(ipv4(1000)));
+  t.deepEqual(Buffer.concat(opened.map((each) => each.subarray(FRAME_HEADER_SIZE + 40))), payload);
+  engine.close();
+});
+
 test("a dummy packet is sealed like any other, and thrown away by the other end", (t) => {
   const engine = new Engine();
   engine.outbound.sendDummy(engine.out, 0, 64, 300);
