@@ -28,6 +28,8 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
   readonly #end: number;
   readonly #waitFor: (fd: number) => void;
   readonly #vector = new SendVector(MAX_MESSAGES);
+  /** Sockets that have been waited for in the call under way, and have taken nothing since. */
+  readonly #full = new Set<number>();
   #next: number;
 
   /**
@@ -72,21 +74,36 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
 
   #sendAll(): void {
     const vector = this.#vector;
-    let waited = false;
+    const full = this.#full;
     for (let from = 0; from < vector.length; ) {
-      const sent = vector.send(from, vector.run(from));
+      const count = vector.run(from);
+      const sent = vector.send(from, count);
       if (sent === -EINTR) continue;
-      if (sent === -EAGAIN && !waited) {
-        this.#waitFor(vector.at(from).fd);
-        waited = true;
+      const { fd } = vector.at(from);
+      if (sent === -EAGAIN) {
+        if (full.has(fd)) {
+          this.#drop(from, count);
+          from += count;
+        } else {
+          this.#waitFor(fd);
+          full.add(fd);
+        }
         continue;
       }
-      if (sent > 0) this.#counters.count(COUNTER.sends);
-      else this.#failed(from, -sent);
-      waited = false;
+      if (sent > 0) {
+        this.#counters.count(COUNTER.sends);
+        full.delete(fd);
+      } else this.#failed(from, -sent);
       from += Math.max(1, sent);
     }
+    full.clear();
     vector.length = 0;
+  }
+
+  /** Gives up the messages to a socket that stays full, so that the others need not wait. */
+  #drop(from: number, count: number): void {
+    for (let index = from; index < from + count; index++)
+      this.#counters.add(COUNTER.txErrors, this.#vector.at(index).segments);
   }
 
   /**
