@@ -41,11 +41,18 @@ function autoMtu(policy: Policy): number {
   return Math.min(...mtus, DEFAULT_MTU);
 }
 
+/** What `ip -json route get` prints: the route's own `mtu`, or what the kernel has learnt of the path, is in the metrics. */
+interface Route {
+  readonly dev: string;
+  readonly metrics?: readonly { readonly mtu?: number }[];
+}
+
 function underlayMtu(remote: string, link: string | null): number {
   try {
-    const [route] = ipJson<{ dev: string }>("route", "get", remote, ...(link === null ? [] : ["oif", link]));
+    const [route] = ipJson<Route>("route", "get", remote, ...(link === null ? [] : ["oif", link]));
     const [device] = route ? ipJson<{ mtu: number }>("link", "show", "dev", route.dev) : [];
-    return device?.mtu ?? ETHERNET_MTU;
+    const ofRoute = route?.metrics?.flatMap(({ mtu = [] }) => mtu) ?? [];
+    return Math.min(device?.mtu ?? ETHERNET_MTU, ...ofRoute);
   } catch (error) {
     if (error instanceof IpError) return ETHERNET_MTU; // no route yet
     throw error;

@@ -1,5 +1,6 @@
 import test from "ava";
-import { changeLink, setUpLink } from "../../src/backends/link-setup.js";
+import { changeLink, setUpLink, wantedLinkState } from "../../src/backends/link-setup.js";
+import { parsePolicy } from "../../src/config/index.js";
 import { ipJson } from "../../src/sys/ip.js";
 import { type Netns, withNetns } from "../support/netns.js";
 
@@ -56,3 +57,37 @@ rootTest(
     });
   },
 );
+
+const POLICY = `version: 1
+interface: {name: ipsec0}
+connections:
+  site:
+    if_id: 101
+    subnets: [10.1.0.0/16]
+    esp:
+      local: 192.0.2.1
+      remote: 198.51.100.1
+      suite: aes128-gcm
+      out: {spi: 0x1001, key: "env:NONE"}
+      in: {spi: 0x2001, key: "env:NEITHER"}
+`;
+
+/** The automatic MTU in a namespace whose route to the other end has more properties. */
+async function mtuOver(properties: string): Promise<number> {
+  const { policy, diagnostics } = parsePolicy(POLICY, "steer.yaml");
+  if (policy === null) throw new Error(JSON.stringify(diagnostics));
+  return await withNetns((ns) => {
+    makeDevice(ns);
+    ns.ip("link set v0 up mtu 1400");
+    ns.ip("addr add 192.0.2.1/24 dev v0");
+    ns.ip(`route add 198.51.100.0/24 via 192.0.2.2${properties}`);
+    return ns.run(() => wantedLinkState(policy)).mtu;
+  });
+}
+
+rootTest("the automatic MTU is what the route takes, or else its device (needs root)", async (t) => {
+  const byDevice = await mtuOver("");
+  t.is(byDevice, 1338);
+  t.is(await mtuOver(" mtu 1300"), byDevice - 100);
+  t.is(await mtuOver(" mtu lock 1300"), byDevice - 100);
+});
