@@ -30,6 +30,9 @@ export interface EspSink<S> {
   commit(state: S, link: number, size: number, tos: number): void;
 }
 
+/** Whether a packet of `size` bytes at `packet`, more than its SA's `longest`, is not to be sent. */
+export type Refuses<S> = (state: S, packet: number, size: number) => boolean;
+
 /** A packet that is sealed, or waits for it. */
 interface Waiting<S> {
   state: S | null;
@@ -46,6 +49,7 @@ export class Outbound<S extends OutboundState> {
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
   readonly #sink: EspSink<S>;
+  readonly #refuses: Refuses<S>;
   readonly #segmenter: Segmenter;
   readonly #ivs = new RandomBytes();
   /** What of the packet in hand is encrypted: where it starts, and what it is. Set by #wrap. */
@@ -70,10 +74,17 @@ export class Outbound<S extends OutboundState> {
   #end = 0;
 
   /** @param waits whether packets may wait in their frames for others, to be sealed together by `finish` at the latest */
-  constructor(slab: PacketSlab, counters: Counters, sink: EspSink<S>, waits = false) {
+  constructor(
+    slab: PacketSlab,
+    counters: Counters,
+    sink: EspSink<S>,
+    waits = false,
+    refuses: Refuses<S> = () => false,
+  ) {
     this.#slab = slab;
     this.#counters = counters;
     this.#sink = sink;
+    this.#refuses = refuses;
     this.#segmenter = new Segmenter(slab);
     this.#edges = new SegmentEdges(slab);
     this.#batch = waits ? this.#edges.batch : null;
@@ -94,8 +105,10 @@ export class Outbound<S extends OutboundState> {
     const state = this.#find(view.getUint32(frame + framing.SHIM_IF_ID, true), packet, frame + length);
     if (state === null) return;
     const link = view.getInt32(frame + framing.SHIM_LINK, true);
+    const size = length - framing.FRAME_HEADER_SIZE;
     if (view.getUint8(frame + framing.VNET_GSO_TYPE) === framing.VIRTIO_NET_HDR_GSO_NONE) {
-      this.#transform(state, link, packet, length - framing.FRAME_HEADER_SIZE, false, true);
+      if (size <= state.longest || !this.#tooLong(state, packet, size))
+        this.#transform(state, link, packet, size, false, true);
       return;
     }
     const segmenter = this.#segmenter;
@@ -103,16 +116,29 @@ export class Outbound<S extends OutboundState> {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
+    // The first segment has its headers again for the answer, which quotes it.
+    if (
+      segmenter.headers + segmenter.segmentSize > state.longest &&
+      this.#tooLong(state, segmenter.write(0), segmenter.size)
+    )
+      return;
     const { segments } = segmenter;
     state.offload?.startBurst(state.sequence, segments);
     const before = segmenter.copied + this.#edges.copied;
-    if (!this.#sealTogether(state, link, packet, length - framing.FRAME_HEADER_SIZE)) {
+    if (!this.#sealTogether(state, link, packet, size)) {
       // The last segment, late in the frame's place, may be padded into the next frame.
       const padded = state.padTo > 0;
       for (let i = 0; i < segments; i++)
         this.#transform(state, link, segmenter.write(i), segmenter.size, padded || i < segments - 1);
     }
     this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#edges.copied - before);
+  }
+
+  /** Asks about a packet that may not fit the path. @returns whether it is dropped */
+  #tooLong(state: S, packet: number, size: number): boolean {
+    const refused = this.#refuses(state, packet, size);
+    if (refused) this.#counters.count(COUNTER.XfrmOutStateModeError);
+    return refused;
   }
 
   /** Seals the packets that wait, and gives them to the sink. */

@@ -10,6 +10,9 @@ import { ReplayWindow, sequenceNumber } from "./replay.js";
 import type { Traffic } from "./statistics.js";
 import { SUITES, type Suite, type SuiteName } from "./suite.js";
 
+/** No inner packet is longer. */
+export const ANY_LENGTH = 65_535;
+
 /** What an SA is, its key left out. */
 export interface SaParameters extends State {
   readonly suite: SuiteName;
@@ -42,6 +45,8 @@ export interface OutboundState extends State, Layout {
   readonly esn: boolean;
   /** Traffic flow confidentiality: inner packets are padded to this size in bytes, 0 for not at all (RFC 4303 section 2.7). */
   readonly padTo: number;
+  /** Bytes of the longest inner packet that is not to be asked about: what the path takes, where that is known. */
+  longest: number;
   /** Number of the last packet sent, 0 before the first. */
   sequenceHigh: number;
   sequence: number;
@@ -119,6 +124,7 @@ export function makeOutbound(
     traffic,
     esn,
     padTo,
+    longest: ANY_LENGTH,
     sequenceHigh: high,
     sequence: low,
     ivHigh: iv.readUInt32BE(0),

@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import type { Slab } from "../sys/slab.js";
+import { allowFragments } from "../sys/udp.js";
 import { type Destination, SendVector } from "../sys/udp-send.js";
 import type { EspSink } from "./outbound.js";
 import { COUNTER, type Counters } from "./statistics.js";
@@ -27,6 +28,7 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
   readonly #start: number;
   readonly #end: number;
   readonly #waitFor: (fd: number) => void;
+  readonly #onTooLarge: (destination: Destination, link: number, size: number) => void;
   readonly #vector = new SendVector(MAX_MESSAGES);
   /** Sockets that have been waited for in the call under way, and have taken nothing since. */
   readonly #full = new Set<number>();
@@ -35,14 +37,23 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
   /**
    * @param start where in the Slab, and `end` behind it
    * @param waitFor waits for a moment until a socket takes more: that is how a slow link slows the senders down
+   * @param onTooLarge is told of ESP packets of `size` bytes that do not fit the path's MTU, and leave in fragments
    */
-  constructor(slab: Slab, counters: Counters, start: number, end: number, waitFor: (fd: number) => void) {
+  constructor(
+    slab: Slab,
+    counters: Counters,
+    start: number,
+    end: number,
+    waitFor: (fd: number) => void,
+    onTooLarge: (destination: Destination, link: number, size: number) => void = () => {},
+  ) {
     this.#slab = slab;
     this.#counters = counters;
     this.#start = start;
     this.#end = end;
     this.#next = start;
     this.#waitFor = waitFor;
+    this.#onTooLarge = onTooLarge;
   }
 
   reserve(size: number): number {
@@ -107,19 +118,25 @@ export class TransmitQueue<S extends Route> implements EspSink<S> {
   }
 
   /**
-   * UDP_SEGMENT wants every datagram to fit the path's MTU (net/ipv4/udp.c, udp_send_skb: EINVAL, EMSGSIZE) and a device
-   * that completes checksums (EIO). One by one they are fragmented, or fail for a reason of their own.
+   * A datagram is to fit the path's MTU (EMSGSIZE; with UDP_SEGMENT also EINVAL: net/ipv4/udp.c, udp_send_skb), and
+   * UDP_SEGMENT wants a device that completes checksums (EIO). One by one they are fragmented, or fail for a reason of
+   * their own.
    */
   #failed(index: number, number: number): void {
-    const { segments, destination } = this.#vector.at(index);
-    if (segments === 1 || (number !== EINVAL && number !== EMSGSIZE && number !== EIO)) {
+    const { fd, link, size, segments, destination } = this.#vector.at(index);
+    const tooLarge = number === EMSGSIZE || (number === EINVAL && segments > 1);
+    if (destination === null || !(tooLarge || (number === EIO && segments > 1))) {
       this.#counters.add(COUNTER.txErrors, segments);
       return;
     }
-    if (number === EIO && destination !== null) destination.segmentation = false;
+    if (tooLarge) {
+      this.#onTooLarge(destination, link, size);
+      allowFragments(fd, destination.v4, true);
+    } else destination.segmentation = false;
     for (let segment = 0; segment < segments; segment++) {
       if (this.#vector.sendSegment(index, segment) === 0) this.#counters.count(COUNTER.sends);
       else this.#counters.count(COUNTER.txErrors);
     }
+    if (tooLarge) allowFragments(fd, destination.v4, false);
   }
 }

@@ -16,9 +16,12 @@ import { OffloadCounters } from "./offload/counters.js";
 import { loadHardware } from "./offload/load-hardware.js";
 import { OutboundOffload } from "./offload/transmit.js";
 import { Outbound } from "./outbound.js";
+import type { Wrapping } from "./packet.js";
+import { PathMtu, type PathState } from "./path-mtu.js";
 import { replaceStates } from "./replace-states.js";
-import { makeOutbound, type OutboundState, shaped } from "./sa.js";
+import { ANY_LENGTH, makeOutbound, type OutboundState, shaped } from "./sa.js";
 import { Counters, Traffic } from "./statistics.js";
+import { TooBig } from "./too-big.js";
 import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
 
@@ -44,19 +47,29 @@ const ESP_END = ESP + 2 ** 18;
 /** How long one full socket may hold up the others. */
 const SEND_WAIT_MS = 10;
 
-interface TxState extends OutboundState, Route {}
+interface TxState extends OutboundState, Route, PathState {
+  readonly destination: Destination;
+}
 
 const setup = workerData as WorkerSetup;
 const slab = new PacketSlab(ESP_END);
 const counters = new Counters(setup.counters);
 const backend = chooseBackend(setup.crypto);
-const queue = new TransmitQueue<TxState>(slab, counters, ESP, ESP_END, (fd) =>
-  PollSet.forWriting(setup.wakeFd, fd).wait(SEND_WAIT_MS),
+const pathMtu = new PathMtu<TxState>(slab, new TooBig(slab, setup.tunFd));
+const queue = new TransmitQueue<TxState>(
+  slab,
+  counters,
+  ESP,
+  ESP_END,
+  (fd) => PollSet.forWriting(setup.wakeFd, fd).wait(SEND_WAIT_MS),
+  (destination, link, size) => pathMtu.learn(states.values(), destination, link, size),
 );
 const hardware = await loadHardware(setup.offload);
 /** A device that answers on its own time stands between the cipher and the socket. */
 const ring = hardware?.sink(queue, slab) ?? null;
-const outbound = new Outbound<TxState>(slab, counters, ring ?? queue, ring === null);
+const outbound = new Outbound<TxState>(slab, counters, ring ?? queue, ring === null, (...packet) =>
+  pathMtu.refuses(...packet),
+);
 const reads = new CallList(FRAMES);
 const readAddress = functionAddress("libc.so.6", "read");
 for (let i = 0; i < FRAMES; i++) {
@@ -81,11 +94,23 @@ function destinationOf({ local, remote, remotePort, link }: OutboundSpec): Desti
   return destination;
 }
 
+function wrappingOf({ suite, mode, remotePort, remote, inner }: OutboundSpec): Wrapping {
+  return {
+    suite,
+    mode,
+    encapsulation: remotePort === 0 ? "none" : "udp",
+    outerFamily: familyOf(remote),
+    innerFamily: familyOf(inner?.remote ?? remote),
+  };
+}
+
+const familyOf = (address: string): 4 | 6 => (address.includes(":") ? 6 : 4);
+
 function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
   const { spi, keymat, fd, link, ifId, padTo, limits } = spec;
   const destination = destinationOf(spec);
   const traffic = new Traffic(spec.traffic, limits);
-  const path = { fd, link, destination };
+  const path = { fd, link, destination, wrapping: wrappingOf(spec), longest: ANY_LENGTH };
   if (kept !== undefined) return shaped({ ...kept, ifId, padTo, traffic, ...path });
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
   const state = makeOutbound(slab, backend, spec, keymat, traffic);

@@ -57,11 +57,16 @@ export const bindSocket: (fd: number, address: number, length: number) => number
   address,
   "int",
 ]);
-export const setsockopt: (fd: number, level: number, name: number, value: number, length: number) => number =
-  bind("setsockopt", "int", ["int", "int", "int", address, "int"]);
-/** `value` and `length` are addresses. */
+export const connectSocket: (fd: number, address: number, length: number) => number = bind("connect", "int", [
+  "int",
+  address,
+  "int",
+]);
+/** `length` is the address of the value's size, an int. */
 export const getsockopt: (fd: number, level: number, name: number, value: number, length: number) => number =
   bind("getsockopt", "int", ["int", "int", "int", address, address]);
+export const setsockopt: (fd: number, level: number, name: number, value: number, length: number) => number =
+  bind("setsockopt", "int", ["int", "int", "int", address, "int"]);
 /** `messages` is the address of `count` struct mmsghdr; `timeout` of recvmmsg is 0 for none. */
 export const sendmmsg: (fd: number, messages: number, count: number, flags: number) => number = bind(
   "sendmmsg",

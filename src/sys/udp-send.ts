@@ -28,6 +28,12 @@ export class Destination {
   readonly control: Uint8Array;
   readonly ifindex: number;
   readonly v4: boolean;
+  readonly local: Address;
+  /** Bytes in front of each datagram's payload. */
+  readonly headers: number;
+  /** The path's MTU as learnPathMtu has found it, which holds until a time of performance.now(). */
+  mtu = 0;
+  mtuUntil = 0;
   readonly #slab = new Slab(SOCKADDR_IN6_SIZE);
 
   /**
@@ -40,6 +46,8 @@ export class Destination {
     this.nameSize = writeSockaddr(this.#slab, 0, remote, remotePort, link);
     const v4 = local.family === AF_INET;
     this.v4 = v4;
+    this.local = local;
+    this.headers = (v4 ? 20 : 40) + (remotePort === 0 ? 0 : 8);
     const size = v4 ? msg.IN_PKTINFO_SIZE : msg.IN6_PKTINFO_SIZE;
     this.control = new Uint8Array(msg.cmsgSpace(size));
     const view = new DataView(this.control.buffer);

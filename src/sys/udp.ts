@@ -30,6 +30,11 @@ const IPPROTO_ESP = 50;
 export const IP_PKTINFO = 8;
 export const IPV6_PKTINFO = 50;
 export const IP_TOS = 1;
+const IP_MTU_DISCOVER = 10;
+const IPV6_MTU_DISCOVER = 23;
+/** Fragments where a packet does not fit the path, or EMSGSIZE; the same for both families. */
+const PMTUDISC_WANT = 1;
+const PMTUDISC_DO = 2;
 const IP_RECVTOS = 13;
 const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
@@ -113,6 +118,13 @@ export function openEspSocket(local: Address, link: number): number {
   return fd;
 }
 
+/** Whether a socket cuts what does not fit the path's MTU into fragments; if not, sending that fails with EMSGSIZE. */
+export function allowFragments(fd: number, v4: boolean, allow: boolean): void {
+  const value = allow ? PMTUDISC_WANT : PMTUDISC_DO;
+  if (v4) setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, value);
+  else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, value);
+}
+
 /** More packets than a socket's buffer holds. Where so many come meanwhile, the rest are not worth waiting for. */
 const DRAIN_MAX = 2 ** 16;
 
@@ -162,6 +174,7 @@ function openSocket(
       check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVTCLASS, 1), doing);
     }
+    allowFragments(fd, local.family === AF_INET, false);
     setUp(option);
     const name = new Slab(SOCKADDR_IN6_SIZE);
     const size = writeSockaddr(name, 0, local, port, link);

@@ -4,90 +4,27 @@
  *     | shim, if_id 101                               | shim, if_id 101
  *   data path --- v0 192.0.2.1 ==== veth ==== 192.0.2.2 v0 --- data path
  */
-import { execFile, execFileSync, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { arch, tmpdir } from "node:os";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
-import { type ConnectionConfig, type Datapath, innerMtu, startDatapath } from "../../src/esp/index.js";
 import { close } from "../../src/sys/libc.js";
 import { inNetns } from "../../src/sys/netns.js";
 import { PollSet } from "../../src/sys/poll-set.js";
 import { Slab } from "../../src/sys/slab.js";
 import { parseAddress } from "../../src/sys/sockaddr.js";
-import { openTun } from "../../src/sys/tun.js";
 import { openUdpSocket } from "../../src/sys/udp.js";
 import { ReceiveVector } from "../../src/sys/udp-receive.js";
 import { Destination, SendVector } from "../../src/sys/udp-send.js";
 import { ip, makeNamespace, whyNoNamespaces } from "../sys/namespace.js";
+import { compileShim, connectionOf, makeNode, type Node, TUNNEL_MTU } from "./tun-node.js";
 
 const reason = whyNoNamespaces();
 const rooted = reason === null ? test.serial : test.serial.skip;
 const suffix = reason === null ? "" : ` (${reason})`;
 const run = promisify(execFile);
-
-/** That of the veth devices underneath is 1500. */
-const TUNNEL_MTU = innerMtu(1500, {
-  suite: "aes128-gcm",
-  mode: "tunnel",
-  encapsulation: "udp",
-  outerFamily: 4,
-  innerFamily: 4,
-});
-
-function compileShim(t: ExecutionContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "xs-shim-"));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  const source = fileURLToPath(new URL("../../../test/esp/fixtures/shim.bpf.c", import.meta.url));
-  const object = join(folder, "shim.bpf.o");
-  const machine = arch() === "arm64" ? "aarch64" : "x86_64";
-  execFileSync("clang", [
-    "-O2",
-    "-g",
-    "-target",
-    "bpf",
-    `-I/usr/include/${machine}-linux-gnu`,
-    "-c",
-    source,
-    "-o",
-    object,
-  ]);
-  return object;
-}
-
-interface Node {
-  readonly name: string;
-  readonly datapath: Datapath;
-}
-
-async function makeNode(
-  t: ExecutionContext,
-  name: string,
-  shim: string,
-  host: 1 | 2,
-  connection: ConnectionConfig,
-): Promise<Node> {
-  ip("-n", name, "addr", "add", `192.0.2.${host}/24`, "dev", "v0");
-  ip("-n", name, "link", "set", "v0", "up");
-  const tun = inNetns(name, () => openTun("ipsec0"));
-  t.teardown(() => tun.close());
-  const tc = (...args: string[]) =>
-    execFileSync("tc", ["-n", name, ...args], { stdio: ["ignore", "pipe", "pipe"] });
-  tc("qdisc", "add", "dev", "ipsec0", "clsact");
-  for (const hook of ["egress", "ingress"]) {
-    tc("filter", "add", "dev", "ipsec0", hook, "bpf", "da", "obj", shim, "sec", hook);
-  }
-  ip("-n", name, "link", "set", "ipsec0", "mtu", String(TUNNEL_MTU), "up");
-  ip("-n", name, "addr", "add", `10.9.0.${host}/24`, "dev", "ipsec0");
-  ip("-n", name, "addr", "add", `fd09::${host}/64`, "dev", "ipsec0", "nodad");
-  const datapath = await inNetns(name, () => startDatapath({ tunFds: [tun.fd], connections: [connection] }));
-  t.teardown(() => datapath.stop().catch(() => {}));
-  return { name, datapath };
-}
 
 async function makeTunnel(t: ExecutionContext): Promise<[Node, Node]> {
   const shim = compileShim(t);
@@ -95,19 +32,13 @@ async function makeTunnel(t: ExecutionContext): Promise<[Node, Node]> {
   const right = makeNamespace(t);
   ip("-n", left, "link", "add", "v0", "type", "veth", "peer", "name", "v0", "netns", right);
   const keys = [randomBytes(20), randomBytes(20)] as const;
-  const connection = (host: 1 | 2): ConnectionConfig => ({
-    ifId: 101,
-    link: 0,
-    local: `192.0.2.${host}`,
-    localPort: 4500,
-    remote: `192.0.2.${3 - host}`,
-    remotePort: 4500,
-    suite: "aes128-gcm",
-    out: { spi: 0x1000 + host, key: Buffer.from(keys[host - 1] as Buffer) },
-    in: { spi: 0x1003 - host, key: Buffer.from(keys[2 - host] as Buffer) },
-    replayWindow: 1024,
-  });
-  return [await makeNode(t, left, shim, 1, connection(1)), await makeNode(t, right, shim, 2, connection(2))];
+  const node = (name: string, host: 1 | 2): Promise<Node> => {
+    const [local, remote] = [`192.0.2.${host}`, `192.0.2.${3 - host}`];
+    ip("-n", name, "addr", "add", `${local}/24`, "dev", "v0");
+    ip("-n", name, "link", "set", "v0", "up");
+    return makeNode(t, name, shim, host, connectionOf(host, local, remote, keys));
+  };
+  return [await node(left, 1), await node(right, 2)];
 }
 
 const nonZero = (counters: Readonly<Record<string, number>>): Record<string, number> =>
