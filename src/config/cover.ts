@@ -10,8 +10,6 @@ export function coversMatch(outer: Match, inner: Match): boolean {
   const field = <F extends MatchField>(name: F, relation: Relation<Match[F][number]>) =>
     coversField(outer, inner, name, relation);
   return (
-    coversSide(outer, inner, "src") &&
-    coversSide(outer, inner, "dst") &&
     field("proto", VALUES) &&
     field("sport", RANGES) &&
     field("dport", RANGES) &&
@@ -21,7 +19,10 @@ export function coversMatch(outer: Match, inner: Match): boolean {
     field("mark", MARKS) &&
     field("iif", DEVICES) &&
     field("length", RANGES) &&
-    field("fragment", VALUES)
+    field("fragment", VALUES) &&
+    // Last, as they cost the most.
+    coversSide(outer, inner, "src") &&
+    coversSide(outer, inner, "dst")
   );
 }
 

@@ -1,4 +1,4 @@
-import { coversMatch } from "./cover.js";
+import { CoverIndex, coverKeys } from "./cover-index.js";
 import { type Report, seenFrom } from "./diagnostics.js";
 import { sidePrefixes } from "./families.js";
 import type { Prefix } from "./policy.js";
@@ -13,7 +13,7 @@ export function findUnreachable(rules: readonly ReadRule[], report: Report): Set
   const unreachable = new Set<ReadRule>();
   // A rule that covers another has a dst that covers the other's first dst, and the same for src: by these two it
   // is found without a comparison of all rules with all.
-  const earlier = new PrefixMap<PrefixMap<ReadRule[]>>();
+  const earlier = new PrefixMap<PrefixMap<CoverIndex>>();
   for (const rule of rules) {
     if (!rule.complete) continue;
     const dsts = sidePrefixes(rule.match, "dst");
@@ -28,13 +28,14 @@ export function findUnreachable(rules: readonly ReadRule[], report: Report): Set
       );
       continue;
     }
+    const keys = coverKeys(rule.match);
     for (const dst of dsts) {
-      const bySrc = earlier.get(dst) ?? new PrefixMap<ReadRule[]>();
+      const bySrc = earlier.get(dst) ?? new PrefixMap<CoverIndex>();
       earlier.set(dst, bySrc);
       for (const src of srcs) {
-        const list = bySrc.get(src);
-        if (list === undefined) bySrc.set(src, [rule]);
-        else list.push(rule);
+        const index = bySrc.get(src) ?? new CoverIndex();
+        bySrc.set(src, index);
+        index.add(rule, keys);
       }
     }
   }
@@ -43,17 +44,13 @@ export function findUnreachable(rules: readonly ReadRule[], report: Report): Set
 
 function firstCover(
   rule: ReadRule,
-  earlier: PrefixMap<PrefixMap<ReadRule[]>>,
+  earlier: PrefixMap<PrefixMap<CoverIndex>>,
   src: Prefix | undefined,
   dst: Prefix | undefined,
 ): ReadRule | null {
   if (src === undefined || dst === undefined) return null;
   let first: ReadRule | null = null;
-  for (const bySrc of earlier.covering(dst)) {
-    for (const candidates of bySrc.covering(src)) {
-      const cover = candidates.find((candidate) => coversMatch(candidate.match, rule.match));
-      if (cover !== undefined && (first === null || cover.index < first.index)) first = cover;
-    }
-  }
+  for (const bySrc of earlier.covering(dst))
+    for (const index of bySrc.covering(src)) first = index.first(rule.match, first);
   return first;
 }
