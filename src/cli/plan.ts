@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { formatChange, planChanges } from "../compiler/plan.js";
+import { withBuiltProgram } from "../program/build.js";
 import { backendOf, demandRoot } from "./backend.js";
 import { ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -12,8 +13,9 @@ export function planCommand(): Command {
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer plan /etc/xfrm-steer/steer.yaml")
     .action(async (file: string, options: { json?: boolean }) => {
-      const policy = demandPolicy(file);
+      const read = demandPolicy(file);
       demandRoot("plan");
+      const policy = await withBuiltProgram(read);
       const { name } = policy.interface;
       const backend = await backendOf(name);
       const changes = planChanges((await backend?.loaded(name)) ?? null, policy);

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { formatAddress, formatPrefix } from "../config/address.js";
 import { SET_NOTHING } from "../config/match.js";
 import type { Match, MatchField, Policy, Range, SetFields } from "../config/policy.js";
@@ -24,6 +25,8 @@ export interface Step {
 export interface Explanation {
   /** The packet in words; null when it is malformed. */
   readonly flow: string | null;
+  /** File of the policy's program, which comes first: the rest holds for what it leaves to the rules. */
+  readonly program: string | null;
   readonly decision: Decision;
   /** Name of the deciding rule, or null. */
   readonly rule: string | null;
@@ -50,6 +53,7 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
   const set = decision.by === "rule" ? (policy.rules[decision.rule]?.set ?? SET_NOTHING) : SET_NOTHING;
   return {
     flow: "malformed" in packet ? null : formatFlow(packet),
+    program: policy.program?.file ?? null,
     decision,
     rule,
     connection,
@@ -60,13 +64,17 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
 }
 
 /** The explanation for a terminal, one line a rule. */
-export function formatExplanation({ flow, summary, steps }: Explanation): string {
+export function formatExplanation({ flow, program, summary, steps }: Explanation): string {
   const severalFiles = new Set(steps.map(({ file }) => file)).size > 1;
   const lines = steps.map(({ rule, file, line, matched, reasons }) => {
     const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
     return `  rule ${rule} (${severalFiles ? `${file}:` : "line "}${line}) ${outcome}`;
   });
-  return [...(flow === null ? [] : [flow]), ...lines, summary].join("\n");
+  const first =
+    program === null
+      ? []
+      : [`  program ${basename(program)} comes first; the rest holds for what it leaves to the rules`];
+  return [...(flow === null ? [] : [flow]), ...first, ...lines, summary].join("\n");
 }
 
 function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {

@@ -4,12 +4,13 @@ import type { Connection, Policy, Rule } from "../config/policy.js";
 import { formatTarget } from "../config/target.js";
 import { formatField, formatSet, keyOf } from "./explain.js";
 import { planFlows } from "./plan-flows.js";
+import { planProgram } from "./plan-program.js";
 import { MATCH_FIELDS } from "./reference.js";
 
 /** One thing that an apply would change. */
 export interface Change {
   readonly action: "add" | "remove" | "change" | "move";
-  /** What kind of thing: interface, backend, default, connection, rule or flows. */
+  /** What kind of thing: interface, backend, default, program, connection, rule or flows. */
   readonly what: string;
   /** Empty where there is one of the kind only. */
   readonly name: string;
@@ -25,6 +26,7 @@ export function planChanges(before: Policy | null, after: Policy): Change[] {
   if (before === null) return [add("interface", after.interface.name, everything(after))];
   return [
     ...settings(before, after),
+    ...planProgram(before, after),
     ...named("connection", before.connections, after.connections, connectionDetails),
     ...named("rule", before.rules, after.rules, ruleDetails),
     ...moves(before.rules, after.rules),
@@ -44,13 +46,14 @@ function add(what: string, name: string, details: readonly string[] = []): Chang
   return { action: "add", what, name, details };
 }
 
-function everything({ connections, rules, flows }: Policy): string[] {
+function everything({ connections, rules, flows, program }: Policy): string[] {
   const rows = [flows.subnets4, flows.subnets6, flows.exact4, flows.exact6];
   const count = rows.reduce((sum, { line }) => sum + line.length, 0);
   return [
     `${connections.length} connections`,
     `${rules.length} rules`,
     ...(count > 0 ? [`${count} flows`] : []),
+    ...(program ? [`the program ${program.file}`] : []),
   ];
 }
 
@@ -127,7 +130,10 @@ function ruleDetails(a: Rule, b: Rule): string[] {
   ]);
 }
 
-function differing(values: readonly (readonly [what: string, before: string, after: string])[]): string[] {
+/** A line for each that is not what it was. */
+export function differing(
+  values: readonly (readonly [what: string, before: string, after: string])[],
+): string[] {
   return values
     .filter(([, before, after]) => before !== after)
     .map(([what, before, after]) => `${what === "" ? "" : `${what}: `}${before} -> ${after}`);

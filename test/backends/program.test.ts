@@ -87,6 +87,22 @@ serialRootTest(
   },
 );
 
+serialRootTest("plan sees a program's code, constants and map entries", async (t) => {
+  const gateway = await Gateway.build(t);
+  const source = gateway.write("own.bpf.c", readFileSync(SPREAD, "utf8"));
+  const yaml = gateway.write("hub.yaml", policies().hub.replace(SPREAD, source));
+  for (const name of ["out-2", "in-2"])
+    chmodSync(gateway.write(`keys/${name}.key`, randomBytes(20).toString("hex")), 0o600);
+  const applied = await gateway.cli("hub", "apply", yaml);
+  t.is(applied.code, 0, applied.stderr);
+  const plan = async (file = yaml) => (await gateway.cli("hub", "plan", file)).stdout;
+  t.is(await plan(), "ipsec0: nothing would change\n");
+  const other = policies().hub.replace(SPREAD, source).replace("{10.0.0.9: 102}", "{10.0.0.9: 101}");
+  t.is(await plan(gateway.write("other.yaml", other)), "~ program\n    map homes: 10.0.0.9: 102 -> 101\n");
+  gateway.write("own.bpf.c", readFileSync(SPREAD, "utf8").replace("XFRM_STEER_NEXT", "XFRM_STEER_PASS"));
+  t.is(await plan(), "~ program\n    its code differs\n");
+});
+
 serialRootTest("an if_id of no connection is dropped and counted", async (t) => {
   const gateway = await running(t);
   const policy = gateway.write("hub.yaml", policies().hub);

@@ -137,3 +137,13 @@ test("an explanation is plain data", (t) => {
   const explanation = explain(EVERY_FIELD as Policy, parseFlow("icmp 10.0.0.1 > 10.0.0.2"));
   t.deepEqual(JSON.parse(JSON.stringify(explanation)), explanation);
 });
+
+test("a program comes before the rules, and the explanation says so", (t) => {
+  const explanation = explain(example("custom-program"), parseFlow("icmp 10.0.0.1 > 10.9.0.1"));
+  t.regex(explanation.program ?? "", /^\/.*\/spread\.bpf\.c$/);
+  t.regex(
+    formatExplanation(explanation),
+    /^icmp .*\n {2}program spread\.bpf\.c comes first; the rest holds for what it leaves to the rules\n {2}rule ipv6 /,
+  );
+  t.is(explain(example("minimal"), parseFlow("icmp 10.0.0.1 > 10.9.0.1")).program, null);
+});
