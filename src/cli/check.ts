@@ -1,7 +1,8 @@
 import { Command } from "commander";
 import { compile, type Devices } from "../compiler/compile.js";
+import { CompileError } from "../compiler/error.js";
 import { lint } from "../compiler/lint.js";
-import { formatDiagnostic } from "../config/index.js";
+import { type Diagnostic, formatDiagnostic, type Policy } from "../config/index.js";
 import { ExitCode } from "./exit.js";
 import { FixIts } from "./fix-it.js";
 import { print } from "./output.js";
@@ -21,16 +22,16 @@ export function checkCommand(): Command {
     .action((files: string[], options: { keys?: boolean; fixIt?: boolean; json?: boolean }) => {
       const results = files.map((file) => {
         const { policy, diagnostics } = loadFile(file, { keys: options.keys ?? false });
-        if (policy !== null) compile(policy, ANY_DEVICE);
+        const misfits = policy === null ? [] : misfitsOf(policy, file);
         const { subnets4, subnets6, exact4, exact6 } = policy?.flows ?? {};
         const flows = [subnets4, subnets6, exact4, exact6];
         return {
           file,
-          ok: policy !== null,
+          ok: policy !== null && misfits.length === 0,
           connections: policy?.connections.length ?? 0,
           rules: policy?.rules.length ?? 0,
           flows: flows.reduce((sum, rows) => sum + (rows?.line.length ?? 0), 0),
-          diagnostics: policy === null ? diagnostics : [...diagnostics, ...lint(policy)],
+          diagnostics: policy === null ? diagnostics : [...diagnostics, ...misfits, ...lint(policy)],
         };
       });
       const fixIts = new FixIts();
@@ -47,6 +48,18 @@ export function checkCommand(): Command {
       );
       if (results.some(({ ok }) => !ok)) process.exitCode = ExitCode.usage;
     });
+}
+
+/** What of a policy the tables cannot hold. */
+function misfitsOf(policy: Policy, file: string): readonly Diagnostic[] {
+  try {
+    compile(policy, ANY_DEVICE);
+    return [];
+  } catch (error) {
+    if (!(error instanceof CompileError)) throw error;
+    const { whole, diagnostics } = error;
+    return whole === null ? diagnostics : [{ file, line: 1, column: 1, severity: "error", ...whole }];
+  }
 }
 
 function countOf(flows: number): string {

@@ -55,7 +55,10 @@ export function reportError(error: unknown): number {
     return ExitCode.usage;
   }
   if (error instanceof ProgramError) return say(error, ExitCode.usage);
-  if (error instanceof CompileError) return say(error, ExitCode.usage);
+  if (error instanceof CompileError) {
+    console.error(error.message); // each line with its place
+    return ExitCode.usage;
+  }
   if (error instanceof MissingRightsError || reasonOf(error) === "no-rights")
     return say(error, ExitCode.lacking);
   const lacking = [MissingFeatureError, MissingLibraryError, MissingCompilerError];

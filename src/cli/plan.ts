@@ -1,7 +1,9 @@
 import { Command } from "commander";
+import { compile } from "../compiler/compile.js";
 import { formatChange, planChanges } from "../compiler/plan.js";
 import { withBuiltProgram } from "../program/build.js";
 import { backendOf, demandRoot } from "./backend.js";
+import { ANY_DEVICE } from "./check.js";
 import { ExitCode } from "./exit.js";
 import { print } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
@@ -16,6 +18,7 @@ export function planCommand(): Command {
       const read = demandPolicy(file);
       demandRoot("plan");
       const policy = await withBuiltProgram(read);
+      compile(policy, ANY_DEVICE); // what does not fit the tables would not be applied
       const { name } = policy.interface;
       const backend = await backendOf(name);
       const changes = planChanges((await backend?.loaded(name)) ?? null, policy);

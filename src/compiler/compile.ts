@@ -1,5 +1,6 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
-import type { Connection, Family, FlowSubnets, Policy } from "../config/policy.js";
+import type { Diagnostic } from "../config/diagnostics.js";
+import type { Connection, Family, FlowSubnets, Location, Policy, Rule } from "../config/policy.js";
 import type { Devices } from "./alternatives.js";
 import { CompileError } from "./error.js";
 import { buildFlowTable, type FlowTable } from "./flow-table.js";
@@ -55,10 +56,8 @@ const CONNECTION = memberWords(ConnectionEntry);
  * @throws CompileError
  */
 export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
-  if (policy.rules.length >= INDEX_NONE)
-    throw new CompileError(`${policy.rules.length} rules; at most ${INDEX_NONE - 1} fit`, []);
-  if (policy.connections.length >= OWNER_SHARED)
-    throw new CompileError(`${policy.connections.length} connections; at most ${OWNER_SHARED - 1} fit`, []);
+  demandFew("rules", policy.rules, INDEX_NONE - 1);
+  demandFew("connections", policy.connections, OWNER_SHARED - 1);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
   const matches = matchWords(policy.rules, before?.generation.matches?.length);
   const kept = before && sameWords(matches, before.generation.matches) ? before.generation : null;
@@ -123,6 +122,16 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   };
 }
 
+function demandFew(what: string, all: readonly { readonly location: Location }[], most: number): void {
+  const first = all[most];
+  if (first !== undefined)
+    throw new CompileError([errorAt(first, `${all.length} ${what}`, `write at most ${most}`)], []);
+}
+
+function errorAt({ location }: { readonly location: Location }, message: string, hint: string): Diagnostic {
+  return { ...location, severity: "error", message, hint };
+}
+
 type Tables = Record<TableName, Table>;
 
 /** Trees over the rules of both families. */
@@ -175,8 +184,8 @@ function namingRule<T>(policy: Policy, expand: () => T): T {
     return expand();
   } catch (error) {
     if (!(error instanceof TooManyRows)) throw error;
-    const name = policy.rules[error.rule]?.name ?? "?";
-    throw new CompileError(`rule ${name}: ${error.message}; split it`, [name]);
+    const rule = policy.rules[error.rule] as Rule;
+    throw new CompileError([errorAt(rule, `rule ${rule.name}: ${error.message}`, "split it")], [rule.name]);
   }
 }
 
@@ -187,12 +196,11 @@ function namingRules<T>(policy: Policy, rows: Rows, build: () => T): T {
   } catch (error) {
     if (!(error instanceof CrowdedRows)) throw error;
     const indexes = new Set(Array.from(error.rows, (row) => rows.rule[row] as number));
-    const names = [...indexes].map((index) => policy.rules[index]?.name ?? "?");
-    throw new CompileError(
-      `rules ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""} overlap too many ` +
-        "others that match the same packets in every field; merge or remove some of them",
-      names,
-    );
+    const rules = [...indexes].map((index) => policy.rules[index] as Rule);
+    const names = rules.map(({ name }) => name);
+    const some = `${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
+    const what = `rules ${some} overlap too many others that match the same packets in every field`;
+    throw new CompileError([errorAt(rules[0] as Rule, what, "merge or remove some of them")], names);
   }
 }
 

@@ -314,11 +314,12 @@ class TrieBuilder {
     const node = this.#reserveUnits(1);
     this.#hasNodes = 1;
     if (node >= this.#nodesMax)
-      throw new CompileError(
-        `the ${this.#set.count} subnets do not fit: nodes of the trie over them would lie behind the first ` +
-          `${(this.#nodesMax * UNIT * 4) / 2 ** 20} MiB; use fewer of them`,
-        [],
-      );
+      throw new CompileError({
+        message:
+          `the ${this.#set.count} subnets do not fit: nodes of the trie over them would lie behind the first ` +
+          `${(this.#nodesMax * UNIT * 4) / 2 ** 20} MiB`,
+        hint: "use fewer of them",
+      });
     this.#fillNode(node, from, to, offset, owner, depth + 1);
     return nodeValue(node, offset);
   }

@@ -55,11 +55,11 @@ export class SharedLists {
   #noPlace(connections: Uint32Array): CompileError {
     const names = [...connections.subarray(0, 3)].map((index) => this.#names[index] ?? "?");
     const more = connections.length - names.length;
-    return new CompileError(
-      `connections ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""} share a subnet, and there is no place for ` +
-        `their list: the ${this.#startsMax} entries where it could begin are taken by those of other subnets; let fewer ` +
-        "connections share a subnet, or the same ones share several, as equal lists are one",
-      [],
-    );
+    return new CompileError({
+      message:
+        `connections ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""} share a subnet, and there is no place for ` +
+        `their list: the ${this.#startsMax} entries where it could begin are taken by those of other subnets`,
+      hint: "let fewer connections share a subnet, or the same ones share several, as equal lists are one",
+    });
   }
 }

@@ -103,11 +103,12 @@ export class Table {
 
   #grow(wanted: number): void {
     if (wanted > TABLE_MAX)
-      throw new CompileError(
-        `the ${contentOf(this.#name)} do not fit: table ${this.#name} would need ${Math.ceil(wanted / 2 ** 20)} MiB, and ` +
-          `at most ${TABLE_MAX / 2 ** 20} MiB can be read; use fewer of them`,
-        [],
-      );
+      throw new CompileError({
+        message:
+          `the ${contentOf(this.#name)} do not fit: table ${this.#name} would need ${Math.ceil(wanted / 2 ** 20)} MiB, and ` +
+          `at most ${TABLE_MAX / 2 ** 20} MiB can be read`,
+        hint: "use fewer of them",
+      });
     const size = Math.max(wanted, Math.min(TABLE_MAX, this.#bytes.length * 2));
     const bytes = new Uint8Array(size);
     bytes.set(this.#bytes);

@@ -70,3 +70,47 @@ test("compile says what is wrong where the bundle cannot be written", async (t) 
     "xfrm-steer: /nowhere/steer.bundle cannot be written (ENOENT); name a file in a folder that is there and yours\n",
   );
 });
+
+const ODD = `{not: [${Array.from({ length: 131 }, (_, i) => 2 * i + 1).join(", ")}]}`;
+/** 132 ranges of ports on either side are left. */
+const TOO_BIG = `version: 1
+connections: {a: {if_id: 1}}
+rules:
+  - {match: {proto: tcp}, to: a}
+  - name: big
+    match: {proto: udp, sport: ${ODD}, dport: ${ODD}}
+    to: a
+`;
+const MISFIT =
+  "error: rule big: its lists and negations have 17424 combinations; at most 16384 are compiled; split it";
+
+test("a rule that does not fit the tables is an error of its file; check goes on with the others", async (t) => {
+  const folder = folderWith(t, { "big.yaml": TOO_BIG, "typo.yaml": TYPO });
+  const [big, typo] = [path.join(folder, "big.yaml"), path.join(folder, "typo.yaml")];
+  const files = [big, typo, "examples/minimal/steer.yaml"];
+  const { code, stdout } = await xfrmSteer("check", ...files);
+  t.is(code, 2);
+  const [first, second, ...more] = stdout.split("\n");
+  t.is(first, `${big}:5:5: ${MISFIT}`);
+  t.true(second?.startsWith(`${typo}:3:`));
+  t.regex(more.join("\n"), /minimal\/steer\.yaml: ok/);
+  const results = JSON.parse((await xfrmSteer("check", "--json", ...files)).stdout);
+  t.deepEqual(
+    results.map(({ ok }: { ok: boolean }) => ok),
+    [false, false, true],
+  );
+  t.like(results[0].diagnostics[0], { file: big, line: 5, column: 5, severity: "error" });
+});
+
+test("compile and plan name the place of a rule that does not fit the tables", async (t) => {
+  const big = path.join(folderWith(t, { "big.yaml": TOO_BIG }), "big.yaml");
+  for (const args of [
+    ["compile", big, "-o", `${big}.bundle`],
+    ...(process.geteuid?.() === 0 ? [["plan", big]] : []),
+  ]) {
+    const { code, stderr } = await xfrmSteer(...args);
+    t.is(code, 2);
+    t.is(stderr, `${big}:5:5: ${MISFIT}\n`);
+  }
+  t.false(existsSync(`${big}.bundle`));
+});

@@ -2,7 +2,7 @@ import type { Devices } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/error.js";
 import { MATCH_FIELDS } from "../../compiler/reference.js";
 import { formatPrefix } from "../../config/address.js";
-import { type Diagnostic, formatDiagnostic } from "../../config/diagnostics.js";
+import type { Diagnostic } from "../../config/diagnostics.js";
 import type { Connection, Policy, Prefix, Rule } from "../../config/policy.js";
 import { PrefixMap } from "../../config/prefix-map.js";
 
@@ -24,7 +24,7 @@ export function planRoutes(policy: Policy, devices: Devices): Route[] {
   const problems = inexpressible(policy);
   if (problems.length > 0)
     throw new CompileError(
-      problems.map(formatDiagnostic).join("\n"),
+      problems,
       problems.flatMap(({ rule }) => rule ?? []),
     );
   const connections = new Map(policy.connections.map((connection) => [connection.name, connection]));
