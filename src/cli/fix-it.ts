@@ -5,12 +5,13 @@ import type { Diagnostic } from "../config/index.js";
 export class FixIts {
   readonly #lines = new Map<string, readonly string[]>();
 
-  /** Two lines, or none where there is no fix or the line does not have what it replaces. */
+  /** Two lines, or none where there is no fix or what it replaces does not stand at the place, but for an opening quote or bracket. */
   of({ file, line, column, fix }: Diagnostic): string[] {
     if (fix === undefined) return [];
     const text = this.#read(file)[line - 1] ?? "";
-    const at = text.indexOf(fix.replace, column - 1);
-    if (at < 0) return [];
+    const [opening = ""] = /^[[{]?["']?/.exec(text.slice(column - 1)) ?? [];
+    const at = column - 1 + opening.length;
+    if (!text.startsWith(fix.replace, at)) return [];
     return [`  - ${text}`, `  + ${text.slice(0, at)}${fix.by}${text.slice(at + fix.replace.length)}`];
   }
 

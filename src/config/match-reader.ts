@@ -83,7 +83,7 @@ export function readMatch(raw: RawMatch, at: Path, context: Context): Match {
     not,
   };
   checkProtocol(raw, match, at, context);
-  checkFamilies(match, at, context);
+  checkFamilies(raw, match, at, context);
   return match;
 }
 
@@ -130,7 +130,7 @@ function checkProtocol(raw: RawMatch, match: Match, at: Path, { source, report }
 }
 
 /** Contradictions between the families of src, dst and proto. */
-function checkFamilies(match: Match, at: Path, { source, report }: Context): void {
+function checkFamilies(raw: RawMatch, match: Match, at: Path, { source, report }: Context): void {
   const src = sideFamilies(match, "src");
   const dst = sideFamilies(match, "dst");
   const both = src.filter((family) => dst.includes(family));
@@ -161,11 +161,12 @@ function checkFamilies(match: Match, at: Path, { source, report }: Context): voi
 
   function checkIcmp(family: Family, name: string, other: string): void {
     if (both.includes(family)) return;
+    const [written] = readEach(raw.proto as OneOrMore<string | number>, [], (item) => item);
     report.error(
       source.at([...at, "proto"]),
       `${name} runs over IPv${family}, and the addresses are IPv${both[0]}`,
       `write proto: ${other}, or IPv${family} addresses`,
-      suggest(name, other),
+      written === undefined ? undefined : suggest(written, other),
     );
   }
 }

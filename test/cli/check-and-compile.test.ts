@@ -25,6 +25,28 @@ test("check --fix-it shows each line as it should be, and writes nothing", async
   t.notRegex((await xfrmSteer("check", file)).stdout, /^ {2}[-+] /m);
 });
 
+const ICMP = `version: 1
+connections: {icmp-gw: {if_id: 1}}
+rules:
+  - {match: {proto: 1, dst: "fd00::/8"}, to: icmp-gw}
+  - {match: {proto: "icmp", dst: "fd00::/8"}, to: icmp-gw}
+  - {match: {proto: ["ICMP"], dst: "fd00::/8"}, to: icmp-gw}
+  - {match: {proto: 0x1, dst: "fd00::/8"}, to: icmp-gw}
+`;
+
+test("check --fix-it replaces what is written at the mistake's place, and nothing behind it", async (t) => {
+  const folder = folderWith(t, { "steer.yaml": ICMP });
+  const { stdout } = await xfrmSteer("check", "--fix-it", path.join(folder, "steer.yaml"));
+  t.deepEqual(
+    stdout.split("\n").filter((line) => /^ {2}\+ /.test(line)),
+    [
+      '  +   - {match: {proto: ipv6-icmp, dst: "fd00::/8"}, to: icmp-gw}',
+      '  +   - {match: {proto: "ipv6-icmp", dst: "fd00::/8"}, to: icmp-gw}',
+      '  +   - {match: {proto: ["ipv6-icmp"], dst: "fd00::/8"}, to: icmp-gw}',
+    ],
+  );
+});
+
 test("check warns of what is legal and hardly meant, and ends with 0", async (t) => {
   const folder = folderWith(t, { "steer.yaml": "version: 1\nconnections:\n  spare: {if_id: 9}\n" });
   const { code, stdout } = await xfrmSteer("check", path.join(folder, "steer.yaml"));
