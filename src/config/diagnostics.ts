@@ -22,6 +22,9 @@ export function suggest(replace: string | number, by: string): Fix | undefined {
   return KEY_LIKE.test(text) ? undefined : { replace: text, by };
 }
 
+/** More problems of a kind in one file than this are counted only. */
+export const MAX_PROBLEMS = 20;
+
 /** `file:line:column: error: what; what would be right` */
 export function formatDiagnostic({ file, line, column, severity, message, hint }: Diagnostic): string {
   return `${file}:${line}:${column}: ${severity}: ${message}; ${hint}`;

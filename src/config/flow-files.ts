@@ -1,9 +1,9 @@
 import path from "node:path";
-import type { Report } from "./diagnostics.js";
+import { MAX_PROBLEMS, type Report } from "./diagnostics.js";
 import { ExactColumns, SubnetColumns } from "./flow-columns.js";
 import { readCsvLine, readHeader } from "./flow-csv.js";
 import { readNdjsonLine } from "./flow-ndjson.js";
-import { checkRepeats } from "./flow-repeats.js";
+import { checkRepeats, reportMore } from "./flow-repeats.js";
 import { type FlowField, FlowRow, FlowRowError } from "./flow-row.js";
 import { forEachLine, forEachLineIn, type LineVisitor, LONGEST_LINE } from "./lines.js";
 import type { Connection, Flows, Location } from "./policy.js";
@@ -17,8 +17,6 @@ export interface FlowFile {
 
 /** `RowOrigins.file` is a byte. */
 const MAX_FILES = 255;
-/** More wrong lines of a file than this are counted only. */
-const MAX_PROBLEMS = 20;
 
 const HASH = 0x23;
 const BOM = 0xfeff;
@@ -49,7 +47,12 @@ export function readFlowFiles(
     readFile({ file, index, location }, (visit) => forEachLine(file, visit), format, collector, report);
   }
   const flows = collector.take(files.map(({ file }) => file));
-  checkRepeats(flows, connections, report);
+  checkRepeats(
+    flows,
+    connections,
+    files.map(({ location }) => location),
+    report,
+  );
   return flows;
 }
 
@@ -71,7 +74,7 @@ export function readFlowText(
   const format = bytes.toString("latin1", 0, 256).trimStart().startsWith("{") ? "ndjson" : "csv";
   readFile(source, (visit) => forEachLineIn(bytes, visit), format, collector, report);
   const flows = collector.take([name]);
-  checkRepeats(flows, [], report);
+  checkRepeats(flows, [], [source.location], report);
   return flows;
 }
 
@@ -169,12 +172,7 @@ function readFile(
     report.error(location, message, hint);
     return;
   }
-  if (problems > MAX_PROBLEMS)
-    report.error(
-      location,
-      `${problems - MAX_PROBLEMS} more lines of ${path.basename(file)} are wrong`,
-      "see above",
-    );
+  if (problems > MAX_PROBLEMS) reportMore(report, location, problems, file);
   else if (problems === 0 && rows === 0)
     report.warning(location, `${path.basename(file)} has no flows`, "add some, or take its name out");
 }

@@ -1,37 +1,66 @@
+import path from "node:path";
 import { formatPrefix } from "./address.js";
-import type { Report } from "./diagnostics.js";
+import { MAX_PROBLEMS, type Report } from "./diagnostics.js";
 import { formatSide } from "./flow-row.js";
 import type { Connection, ExactFlows, Family, FlowSubnets, Flows, Location, RowOrigins } from "./policy.js";
 import { RowIndex } from "./row-index.js";
 
-const MAX_PROBLEMS = 20;
-
-/** Reports rows that are there twice, and subnets that a connection has already. */
-export function checkRepeats(flows: Flows, connections: readonly Connection[], report: Report): void {
+/**
+ * Reports rows that are there twice, and subnets that a connection has already.
+ *
+ * @param named where the policy names each of the files
+ */
+export function checkRepeats(
+  flows: Flows,
+  connections: readonly Connection[],
+  named: readonly Location[],
+  report: Report,
+): void {
+  const problems = new Problems(flows, report);
   for (const family of [4, 6] as const) {
-    const problems = new Problems(flows, report);
     checkSubnets(flows[`subnets${family}`], family, connections, problems);
     checkExact(flows[`exact${family}`], family, problems);
   }
+  problems.count(named);
 }
 
-/** Reports the first few problems of a kind. */
+/** Says how many problems of a file are not told one by one. */
+export function reportMore(report: Report, location: Location, problems: number, file: string): void {
+  report.error(
+    location,
+    `${problems - MAX_PROBLEMS} more lines of ${path.basename(file)} are wrong`,
+    "see above",
+  );
+}
+
+/** Reports the first few problems of each file. */
 class Problems {
   readonly #flows: Flows;
   readonly #report: Report;
-  #count = 0;
+  /** By file. */
+  readonly #counts: number[];
 
   constructor(flows: Flows, report: Report) {
     this.#flows = flows;
     this.#report = report;
+    this.#counts = flows.files.map(() => 0);
   }
 
   add(rows: RowOrigins, row: number, what: string, other: Location | number): void {
-    if (++this.#count > MAX_PROBLEMS) return;
+    const index = rows.file[row] as number;
+    const count = (this.#counts[index] ?? 0) + 1;
+    this.#counts[index] = count;
+    if (count > MAX_PROBLEMS) return;
     const location = this.#locate(rows, row);
     const { file, line } = typeof other === "number" ? this.#locate(rows, other) : other;
     const where = file === location.file ? `line ${line}` : `${file}:${line}`;
     this.#report.error(location, `${what} is there already (${where})`, "keep one of them");
+  }
+
+  count(named: readonly Location[]): void {
+    for (const [index, count] of this.#counts.entries())
+      if (count > MAX_PROBLEMS)
+        reportMore(this.#report, named[index] as Location, count, this.#flows.files[index] as string);
   }
 
   #locate({ file, line }: RowOrigins, row: number): Location {

@@ -286,6 +286,24 @@ test("of many wrong lines the first are shown and the rest are counted", (t) => 
   t.regex(said[20] ?? "", /^f\.csv:21:1: /);
 });
 
+test("of many rows that are there already the first are shown and the rest are counted", (t) => {
+  const subnets = Array.from({ length: 30 }, (_, i) => `10.${i}.0.0/16,b\n`).join("");
+  const { said } = load(
+    t,
+    {
+      "f.csv": `dst,connection\n${subnets}${subnets}`,
+      "g.csv": `dst,connection\n${"10.99.0.0/16,b\n".repeat(3)}`,
+    },
+    ["f.csv", "g.csv"],
+  );
+  t.deepEqual(
+    said.filter((line) => line.startsWith("steer.yaml")).map((line) => line.replace(/^[^ ]*/, "")),
+    [" error: 10 more lines of f.csv are wrong; see above"],
+  );
+  t.is(said.filter((line) => line.startsWith("f.csv")).length, 20);
+  t.is(said.filter((line) => line.startsWith("g.csv")).length, 2, "the bound is each file's own");
+});
+
 test("a line of a megabyte is one error, and the lines behind it are read", (t) => {
   const long = "x".repeat(2_500_000);
   const { said } = load(t, {
