@@ -30,7 +30,8 @@ export function compileCommand(): Command {
     .addHelpText("after", "\nExample:\n  xfrm-steer compile steer.yaml -o steer.bundle")
     .action((file: string, { output, json }: { output: string; json?: boolean }) => {
       const policy = demandPolicy(file);
-      // What does not fit the tables must not be found out on the gateway.
+      // What does not fit the tables is better found out here. The gateway may yet refuse a rule for a device group: its
+      // members are not known here, and taken for one.
       const { tables } = compile(policy, ANY_DEVICE);
       const bundle = encodeBundle(policy);
       write(output, bundle);
