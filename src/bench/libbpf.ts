@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { compile } from "bpf-linker";
 import { BpfObject, Btf, codec, modelOf, RingBuffer } from "libbpf-ts";
 import { bpfObjectPath, packageRoot } from "../sys/paths.js";
+import { median } from "./measure.js";
 
 /** One subject's rates in one case. */
 export interface LibbpfCase {
@@ -112,11 +113,6 @@ function load(path: string, size: number): number {
       object.load();
     }
   });
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? 0;
 }
 
 export interface LibbpfBenchOptions {

@@ -3,7 +3,7 @@ import { benchKernel, KERNEL_CASES, type KernelCase } from "../bench/kernel.js";
 import type { BenchCase } from "../bench/measure.js";
 import { DEFAULT_KERNEL } from "../selftest/index.js";
 import { print, table } from "./output.js";
-import { count } from "./values.js";
+import { count, counts } from "./values.js";
 
 const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
 
@@ -27,14 +27,11 @@ export function benchKernelCommand(): Command {
         .default(KERNEL_CASES, ""),
     )
     .option("--kernel <version>", '"6.12", "7.2" or the path of an unpacked kernel', DEFAULT_KERNEL)
-    .option("--size <n...>", "numbers of subnets and routes", (value, before: number[] = []) => [
-      ...before,
-      count(value),
-    ])
+    .option("--size <n...>", "numbers of subnets and routes", counts)
     .option(
       "--interfaces <n...>",
       "numbers of interfaces, one a connection; those of --size up to 10,000 if left out",
-      (value, before: number[] = []) => [...before, count(value)],
+      counts,
     )
     .option("--runs <n>", "runs of each subject on the whole way, of which the median counts", count, 25)
     .option("--json", "one JSON document on stdout")

@@ -8,7 +8,7 @@ import { benchKernelCommand } from "./bench-kernel.js";
 import { benchLibbpfCommand } from "./bench-libbpf.js";
 import { benchSoakCommand } from "./bench-soak.js";
 import { print, table } from "./output.js";
-import { count } from "./values.js";
+import { count, counts } from "./values.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
 
@@ -28,10 +28,7 @@ function applyCommand(): Command {
     .description(
       "ms from a file to the running program, in steps, against a batched update of a hash map; needs root",
     )
-    .option("--size <n...>", "numbers of subnets and rules", (value, before: number[] = []) => [
-      ...before,
-      count(value),
-    ])
+    .option("--size <n...>", "numbers of subnets and rules", counts)
     .option("--runs <n>", "runs, of which the median counts", count, 5)
     .option("--seed <n>", "seed of the rule sets", count, 1)
     .option("--json", "one JSON document on stdout")
@@ -70,7 +67,7 @@ function classifyCommand(): Command {
     .addOption(
       new Option("--case <name...>", `rule sets: ${CASES.join(", ")}; all if left out`).choices(CASES),
     )
-    .option("--size <n...>", "numbers of rules", (value, before: number[] = []) => [...before, count(value)])
+    .option("--size <n...>", "numbers of rules", counts)
     .option("--no-peers", "ours alone")
     .option("--runs <n>", "runs of each subject, of which the median counts", count, 7)
     .option("--seed <n>", "seed of rules and keys", count, 1)
@@ -96,7 +93,7 @@ function classifyCommand(): Command {
             progress: say,
           }),
         );
-        if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+        clear();
         const all = { ...(results[0] as BenchResult), cases: results.flatMap((result) => result.cases) };
         print(options.json, all, () => asTable(all.cases));
       },

@@ -9,6 +9,11 @@ export function count(value: string): number {
   return Number(value);
 }
 
+/** Reads one more of several whole numbers from 1 on. */
+export function counts(value: string, before: readonly number[] = []): number[] {
+  return [...before, count(value)];
+}
+
 /** Reads "6.16". */
 export function kernelVersion(value: string): KernelVersion {
   const [, major, minor] = /^(\d+)\.(\d+)$/.exec(value) ?? [];

@@ -4,6 +4,8 @@
  */
 import { FieldBits, Fragment } from "../bpf/tables.bpf.js";
 import { contains } from "../config/address.js";
+import { joinRanges } from "../config/cover.js";
+import { wholeFamily } from "../config/families.js";
 import {
   DEVICE_GROUP,
   type Family,
@@ -100,17 +102,11 @@ function single(values: readonly number[]): Range[] {
 
 /** Ranges sorted and joined where they touch, or what they leave of [0, largest]. */
 function ofRanges(ranges: readonly Range[], negated: boolean, largest: number): Alternative[] {
-  const sorted = [...ranges].sort((x, y) => x.from - y.from);
-  const joined: [number, number][] = [];
-  for (const { from, to } of sorted) {
-    const last = joined.at(-1);
-    if (last && from <= last[1] + 1) last[1] = Math.max(last[1], to);
-    else joined.push([from, to]);
-  }
-  if (!negated) return joined;
+  const joined = joinRanges(ranges);
+  if (!negated) return joined.map(({ from, to }) => [from, to]);
   const left: Alternative[] = [];
   let next = 0;
-  for (const [from, to] of joined) {
+  for (const { from, to } of joined) {
     if (from > next) left.push([next, from - 1]);
     next = to + 1;
   }
@@ -120,12 +116,8 @@ function ofRanges(ranges: readonly Range[], negated: boolean, largest: number): 
 
 function ofPrefixes(prefixes: readonly Prefix[], negated: boolean, family: Family): Alternative[] {
   const own = prefixes.filter((prefix) => prefix.family === family);
-  const listed = negated ? complementPrefixes(own, whole(family)) : own;
+  const listed = negated ? complementPrefixes(own, wholeFamily(family)) : own;
   return listed.map((prefix) => prefix.words.flatMap((_, w) => prefixWord(prefix, w)));
-}
-
-function whole(family: Family): Prefix {
-  return { family, words: family === 4 ? [0] : [0, 0, 0, 0], length: 0 };
 }
 
 /** The fewest prefixes that hold what is in `around` and in none of `prefixes`. */
@@ -144,7 +136,7 @@ function half({ family, words, length }: Prefix, bit: number): Prefix {
 }
 
 /** Value and wildcard bits of one word of a prefix. */
-export function prefixWord({ words, length }: Prefix, word: number): [number, number] {
+function prefixWord({ words, length }: Prefix, word: number): [number, number] {
   const kept = Math.min(32, Math.max(0, length - 32 * word));
   const wild = kept === 0 ? 0xffffffff : kept === 32 ? 0 : 2 ** (32 - kept) - 1;
   return [((words[word] ?? 0) & ~wild) >>> 0, wild];
@@ -183,5 +175,5 @@ function ofDevices(names: readonly string[], negated: boolean, devices: Devices)
   );
   if (!negated) return [...indexes].map((ifindex) => [ifindex, 0]);
   const listed = [0, ...indexes].map((ifindex): Prefix => ({ family: 4, words: [ifindex], length: 32 }));
-  return complementPrefixes(listed, whole(4)).map((prefix) => prefixWord(prefix, 0));
+  return complementPrefixes(listed, wholeFamily(4)).map((prefix) => prefixWord(prefix, 0));
 }

@@ -33,7 +33,7 @@ export const FIELDS = [
 ] as const satisfies readonly MatchField[];
 
 /** A rule whose fields have more combinations than this is refused. */
-export const ROWS_A_RULE = 16384;
+const ROWS_A_RULE = 16384;
 
 export class TooManyRows extends Error {
   readonly rule: number;

@@ -77,13 +77,15 @@ const DEVICES: Relation<string> = {
 };
 
 const RANGES: Relation<Range> = {
-  covers: (outer, inner) =>
-    inner.every((range) => merged(outer).some(({ from, to }) => from <= range.from && range.to <= to)),
+  covers: (outer, inner) => {
+    const joined = joinRanges(outer);
+    return inner.every((range) => joined.some(({ from, to }) => from <= range.from && range.to <= to));
+  },
   disjoint: (a, b) => !a.some((x) => b.some((y) => x.from <= y.to && y.from <= x.to)),
 };
 
-/** Ranges that touch or overlap become one. */
-function merged(ranges: readonly Range[]): Range[] {
+/** Sorted; ranges that touch or overlap become one. */
+export function joinRanges(ranges: readonly Range[]): Range[] {
   const result: Range[] = [];
   for (const { from, to } of ranges.toSorted((a, b) => a.from - b.from)) {
     const last = result.at(-1);

@@ -3,7 +3,7 @@ import type { Family, Match, Prefix } from "./policy.js";
 const BOTH: readonly Family[] = [4, 6];
 
 /** The families that a list of prefixes admits; an empty list admits both. */
-export function familiesOf(prefixes: readonly Prefix[]): readonly Family[] {
+function familiesOf(prefixes: readonly Prefix[]): readonly Family[] {
   return BOTH.filter(
     (family) => prefixes.length === 0 || prefixes.some((prefix) => prefix.family === family),
   );
@@ -26,11 +26,12 @@ export function matchFamilies(match: Match): readonly Family[] {
  */
 export function sidePrefixes(match: Match, side: "src" | "dst"): readonly Prefix[] {
   const listed = match.not.includes(side) ? [] : match[side];
-  const written = listed.length > 0 ? listed : BOTH.map(everything);
+  const written = listed.length > 0 ? listed : BOTH.map(wholeFamily);
   const families = matchFamilies(match);
   return written.filter(({ family }) => families.includes(family));
 }
 
-function everything(family: Family): Prefix {
+/** The prefix of all addresses of a family. */
+export function wholeFamily(family: Family): Prefix {
   return { family, words: family === 4 ? [0] : [0, 0, 0, 0], length: 0 };
 }

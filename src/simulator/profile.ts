@@ -110,7 +110,6 @@ const bond = z.strictObject({
 
 export type NicProfile = z.infer<typeof nic>;
 export type StateCheck = z.infer<typeof stateCheck>;
-export type PolicyCheck = z.infer<typeof policyCheck>;
 export type Answer = z.infer<typeof answer>;
 
 /** A device to simulate: one port, or the ports of a bond. All of it is data, and crosses threads. */

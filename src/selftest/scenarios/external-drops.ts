@@ -16,7 +16,7 @@ const sent = ({ txPackets, txErrors, txDropped, txCarrierErrors }: LinkCounters)
   ...{ txPackets, txErrors, txDropped, txCarrierErrors },
 });
 
-export const noMetadata = scenario({
+const noMetadata = scenario({
   name: "no-metadata-is-dropped",
   topology: TOPOLOGY,
   needs: LWT_NEEDS,
@@ -47,7 +47,7 @@ export const noMetadata = scenario({
   },
 });
 
-export const noSa = scenario({
+const noSa = scenario({
   name: "if-id-without-sa-is-dropped",
   topology: TOPOLOGY,
   needs: LWT_NEEDS,
@@ -80,7 +80,7 @@ export const noSa = scenario({
   },
 });
 
-export const wrongIfIdInbound = scenario({
+const wrongIfIdInbound = scenario({
   name: "wrong-if-id-inbound-is-dropped",
   topology: TOPOLOGY,
   needs: LWT_NEEDS,

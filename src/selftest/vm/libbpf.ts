@@ -21,7 +21,7 @@ function versionOf(name: string): [number, number] {
 }
 
 /** Which of Debian's libbpf is far from the one of this name: an older one for 1.4 and later, else a newer one. */
-export function otherSuite(name: string): string {
+function otherSuite(name: string): string {
   const [major, minor] = versionOf(name);
   return major === NEW.version[0] && minor < (NEW.version[1] as number) ? NEW.suite : OLD.suite;
 }

@@ -25,7 +25,7 @@ export const TOPOLOGY = `
 `;
 
 export const RULES = [`{name: moved, match: {dst: 10.1.0.77}, to: b}`];
-export const WITHOUT_SA = [`  c: {if_id: 3, subnets: [10.4.0.0/24]}`];
+const WITHOUT_SA = [`  c: {if_id: 3, subnets: [10.4.0.0/24]}`];
 const MARKER = "in the clear";
 
 /** Makes hub, a and b, connected; nothing steers yet. */
