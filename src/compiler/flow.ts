@@ -8,6 +8,7 @@ import {
   ecnNumber,
   ICMP,
   ICMPV6,
+  IPV6_EXTENSIONS,
   PORT_PROTOCOLS,
   protocolName,
   protocolNumber,
@@ -64,6 +65,11 @@ export function parseFlow(text: string): PacketKey {
       "write two addresses of one family",
     );
   }
+  if (family === 6 && IPV6_EXTENSIONS.has(proto) && options.fragment !== "later")
+    throw new FlowSyntaxError(
+      `${protoText} over IPv6 is an extension header, which is walked over`,
+      "write the protocol behind it, or fragment later",
+    );
   if (
     options.icmpType !== undefined &&
     (proto !== (family === 4 ? ICMP : ICMPV6) || options.fragment === "later")

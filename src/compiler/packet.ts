@@ -1,6 +1,6 @@
 import type { Address } from "../config/address.js";
 import type { Family, FragmentState } from "../config/policy.js";
-import { ICMP, ICMPV6, PORT_PROTOCOLS } from "../config/protocols.js";
+import { ICMP, ICMPV6, IPV6_EXTENSIONS, PORT_PROTOCOLS } from "../config/protocols.js";
 
 /** What rules can match of a packet. The BPF classifier derives the same from the same bytes. */
 export interface PacketKey {
@@ -51,8 +51,6 @@ const EXTENSION_UNIT = 8;
 
 const FRAGMENT = 44;
 const AH = 51;
-/** Hop-by-hop, routing and destination options (RFC 8200), mobility (RFC 6275), HIP (RFC 7401), shim6 (RFC 5533). */
-const OPTION_HEADERS: ReadonlySet<number> = new Set([0, 43, 60, 135, 139, 140]);
 
 /** Parses a packet that starts at its IP header. */
 export function parsePacket(
@@ -130,7 +128,7 @@ function walkExtensions(view: DataView, firstHeader: number): UpperLayer {
   let header = firstHeader;
   let offset = IPV6_HEADER;
   let fragment: FragmentState = "none";
-  for (let count = 0; isExtension(header); count++) {
+  for (let count = 0; IPV6_EXTENSIONS.has(header); count++) {
     if (count === MAX_EXTENSION_HEADERS || offset + EXTENSION_UNIT > view.byteLength)
       return { proto: null, offset, fragment };
     const next = view.getUint8(offset);
@@ -145,10 +143,6 @@ function walkExtensions(view: DataView, firstHeader: number): UpperLayer {
     header = next;
   }
   return { proto: header, offset, fragment };
-}
-
-function isExtension(header: number): boolean {
-  return header === FRAGMENT || header === AH || OPTION_HEADERS.has(header);
 }
 
 /** Bytes of an extension header by its length field. */

@@ -3,7 +3,13 @@ import { readDecimal, readIpv4, readIpv6 } from "./address-bytes.js";
 import { show } from "./diagnostics.js";
 import { closest } from "./names.js";
 import type { Family } from "./policy.js";
-import { PORT_PROTOCOLS, PROTOCOL_NAMES, protocolName, protocolNumber } from "./protocols.js";
+import {
+  IPV6_EXTENSIONS,
+  PORT_PROTOCOLS,
+  PROTOCOL_NAMES,
+  protocolName,
+  protocolNumber,
+} from "./protocols.js";
 
 /** Fields of a row; those but dst and connection may be empty. */
 export const FLOW_FIELDS = ["src", "dst", "proto", "sport", "dport", "connection"] as const;
@@ -123,6 +129,12 @@ export class FlowRow {
         `src is IPv${src.family} and dst is IPv${dst.family}`,
         "write two addresses of one family",
         "dst",
+      );
+    if (src.family === 6 && IPV6_EXTENSIONS.has(proto))
+      throw new FlowRowError(
+        `${protocolName(proto)} over IPv6 is an extension header, which is walked over`,
+        "write the protocol behind it",
+        "proto",
       );
     if (!ported && (sport >= 0 || dport >= 0))
       throw new FlowRowError(`${protocolName(proto)} has no ports`, "leave sport and dport empty", "proto");

@@ -1,7 +1,7 @@
 import { formatPrefix } from "./address.js";
 import { checkInterfaceName } from "./connections.js";
 import { suggest } from "./diagnostics.js";
-import { sideFamilies } from "./families.js";
+import { matchFamilies, sideFamilies } from "./families.js";
 import { DEVICE_GROUP, type Family, type FragmentState, type Match, type MatchField } from "./policy.js";
 import {
   DSCP_NAMES,
@@ -10,6 +10,7 @@ import {
   ecnNumber,
   ICMP,
   ICMPV6,
+  IPV6_EXTENSIONS,
   PORT_PROTOCOL_NAMES,
   PORT_PROTOCOLS,
   PROTOCOL_NAMES,
@@ -84,6 +85,7 @@ export function readMatch(raw: RawMatch, at: Path, context: Context): Match {
   };
   checkProtocol(raw, match, at, context);
   checkFamilies(raw, match, at, context);
+  checkExtensions(match, at, context);
   return match;
 }
 
@@ -127,6 +129,24 @@ function checkProtocol(raw: RawMatch, match: Match, at: Path, { source, report }
         : `${protocolName(lacking)} has no ${what}, so ${key} cannot match`;
     report.error(source.atKey([...at, key]), message, `add proto: ${names}, or remove ${key}`);
   }
+}
+
+/** Where an address asks for IPv6, an extension header is the protocol of later fragments only. */
+function checkExtensions(match: Match, at: Path, { source, report }: Context): void {
+  const listsIpv6 = (["src", "dst"] as const).some(
+    (side) => !match.not.includes(side) && match[side].some(({ family }) => family === 6),
+  );
+  const admits = (state: FragmentState) =>
+    match.fragment.length === 0 || match.fragment.includes(state) !== match.not.includes("fragment");
+  if (match.not.includes("proto") || !listsIpv6 || !matchFamilies(match).includes(6)) return;
+  if (!admits("none") && !admits("first")) return;
+  for (const [index, proto] of match.proto.entries())
+    if (IPV6_EXTENSIONS.has(proto))
+      report.warning(
+        source.at([...at, "proto", index]),
+        `${protocolName(proto)} can never match a whole IPv6 packet: it is an extension header, which is walked over`,
+        "write the protocol behind it, IPv4 addresses, or fragment: later",
+      );
 }
 
 /** Contradictions between the families of src, dst and proto. */

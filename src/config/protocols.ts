@@ -27,6 +27,13 @@ const PROTOCOLS: Readonly<Record<string, number>> = {
 export const ICMP = 1;
 export const ICMPV6 = 58;
 
+/**
+ * IPv6 extension headers, which the classifier walks over (extension_size() in bpf/packet.h), so that only a later fragment
+ * has them as its protocol: hop-by-hop, routing, fragment and destination options (RFC 8200), AH (RFC 4302), mobility
+ * (RFC 6275), HIP (RFC 7401), shim6 (RFC 5533).
+ */
+export const IPV6_EXTENSIONS: ReadonlySet<number> = new Set([0, 43, 44, 51, 60, 135, 139, 140]);
+
 /** Protocols whose header starts with source port and destination port, 16 bits each. */
 export const PORT_PROTOCOLS: ReadonlySet<number> = new Set([6, 17, 33, 132, 136]);
 export const PORT_PROTOCOL_NAMES = "tcp, udp, sctp, dccp or udplite";

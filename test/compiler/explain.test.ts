@@ -1,6 +1,6 @@
 import test from "ava";
 import { explain, formatExplanation } from "../../src/compiler/explain.js";
-import { parseFlow } from "../../src/compiler/flow.js";
+import { FlowSyntaxError, parseFlow } from "../../src/compiler/flow.js";
 import { parsePacket } from "../../src/compiler/packet.js";
 import { loadPolicy, type Policy, parsePolicy } from "../../src/config/index.js";
 
@@ -146,4 +146,15 @@ test("a program comes before the rules, and the explanation says so", (t) => {
     /^icmp .*\n {2}program spread\.bpf\.c comes first; the rest holds for what it leaves to the rules\n {2}rule ipv6 /,
   );
   t.is(explain(example("minimal"), parseFlow("icmp 10.0.0.1 > 10.9.0.1")).program, null);
+});
+
+test("a flow of an IPv6 extension header is none but as a later fragment: the program walks over it", (t) => {
+  for (const proto of ["ah", "0", "43", "44", "60", "135", "139", "140"]) {
+    t.throws(() => parseFlow(`${proto} fd00::1 > fd00::2`), {
+      instanceOf: FlowSyntaxError,
+      message: `${proto} over IPv6 is an extension header, which is walked over`,
+    });
+    t.is(parseFlow(`${proto} fd00::1 > fd00::2 fragment later`).fragment, "later");
+    t.is(parseFlow(`${proto} 10.0.0.1 > 10.0.0.2`).family, 4);
+  }
 });

@@ -267,6 +267,16 @@ for (const [title, name, text, said] of wrong) {
   });
 }
 
+test("flows: an IPv6 extension header is no flow's protocol", (t) => {
+  const { said } = load(t, {
+    "f.csv":
+      "src,dst,proto,connection\nfd00::1,fd00::2,ah,b\n10.0.0.1,10.0.0.2,ah,b\nfd00::1,fd00::2,esp,b\n",
+  });
+  t.deepEqual(said, [
+    "f.csv:2:1: error: proto: ah over IPv6 is an extension header, which is walked over; write the protocol behind it",
+  ]);
+});
+
 test("a flow file that is not there is reported where it is named", (t) => {
   t.deepEqual(load(t, {}, ["none.csv"]).said, [
     "steer.yaml:5:9: error: none.csv does not exist; check the path",

@@ -353,6 +353,31 @@ test("a prefix that the other side's family rules out is a warning", (t) => {
   );
 });
 
+for (const [match, warned] of [
+  ['{proto: ah, dst: "fd00::/8"}', ["ah"]],
+  ['{proto: [tcp, 60, 44], src: [10.0.0.0/8, "fd00::/8"]}', ["60", "44"]],
+  ['{proto: ah, dst: "fd00::/8", fragment: [none, later]}', ["ah"]],
+  ['{proto: ah, dst: "fd00::/8", fragment: later}', []],
+  ['{proto: ah, dst: "fd00::/8", fragment: {not: [none, first]}}', []],
+  ['{proto: {not: ah}, dst: "fd00::/8"}', []],
+  ['{proto: [esp, 59], dst: "fd00::/8"}', []],
+  ["{proto: ah, dst: 10.0.0.0/8}", []],
+  ["{proto: ah}", []],
+] as const)
+  test(`match ${match} has ${warned.length} extension headers of IPv6 that are worth a warning`, (t) => {
+    const { diagnostics } = parsePolicy(
+      `version: 1\nconnections: {a: {if_id: 1}}\nrules:\n  - {match: ${match}, to: a}\n`,
+      "f",
+    );
+    t.deepEqual(
+      diagnostics.map(({ severity, message }) => [severity, message]),
+      warned.map((name) => [
+        "warning",
+        `${name} can never match a whole IPv6 packet: it is an extension header, which is walked over`,
+      ]),
+    );
+  });
+
 test("one prefix in two connections is fine when a rule decides for each", (t) => {
   const text = `version: 1
 connections:
