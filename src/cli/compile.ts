@@ -2,6 +2,7 @@ import { renameSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { encodeBundle } from "../compiler/bundle/index.js";
 import { compile } from "../compiler/compile.js";
+import { withBuiltProgram } from "../program/build.js";
 import { ANY_DEVICE } from "./check.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -28,12 +29,13 @@ export function compileCommand(): Command {
     .requiredOption("-o, --output <bundle>", "the bundle to write")
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer compile steer.yaml -o steer.bundle")
-    .action((file: string, { output, json }: { output: string; json?: boolean }) => {
+    .action(async (file: string, { output, json }: { output: string; json?: boolean }) => {
       const policy = demandPolicy(file);
       // What does not fit the tables is better found out here. The gateway may yet refuse a rule for a device group: its
       // members are not known here, and taken for one.
       const { tables } = compile(policy, ANY_DEVICE);
-      const bundle = encodeBundle(policy);
+      // The object is the user's half alone, for either backend: apply links it with its own.
+      const bundle = encodeBundle(await withBuiltProgram(policy));
       write(output, bundle);
       const tableBytes = Object.values(tables).reduce((sum, { length }) => sum + length, 0);
       print(json, { file, bundle: output, bytes: bundle.length, tableBytes }, () =>

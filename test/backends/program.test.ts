@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, readFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { Status } from "../../src/backends/backend.js";
@@ -101,6 +101,30 @@ serialRootTest("plan sees a program's code, constants and map entries", async (t
   t.is(await plan(gateway.write("other.yaml", other)), "~ program\n    map homes: 10.0.0.9: 102 -> 101\n");
   gateway.write("own.bpf.c", readFileSync(SPREAD, "utf8").replace("XFRM_STEER_NEXT", "XFRM_STEER_PASS"));
   t.is(await plan(), "~ program\n    its code differs\n");
+});
+
+serialRootTest("a bundle holds the program itself: nothing asks for its C file any more", async (t) => {
+  const gateway = await running(t);
+  const source = gateway.write("mine.bpf.c", readFileSync(SPREAD, "utf8"));
+  // With n: 1 and one if_id all goes to path-b, which the program that runs already does not do.
+  const mine = policies()
+    .hub.replace(SPREAD, source)
+    .replace("n: 2, if_ids: [101, 102]", "n: 1, if_ids: [102]");
+  const bundle = `${source}.bundle`;
+  const compiled = await gateway.cli("hub", "compile", gateway.write("mine.yaml", mine), "-o", bundle);
+  t.is(compiled.code, 0, compiled.stderr);
+  rmSync(source);
+  for (const [command, code, ...more] of [
+    ["check", 0],
+    ["explain", 0, "icmp 10.0.0.1 > 10.1.0.1"],
+    ["apply", 0],
+    ["plan", 0],
+  ] as const) {
+    const ran = await gateway.cli("hub", command, bundle, ...more);
+    t.is(ran.code, code, `${command}: ${ran.stderr}`);
+  }
+  await pingFromAll(t, gateway);
+  t.deepEqual(sent(await gateway.status("hub")).counted, { "path-a": 0, "path-b": 16 });
 });
 
 serialRootTest("an if_id of no connection is dropped and counted", async (t) => {
