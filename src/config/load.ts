@@ -63,7 +63,7 @@ function readPolicy(
   if (parts === null || main === undefined) return null;
   const { raw, context } = main;
   const connections = readAllConnections(parts);
-  const program = readProgram(raw.program, main.context.source.file);
+  const program = readProgram(raw.program, context);
   const hasProgram = withProgram || program !== null;
   if (report.errors === 0 && connections.length === 0 && !hasProgram) reportNoConnections(main);
   const names = { targets: new Set(connections.map(({ name }) => name)), taken: new Map(), count: 0 };

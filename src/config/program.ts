@@ -1,7 +1,11 @@
+import { accessSync, constants } from "node:fs";
 import { dirname, resolve } from "node:path";
 import * as z from "zod";
+import { show } from "./diagnostics.js";
 import type { ProgramConfig } from "./policy.js";
+import { describeReadError } from "./read-error.js";
 import type { PartlyRaw } from "./shape.js";
+import type { Context } from "./values.js";
 
 const VALUE_HINT = "write a number, true, false, text, or a list of these for an array or a struct";
 const NAMES_HINT = "write a mapping of names to values";
@@ -24,11 +28,17 @@ export const programSchema = z
   )
   .describe("A steering program of your own, in front of the rules");
 
-/** Reads `program:`; its file is looked for relative to the folder of the policy's. */
-export function readProgram(raw: PartlyRaw["program"], policyFile: string): ProgramConfig | null {
+/** Reads `program:`; its file must be there, relative to the folder of the policy's. */
+export function readProgram(raw: PartlyRaw["program"], { source, report }: Context): ProgramConfig | null {
   if (raw?.file === undefined) return null;
+  const file = resolve(dirname(source.file), raw.file);
+  try {
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    report.error(source.at(["program", "file"]), ...describeReadError(error, `program ${show(raw.file)}`));
+  }
   return {
-    file: resolve(dirname(policyFile), raw.file),
+    file,
     constants: Object.fromEntries(Object.entries(raw.constants ?? {}).map(([name, of]) => [name, texts(of)])),
     maps: Object.entries(raw.maps ?? {}).flatMap(([map, entries]) =>
       Object.entries(entries ?? {}).map(([key, of]) => ({ map, key: splitValues(key), value: texts(of) })),

@@ -47,7 +47,8 @@ async function build(program: ProgramConfig): Promise<BuiltProgram> {
 }
 
 async function objectOf(file: string): Promise<Buffer> {
-  if (file.endsWith(".o")) return readObject(file);
+  const content = read(file);
+  if (file.endsWith(".o")) return content;
   if (!file.endsWith(".c"))
     throw new ProgramError(`${file} is neither a C file (.bpf.c) nor a BPF object (.o); name one of these`);
   const folder = await mkdtemp(join(tmpdir(), "xfrm-steer-program-"));
@@ -55,13 +56,13 @@ async function objectOf(file: string): Promise<Buffer> {
     const output = join(folder, "program.o");
     const { warnings } = await compile(file, { output, includes: [join(packageRoot, "bpf")] });
     for (const warning of warnings) console.error(formatDiagnostic(warning));
-    return readObject(output);
+    return readFileSync(output);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-function readObject(file: string): Buffer {
+function read(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {

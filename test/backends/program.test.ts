@@ -173,6 +173,10 @@ serialRootTest("a program that cannot be used changes nothing, and the message s
   t.is(misspelt.code, 2);
   t.regex(misspelt.stderr, /typo\.bpf\.c:5:8: error: no member named 'ifid'/);
 
+  const missing = await load(join(EXAMPLE, "nope.bpf.c"));
+  t.is(missing.code, 2);
+  t.regex(missing.stderr, /nope\.bpf\.c cannot be read \(ENOENT\); check the path/);
+
   const other = await load(
     gateway.write("other.bpf.c", LACKS_NULL_CHECK.replace("steer(struct", "stir(struct")),
   );

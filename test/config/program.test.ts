@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import test from "ava";
 import { inexpressible } from "../../src/backends/kernel-lwt/plan.js";
 import { type Policy, parsePolicy } from "../../src/config/index.js";
+import { packageRoot } from "../../src/sys/paths.js";
 
 const SHARED = `version: 1
 connections:
@@ -13,12 +15,13 @@ const PROGRAM = `program:
   maps: {homes: {10.0.0.9: 102, "10,20": [1, 2]}}
 `;
 
-const read = (text: string) => parsePolicy(text, "/etc/xfrm-steer/steer.yaml");
+const FOLDER = join(packageRoot, "examples", "custom-program");
+const read = (text: string) => parsePolicy(text, join(FOLDER, "steer.yaml"));
 
 test("a program's file lies beside the policy; values are kept as text", (t) => {
   const { policy } = read(SHARED + PROGRAM);
   t.deepEqual(policy?.program, {
-    file: "/etc/xfrm-steer/spread.bpf.c",
+    file: join(FOLDER, "spread.bpf.c"),
     constants: { n: ["2"], if_ids: ["101", "102"], on: ["true"] },
     maps: [
       { map: "homes", key: ["10.0.0.9"], value: ["102"] },
