@@ -28,6 +28,7 @@ const EXPECTED = new Set([
   "ConnectionError",
   "ControlError",
   "DemoError",
+  "DeviceError",
   "InvalidObjectError",
   "IpError",
   "LockError",

@@ -10,6 +10,7 @@ import {
   DEVICE_GROUP,
   type Family,
   type FragmentState,
+  type Location,
   type Masked,
   type Match,
   type MatchField,
@@ -27,6 +28,27 @@ export interface Devices {
   ifindexOf(name: string): number;
   /** Members of a device group, named as in iproute2's group file or by number; none where it is empty. */
   ifindexesOfGroup(group: string): readonly number[];
+}
+
+/** The same devices for one thing in a policy: an error says which and where it stands. */
+export function locating(
+  devices: Devices,
+  kind: "connection" | "rule",
+  { name, location: { file, line, column } }: { readonly name: string; readonly location: Location },
+): Devices {
+  const locate = <T>(ask: () => T): T => {
+    try {
+      return ask();
+    } catch (error) {
+      if (error instanceof Error)
+        error.message = `${file}:${line}:${column}: ${kind} ${name}: ${error.message}`;
+      throw error;
+    }
+  };
+  return {
+    ifindexOf: (device) => locate(() => devices.ifindexOf(device)),
+    ifindexesOfGroup: (group) => locate(() => devices.ifindexesOfGroup(group)),
+  };
 }
 
 /** Values that a packet can have where it has the field; the rest of the lane says that it lacks it. */

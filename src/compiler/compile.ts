@@ -1,7 +1,7 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Diagnostic } from "../config/diagnostics.js";
 import type { Connection, Family, FlowSubnets, Location, Policy, Rule } from "../config/policy.js";
-import type { Devices } from "./alternatives.js";
+import { type Devices, locating } from "./alternatives.js";
 import { CompileError } from "./error.js";
 import { buildFlowTable, type FlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
@@ -53,7 +53,7 @@ const CONNECTION = memberWords(ConnectionEntry);
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
  *
  * @param before what was compiled last: where its rules match or do the same, their tables are taken over as they are
- * @throws CompileError
+ * @throws CompileError; what `devices` throws, with the place of what names the device
  */
 export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
   demandFew("rules", policy.rules, INDEX_NONE - 1);
@@ -89,10 +89,12 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   const actions = acting?.actions ?? buildTargets(policy, devices, tables.targets, tables.groups);
   tables.connections.reserve(policy.connections.length);
   const { words } = tables.connections;
-  policy.connections.forEach(({ ifId, link, rxMark }, index) => {
+  policy.connections.forEach((connection, index) => {
+    const { ifId, link, rxMark } = connection;
     const at = index * CONNECTION.size;
     words[at + CONNECTION.if_id] = ifId;
-    words[at + CONNECTION.link] = link === null ? 0 : devices.ifindexOf(link);
+    words[at + CONNECTION.link] =
+      link === null ? 0 : locating(devices, "connection", connection).ifindexOf(link);
     words[at + CONNECTION.rx_mark] = rxMark ? (rxMark.value & rxMark.mask) >>> 0 : 0;
     words[at + CONNECTION.rx_mark_mask] = rxMark?.mask ?? 0;
   });

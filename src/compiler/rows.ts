@@ -1,6 +1,6 @@
 import { Extra, KeyProto, KeyWord, More } from "../bpf/tables.bpf.js";
 import type { Family, Match, MatchField, Policy } from "../config/policy.js";
-import { type Alternative, alternatives, type Devices, RANGE_BITS } from "./alternatives.js";
+import { type Alternative, alternatives, type Devices, locating, RANGE_BITS } from "./alternatives.js";
 import { type Dimension, fieldMask } from "./dimension.js";
 
 /**
@@ -67,8 +67,10 @@ const PLACES: Readonly<Record<(typeof FIELDS)[number], Place>> = {
 export function expandRules(policy: Policy, family: Family, devices: Devices): Rows {
   const words = family === 4 ? 1 : 4;
   const builder = new RowBuilder(words);
-  policy.rules.forEach(({ match }, rule) => {
-    builder.add(rule, match, (field) => alternatives(field, match, family, devices));
+  policy.rules.forEach((rule, index) => {
+    const { match } = rule;
+    const named = match.iif.length === 0 ? devices : locating(devices, "rule", rule);
+    builder.add(index, match, (field) => alternatives(field, match, family, named));
   });
   return { family, ...builder.finish() };
 }

@@ -1,6 +1,6 @@
 import { Action, Target, TargetVerdict, XfrmSteerVerdict } from "../bpf/tables.bpf.js";
 import type { GroupMember, Policy, Rule } from "../config/policy.js";
-import type { Devices } from "./alternatives.js";
+import { type Devices, locating } from "./alternatives.js";
 import { BUCKETS, groupBuckets } from "./flow-hash.js";
 import { memberWords, type Table } from "./table.js";
 
@@ -32,7 +32,8 @@ export function buildTargets(policy: Policy, devices: Devices, targets: Table, g
   };
   let used = 0;
   targets.reserve(policy.rules.length);
-  policy.rules.forEach(({ to, set }: Rule, index) => {
+  policy.rules.forEach((rule: Rule, index) => {
+    const { to, set } = rule;
     let verdict: number = TargetVerdict.TARGET_GROUP;
     let which = 0;
     let link = 0;
@@ -44,7 +45,7 @@ export function buildTargets(policy: Policy, devices: Devices, targets: Table, g
       which = connection(to.connection);
       if (to.link !== null) {
         used |= Action.ACTION_LINK;
-        link = devices.ifindexOf(to.link);
+        link = locating(devices, "rule", rule).ifindexOf(to.link);
       }
     } else {
       verdict = VERDICT[to.kind];

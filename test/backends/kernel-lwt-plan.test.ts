@@ -181,3 +181,19 @@ test("a route's text has what tells it from other people's", (t) => {
     "fd00:1::/64 dev ipsec0 proto 88 metric 1 encap xfrm if_id 5 link_dev if7",
   );
 });
+
+test("a device that is not there is named with what names it", (t) => {
+  const missing = () => {
+    throw new Error("no such device");
+  };
+  const plan = (text: string) => () => planRoutes(policyOf(t, text), { ...devices, ifindexOf: missing });
+  t.throws(plan("connections: {a: {if_id: 1, link: wan9, subnets: [10.1.0.0/16]}}"), {
+    message: "steer.yaml:2:15: connection a: no such device",
+  });
+  t.throws(
+    plan(
+      "connections: {a: {if_id: 1}}\nrules: [{name: r, match: {dst: 10.1.0.0/16}, to: {connection: a, link: wan9}}]",
+    ),
+    { message: "steer.yaml:3:9: rule r: no such device" },
+  );
+});

@@ -41,6 +41,28 @@ serialRootTest(
   },
 );
 
+serialRootTest("apply names the connection or rule whose device is not there, and its place", async (t) => {
+  const gateway = await Gateway.build(t);
+  const rule = (match: string, to: string) =>
+    `${HUB_POLICY}rules:\n  - {name: r, match: {${match}}, to: ${to}}\n`;
+  for (const [policy, said] of [
+    [
+      HUB_POLICY.replace("if_id: 101,", "if_id: 101, link: nodev0,"),
+      /hub\.yaml:4:3: connection site: there is no network device nodev0 .*; make it/,
+    ],
+    [rule("iif: nodev1", "drop"), /hub\.yaml:6:5: rule r: there is no network device nodev1 .*; make it/],
+    [rule("iif: group:nogrp", "drop"), /hub\.yaml:6:5: rule r: there is no device group nogrp; name it/],
+    [
+      rule("proto: udp", "{connection: site, link: nodev2}"),
+      /hub\.yaml:6:5: rule r: there is no network device nodev2/,
+    ],
+  ] as const) {
+    const { code, stderr } = await gateway.apply("hub", policy);
+    t.is(code, 1);
+    t.regex(stderr, said);
+  }
+});
+
 serialRootTest("flow add, list and del change where packets go at once, and survive a swap", async (t) => {
   const gateway = await Gateway.build(t);
   const closed = `${HUB_POLICY}rules: [{name: closed, match: {dst: 10.1.0.0/16}, to: drop}]\n`;

@@ -122,7 +122,7 @@ test("rules that no field can tell apart are refused by name instead of cut off"
   t.true(error?.rules.includes("same-6999") && error.rules.length > 100);
 });
 
-test("an unknown device is the caller's error, not a zero", (t) => {
+test("an unknown device is the caller's error, with its place, not a zero", (t) => {
   const policy = policyOf("version: 1\nconnections: {a: {if_id: 1, link: nowhere}}\n");
   t.throws(
     () =>
@@ -132,6 +132,6 @@ test("an unknown device is the caller's error, not a zero", (t) => {
           throw new Error(`no device ${name}`);
         },
       }),
-    { message: "no device nowhere" },
+    { message: "test.yaml:2:15: connection a: no device nowhere" },
   );
 });

@@ -1,3 +1,4 @@
+import { locating } from "../../compiler/alternatives.js";
 import type { Devices } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/error.js";
 import { MATCH_FIELDS } from "../../compiler/reference.js";
@@ -30,23 +31,28 @@ export function planRoutes(policy: Policy, devices: Devices): Route[] {
   const connections = new Map(policy.connections.map((connection) => [connection.name, connection]));
   const decided = new PrefixMap<true>();
   const routes: Route[] = [];
-  const decide = (prefix: Prefix, { ifId, link }: Connection, unless: PrefixMap<true>) => {
+  const decide = (prefix: Prefix, ifId: number, link: number, unless: PrefixMap<true>) => {
     if (!unless.covering(prefix).next().done) return;
     decided.set(prefix, true);
-    routes.push({ prefix, ifId, link: link === null ? 0 : devices.ifindexOf(link) });
+    routes.push({ prefix, ifId, link });
   };
-  for (const { match, to } of policy.rules) {
+  const linkOf = (connection: Connection) =>
+    connection.link === null ? 0 : locating(devices, "connection", connection).ifindexOf(connection.link);
+  for (const rule of policy.rules) {
+    const { match, to } = rule;
     const connection = to.kind === "connection" ? connections.get(to.connection) : undefined;
     if (connection === undefined || to.kind !== "connection") continue;
-    const via = { ...connection, link: to.link ?? connection.link };
-    for (const prefix of match.dst) decide(prefix, via, decided);
+    const link = to.link === null ? linkOf(connection) : locating(devices, "rule", rule).ifindexOf(to.link);
+    for (const prefix of match.dst) decide(prefix, connection.ifId, link, decided);
   }
   // Subnets go by the longest prefix among themselves: only a rule's prefix covers one.
   const byRules = new PrefixMap<true>();
   for (const { prefix } of routes) byRules.set(prefix, true);
-  for (const connection of policy.connections)
+  for (const connection of policy.connections) {
+    const link = linkOf(connection);
     for (const prefix of new Map(connection.subnets.map((each) => [formatPrefix(each), each])).values())
-      decide(prefix, connection, byRules);
+      decide(prefix, connection.ifId, link, byRules);
+  }
   return routes;
 }
 
