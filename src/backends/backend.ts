@@ -4,8 +4,9 @@ import type { FlowAnswer, FlowRequest } from "./flow-requests.js";
 
 /** Whether a backend can serve on this machine, and what it would take where it cannot. */
 export interface Probe {
-  readonly available: boolean;
-  /** One sentence: why it can, or what is lacking and which kernel or package has it. */
+  /** Null: not to be known without the rights to try. */
+  readonly available: boolean | null;
+  /** One sentence: why it can, what is lacking or not known, and which kernel or package has it. */
   readonly reason: string;
 }
 

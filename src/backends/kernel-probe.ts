@@ -1,11 +1,14 @@
 import { release } from "node:os";
-import { btfHas, kernelAtLeast, tryInScratchNetns } from "../sys/kernel.js";
+import { btfHas, kernelAtLeast, mayMakeNetns, tryInScratchNetns } from "../sys/kernel.js";
 import type { Probe } from "./backend.js";
 
 /**
  * What the kernel backends need, found by trying it in a scratch network namespace. Each function returns null where
  * the feature is there, else one clause that says what is lacking and who has it.
  */
+
+/** Of a backend whose features may not be tried. */
+export const NOT_KNOWN: Probe = { available: null, reason: "not known without root; run it with sudo" };
 
 const no = (reason: string): Probe => ({ available: false, reason });
 
@@ -44,6 +47,7 @@ function lacksLwt(): string | null {
 }
 
 export function probeKernelBpf(): Probe {
+  if (!mayMakeNetns()) return NOT_KNOWN;
   const lacking = lacksExternalInterface() ?? lacksKfuncs() ?? lacksEsp();
   return lacking === null
     ? { available: true, reason: "external xfrm interface, bpf_skb_set_xfrm_info and ESP are there" }
@@ -51,6 +55,7 @@ export function probeKernelBpf(): Probe {
 }
 
 export function probeKernelLwt(): Probe {
+  if (!mayMakeNetns()) return NOT_KNOWN;
   const lacking = lacksExternalInterface() ?? lacksLwt() ?? lacksEsp();
   return lacking === null
     ? {

@@ -26,6 +26,11 @@ export function tryInScratchNetns(command: string): string | null {
   return status === 0 ? null : stderr.trim().split("\n")[0] || `exit ${status}`;
 }
 
+/** Whether this process may make a network namespace (CAP_SYS_ADMIN); without, nothing can be tried in one. */
+export function mayMakeNetns(): boolean {
+  return !tryInScratchNetns("true")?.startsWith("unshare:");
+}
+
 /** Whether the kernel or a module that is loaded has this function in its BTF; kfuncs are found so. */
 export function btfHas(name: string, module: string): boolean {
   const needle = Buffer.from(`\0${name}\0`);

@@ -84,6 +84,20 @@ test("probe names the backend that serves, and why each better one cannot", asyn
   t.is(backend, candidates.find(({ available }: { available: boolean }) => available)?.name ?? null);
 });
 
+serialRootTest("probe without rights knows of no backend, says so and ends with 4", async (t) => {
+  const { code, stdout } = await execute("unshare", ["--user", process.execPath, CLI, "probe"]);
+  t.is(code, 4);
+  t.is(
+    stdout,
+    [
+      ...["kernel-bpf", "kernel-lwt", "userspace "].map(
+        (name) => ` ?  ${name}  not known without root; run it with sudo\n`,
+      ),
+      "backend: not known\n",
+    ].join(""),
+  );
+});
+
 for (const command of ["probe", "check", "explain", "apply", "load", "status", "unload", "run", "demo"])
   test(`${command} --help shows an example`, async (t) => {
     const { code, stdout } = await xfrmSteer(command, "--help");

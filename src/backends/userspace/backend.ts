@@ -9,6 +9,7 @@ import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import type { FlowAnswer } from "../flow-requests.js";
 import { locked } from "../kernel/locked.js";
+import { NOT_KNOWN } from "../kernel-probe.js";
 import { ask, controlledInterfaces } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { readKeys } from "./keys.js";
@@ -18,6 +19,7 @@ export const userspaceBackend: Backend = {
   name: "userspace",
 
   probe(): Probe {
+    if (process.geteuid?.() !== 0) return NOT_KNOWN; // anybody may open the device, but not make an interface
     try {
       accessSync("/dev/net/tun", constants.R_OK | constants.W_OK);
       return { available: true, reason: "TUN is there; ESP runs in a process of its own" };
@@ -26,7 +28,7 @@ export const userspaceBackend: Backend = {
       const reason =
         code === "ENOENT"
           ? "there is no /dev/net/tun; load the tun module, or give the container the device"
-          : `/dev/net/tun cannot be opened (${code}); run as root`;
+          : `/dev/net/tun cannot be opened (${code}); give the container the device`;
       return { available: false, reason };
     }
   },
