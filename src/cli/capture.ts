@@ -7,6 +7,7 @@ import { KnownSas } from "../capture/known-sas.js";
 import { findIfindex } from "../sys/ifindex.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
+import { writing } from "./output.js";
 import { count } from "./values.js";
 
 interface CaptureFlags {
@@ -57,7 +58,7 @@ async function capture(
   first: KnownSas,
   { output, only, count, seconds }: CaptureFlags,
 ): Promise<void> {
-  const fd = output === "-" ? process.stdout.fd : openSync(output, "w", 0o600);
+  const fd = output === "-" ? process.stdout.fd : writing(output, () => openSync(output, "w", 0o600));
   let known = first;
   const running = new SteeringCapture({
     ...{ interfaceName, ifindex, what: only ?? "both" },

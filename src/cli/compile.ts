@@ -4,22 +4,15 @@ import { encodeBundle } from "../compiler/bundle/index.js";
 import { compile } from "../compiler/compile.js";
 import { withBuiltProgram } from "../program/build.js";
 import { ANY_DEVICE } from "./check.js";
-import { CliError, ExitCode } from "./exit.js";
-import { print } from "./output.js";
+import { print, writing } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
 
 /** The whole file or none of it. */
 function write(output: string, bundle: Uint8Array): void {
-  try {
+  writing(output, () => {
     writeFileSync(`${output}.new`, bundle);
     renameSync(`${output}.new`, output);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new CliError(
-      `${output} cannot be written (${code}); name a file in a folder that is there and yours`,
-      ExitCode.failed,
-    );
-  }
+  });
 }
 
 export function compileCommand(): Command {

@@ -1,8 +1,22 @@
 import { styleText } from "node:util";
+import { CliError, ExitCode } from "./exit.js";
 
 /** One JSON document on stdout, or the text; logs and progress go to stderr. */
 export function print(json: boolean | undefined, value: unknown, text: () => string): void {
   process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : `${text()}\n`);
+}
+
+/** Opens or writes a file that the user named. @throws CliError where it cannot be written */
+export function writing<T>(output: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CliError(
+      `${output} cannot be written (${code}); name a file in a folder that is there and yours`,
+      ExitCode.failed,
+    );
+  }
 }
 
 type Style = Parameters<typeof styleText>[0];

@@ -56,6 +56,12 @@ serialRootTest(
       "ESP (outer) | out | raw:ip:udp:udpencap:esp | if_id 101, SPI 0x00001001, connection site": PINGS,
       "ESP (outer) | in | raw:ip:udp:udpencap:esp | if_id 101, SPI 0x00001002, connection site": PINGS,
     });
+    const nowhere = await gateway.cli("hub", "capture", "ipsec0", "-o", "/nonexistent/x", "--seconds", "1");
+    t.is(nowhere.code, 1);
+    t.is(
+      nowhere.stderr,
+      "xfrm-steer: /nonexistent/x cannot be written (ENOENT); name a file in a folder that is there and yours\n",
+    );
     const text = readFileSync(file).toString("latin1");
     for (const key of gateway.keys())
       t.false(
