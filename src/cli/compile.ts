@@ -1,4 +1,4 @@
-import { renameSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { encodeBundle } from "../compiler/bundle/index.js";
 import { compile } from "../compiler/compile.js";
@@ -10,8 +10,14 @@ import { demandPolicy } from "./policy-file.js";
 /** The whole file or none of it. */
 function write(output: string, bundle: Uint8Array): void {
   writing(output, () => {
-    writeFileSync(`${output}.new`, bundle);
-    renameSync(`${output}.new`, output);
+    const unfinished = `${output}.new`;
+    try {
+      writeFileSync(unfinished, bundle);
+      renameSync(unfinished, output);
+    } catch (error) {
+      rmSync(unfinished, { force: true });
+      throw error;
+    }
   });
 }
 

@@ -136,3 +136,16 @@ test("compile and plan name the place of a rule that does not fit the tables", a
   }
   t.false(existsSync(`${big}.bundle`));
 });
+
+test("compile to a folder leaves nothing behind", async (t) => {
+  const folder = folderWith(t, { "out/keep": "" });
+  const { code, stderr } = await xfrmSteer(
+    "compile",
+    "examples/minimal/steer.yaml",
+    "-o",
+    path.join(folder, "out"),
+  );
+  t.is(code, 1);
+  t.regex(stderr, /out cannot be written \(EISDIR\)/);
+  t.deepEqual(readdirSync(folder), ["out"]);
+});
