@@ -15,6 +15,7 @@ const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
 export function benchCommand(): Command {
   return new Command("bench")
     .description("measure this machine, each against its peers in one run")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer bench classify --case prefix4 --size 10000")
     .addCommand(classifyCommand())
     .addCommand(applyCommand())
     .addCommand(benchKernelCommand())

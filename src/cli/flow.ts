@@ -11,6 +11,7 @@ const CSV = "src,dst,proto,sport,dport,connection";
 export function flowCommand(): Command {
   return new Command("flow")
     .description("single flows of a running interface, changed without a new generation")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer flow list ipsec0")
     .addCommand(
       changing(
         "add",

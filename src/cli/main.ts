@@ -32,6 +32,7 @@ const program = new Command("xfrm-steer")
   .version("0.1.0")
   .option("--netns <name>", "act in this network namespace (one that `ip netns list` shows)")
   .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
   .hook("preAction", (command) => {
     const { netns } = command.optsWithGlobals<{ netns?: string }>();
     if (netns !== undefined) enterNetns(netns);
@@ -47,12 +48,15 @@ const words = new Set(process.argv.slice(2));
 const named = Object.keys(COMMANDS).filter((name) => words.has(name));
 for (const name of named.length > 0 ? named : Object.keys(COMMANDS)) {
   const command = await COMMANDS[name]?.();
-  if (command) program.addCommand(command.copyInheritedSettings(program));
+  if (command) program.addCommand(inheriting(command, program));
 }
 
-// Subcommands inherit this only when it is set on each.
-for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])])
-  command.exitOverride();
+/** With its parent's settings, and so all below it. */
+function inheriting(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const each of command.commands) inheriting(each, command);
+  return command;
+}
 
 try {
   await program.parseAsync();

@@ -15,6 +15,7 @@ const POLL_MS = 500;
 export function saCommand(): Command {
   return new Command("sa")
     .description("the SAs of running userspace interfaces, and their rekeying; keys are never shown")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer sa list ipsec0")
     .addCommand(
       listing("list", "as `ip -s xfrm state` shows the kernel's")
         .addHelpText("after", "\nExample:\n  sudo xfrm-steer sa list ipsec0")
@@ -49,14 +50,17 @@ export function saCommand(): Command {
 }
 
 export function policyCommand(): Command {
-  return new Command("policy").description("the SPD of running userspace interfaces").addCommand(
-    listing("list", "as `ip xfrm policy` shows the kernel's")
-      .addHelpText("after", "\nExample:\n  sudo xfrm-steer policy list ipsec0")
-      .action(async (name: string | undefined, { json }: { json?: boolean }) => {
-        const policies = (await databases("policy list", name)).flatMap((each) => each.policies);
-        print(json, policies, () => policies.map(formatPolicy).join("\n"));
-      }),
-  );
+  return new Command("policy")
+    .description("the SPD of running userspace interfaces")
+    .addHelpText("after", "\nExample:\n  sudo xfrm-steer policy list ipsec0")
+    .addCommand(
+      listing("list", "as `ip xfrm policy` shows the kernel's")
+        .addHelpText("after", "\nExample:\n  sudo xfrm-steer policy list ipsec0")
+        .action(async (name: string | undefined, { json }: { json?: boolean }) => {
+          const policies = (await databases("policy list", name)).flatMap((each) => each.policies);
+          print(json, policies, () => policies.map(formatPolicy).join("\n"));
+        }),
+    );
 }
 
 function listing(name: string, what: string): Command {

@@ -54,13 +54,20 @@ interface SelftestFlags {
 }
 
 export function vmCommand(): Command {
-  return new Command("vm").description("the virtual machine of the selftests").addCommand(
-    new Command("shell")
-      .description("a shell in the guest; end it with exit")
-      .option("--kernel <version>", '"6.1", "6.12", "7.2" or the path of an unpacked kernel', DEFAULT_KERNEL)
-      .addHelpText("after", "\nExample:\n  xfrm-steer vm shell --kernel 6.12")
-      .action(async ({ kernel }: { kernel: string }) => {
-        process.exitCode = await vmShell({ kernel, progress });
-      }),
-  );
+  return new Command("vm")
+    .description("the virtual machine of the selftests")
+    .addHelpText("after", "\nExample:\n  xfrm-steer vm shell --kernel 6.12")
+    .addCommand(
+      new Command("shell")
+        .description("a shell in the guest; end it with exit")
+        .option(
+          "--kernel <version>",
+          '"6.1", "6.12", "7.2" or the path of an unpacked kernel',
+          DEFAULT_KERNEL,
+        )
+        .addHelpText("after", "\nExample:\n  xfrm-steer vm shell --kernel 6.12")
+        .action(async ({ kernel }: { kernel: string }) => {
+          process.exitCode = await vmShell({ kernel, progress });
+        }),
+    );
 }

@@ -106,7 +106,19 @@ for (const command of ["probe", "check", "explain", "apply", "load", "status", "
     t.regex(stdout, /--json/);
   });
 
+for (const command of [
+  ...["sa", "sa list", "sa add", "flow", "flow add", "policy", "policy list", "offload", "offload explain"],
+  ...["vm", "vm shell", "bench", "bench classify"],
+])
+  test(`${command} --help shows an example, and --netns`, async (t) => {
+    const { code, stdout } = await xfrmSteer(...command.split(" "), "--help");
+    t.is(code, 0);
+    t.regex(stdout, /Example:\n {2}.*xfrm-steer /);
+    t.regex(stdout, /--netns <name>/);
+  });
+
 for (const [what, args] of [
+  ["an unknown option of a nested command", ["flow", "list", "ipsec0", "--nope"]],
   ["an unknown command", ["aply"]],
   ["an unknown option", ["check", "--nope", HUB]],
   ["a missing argument", ["explain", HUB]],
