@@ -45,8 +45,8 @@ export function loadCommand(): Command {
       const policy =
         file === undefined ? alone(options.interface ?? "ipsec0") : demandPolicy(file, { withProgram: true });
       const readMs = performance.now() - started;
-      const built = await withBuiltProgram(withProgram(policy, path, options));
       demandRoot("load");
+      const built = await withBuiltProgram(withProgram(policy, path, options));
       if (file !== undefined) demandKeys(policy, file);
       await applyWith(built, `loading ${path}`, { ...options, readMs });
     });

@@ -136,7 +136,14 @@ test("a policy that is not there ends with 2 and says so", async (t) => {
 });
 
 // In a user namespace without mappings the process is nobody, but may still read the project's files.
-for (const [command, ...args] of [["apply", HUB], ["run", HUB], ["status"], ["unload"], ["demo"]] as const)
+for (const [command, ...args] of [
+  ["apply", HUB],
+  ["run", HUB],
+  ["load", "nope.bpf.c"],
+  ["status"],
+  ["unload"],
+  ["demo"],
+] as const)
   serialRootTest(`${command} without rights is one sentence and ends with 4`, async (t) => {
     const { code, stderr, stdout } = await execute("unshare", [
       "--user",
