@@ -8,6 +8,7 @@ import type { KeySource } from "../config/index.js";
 import { backendOf, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
+import { spi } from "./values.js";
 import { formatEvent, formatPolicy, formatState } from "./xfrm-text.js";
 
 const POLL_MS = 500;
@@ -75,7 +76,7 @@ function step(name: string, what: string): Command {
     .description(what)
     .argument("<interface>", "a running interface of the userspace backend")
     .argument("<connection>", "its name")
-    .requiredOption("--spi <number>", "0x100 to 0xffffffff")
+    .requiredOption("--spi <number>", "0x100 to 0xffffffff", spi)
     .addHelpText(
       "after",
       `\nExample:\n  sudo xfrm-steer sa ${name} ipsec0 branch-a --spi 0x2001${name === "delete" ? "" : " --key file:/etc/xfrm-steer/new.key"}\n\nA later apply brings back the SAs that the policy names.`,
@@ -83,7 +84,7 @@ function step(name: string, what: string): Command {
 }
 
 interface StepOptions {
-  readonly spi: string;
+  readonly spi: number;
   readonly key?: string;
 }
 
@@ -91,14 +92,12 @@ async function rekey(
   action: "add" | "switch" | "remove",
   name: string,
   connection: string,
-  { spi: text, key: source }: StepOptions,
+  { spi, key: source }: StepOptions,
 ): Promise<void> {
   const [found] = await databases(`sa ${action}`, name);
   const state = found?.states.find((each) => each.connection === connection);
   if (state === undefined)
     throw new CliError(`${name} has no connection ${connection} with keys of its own`, ExitCode.usage);
-  const spi = Number(text);
-  if (!Number.isInteger(spi)) throw new CliError(`--spi ${text} is not a number`, ExitCode.usage);
   const key = source === undefined ? "" : readHexKey(keySource(source), state.suite);
   await ask(name, "rekey", { connection, step: action, spi, key });
 }

@@ -117,6 +117,13 @@ for (const command of [
     t.regex(stdout, /--netns <name>/);
   });
 
+for (const spi of ["", "1e4", "0xff", "0x100000000", "-5", "0x2001 "])
+  test(`sa delete --spi "${spi}" ends with 2 and says what an SPI is`, async (t) => {
+    const { code, stderr } = await xfrmSteer("sa", "delete", "ipsec0", "a", `--spi=${spi}`);
+    t.is(code, 2);
+    t.regex(stderr, /--spi.* is invalid\. write a number from 0x100 to 0xffffffff/);
+  });
+
 for (const [what, args] of [
   ["an unknown option of a nested command", ["flow", "list", "ipsec0", "--nope"]],
   ["an unknown command", ["aply"]],
