@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serialRootTest } from "../support/root-test.js";
 import { ESP, Gateway, HUB_POLICY, LOSS_S } from "./gateway.js";
@@ -164,6 +164,20 @@ serialRootTest("unload takes away the interface and its process, and nothing els
   t.deepEqual(await links(), before);
   const again = await gateway.cli("hub", "unload", "--json");
   t.deepEqual(JSON.parse(again.stdout), { removed: [] });
+});
+
+serialRootTest("after kill -9 of the service, unload takes away its socket and folder", async (t) => {
+  const gateway = await Gateway.build(t);
+  await gateway.up();
+  const folder = (
+    await gateway.exec("hub", "sh", "-c", "echo /run/xfrm-steer/net-$(stat -Lc %i /proc/self/ns/net)")
+  ).stdout.trim();
+  for (const pid of await gateway.servers("hub")) process.kill(pid, "SIGKILL");
+  await untilNoServers(gateway, "hub");
+  t.true(existsSync(`${folder}/ipsec0.sock`));
+  t.is((await gateway.cli("hub", "unload")).stdout, "removed ipsec0\n");
+  t.false(existsSync(folder));
+  t.is((await gateway.cli("hub", "unload", "ipsec0")).stdout, "nothing was set up here\n");
 });
 
 serialRootTest("after kill -9 of the service, apply sets the interface up again", async (t) => {

@@ -10,7 +10,7 @@ import { BackendError } from "../errors.js";
 import type { FlowAnswer } from "../flow-requests.js";
 import { locked } from "../kernel/locked.js";
 import { NOT_KNOWN } from "../kernel-probe.js";
-import { ask, controlledInterfaces } from "./control.js";
+import { ask, controlledInterfaces, forgetSocket } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { readKeys } from "./keys.js";
 
@@ -48,9 +48,8 @@ export const userspaceBackend: Backend = {
 
   flows: (interfaceName, request): Promise<FlowAnswer | null> => ask(interfaceName, "flows", request),
 
-  async remove(interfaceName: string): Promise<boolean> {
-    return (await ask(interfaceName, "stop", {})) !== null;
-  },
+  remove: (interfaceName: string): Promise<boolean> =>
+    locked(async () => (await ask(interfaceName, "stop", {})) !== null || forgetSocket(interfaceName)),
 };
 
 async function apply(given: Policy): Promise<Applied> {

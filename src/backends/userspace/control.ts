@@ -58,6 +58,14 @@ export function controlledInterfaces(): string[] {
     .map((name) => name.slice(0, -SUFFIX.length));
 }
 
+/** Removes the socket that a killed process left. @returns false where there is none */
+export function forgetSocket(interfaceName: string): boolean {
+  const path = socketPath(interfaceName);
+  if (!existsSync(path)) return false;
+  rmSync(path);
+  return true;
+}
+
 /** Serves requests, one at a time, until the server is closed; a socket that a killed process left is replaced. */
 export async function serveControl(interfaceName: string, handlers: Handlers): Promise<Server> {
   const path = socketPath(interfaceName);
