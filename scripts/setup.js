@@ -3,9 +3,11 @@
  * Installs what is missing and builds: Debian packages (as root; else prints the one command to run), npm packages,
  * libbpf-ts and bpf-linker, with them the BPF objects and the modules of their types, then the rest. Quick when nothing is missing.
  *
- *   node scripts/setup.js [--for-demo | --for-bench | --build-only]
+ *   node scripts/setup.js [--for-demo | --for-gateway | --for-bench | --build-only]
  *
  * On Debian 12 with a CPU that has VAES but no AVX-512, Debian 13's libipsec-mb is put beside the compiled code as well.
+ *
+ * --for-gateway leaves out what only tests need, and puts the command xfrm-steer on the PATH, in /usr/local/bin.
  *
  * --for-bench adds the peers that `bench esp` measures beside the data path: strongSwan and wireguard-go.
  */
@@ -16,6 +18,7 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const buildOnly = process.argv.includes("--build-only");
+const forGateway = process.argv.includes("--for-gateway");
 
 /** Debian packages and how to see that each is there; the last ones boot the kernels of the tests. */
 const packages = [
@@ -29,7 +32,7 @@ const packages = [
   ...(process.arch === "x64"
     ? [{ name: ipsecMb(), present: () => ["1", "2"].some((v) => hasLibrary(`libIPSec_MB.so.${v}`)) }]
     : []),
-  ...(process.argv.includes("--for-demo")
+  ...(process.argv.includes("--for-demo") || forGateway
     ? []
     : [
         { name: "gcc", present: () => onPath(/^cc$/) },
@@ -185,3 +188,4 @@ if (!buildOnly && !process.argv.includes("--for-demo") && wantsNewerIpsecMb()) {
   });
   if (status !== 0) console.error(`setup: AES-GCM goes by libipsec-mb 1: ${stderr.trim()}`);
 }
+if (forGateway) step("", "ln", ["-sfn", join(root, "bin", "xfrm-steer.js"), "/usr/local/bin/xfrm-steer"]);
