@@ -41,6 +41,10 @@ serialRootTest(
     await rekey("site", "delete", "ipsec0", "hub", "--spi", "0x1001");
     t.is(await gateway.ping("10.1.0.1", "10.0.0.1"), 3);
 
+    const planned = await gateway.cli("hub", "plan", gateway.write("hub.yaml", HUB_POLICY));
+    t.is(planned.stdout, "~ connection site\n    spi out: 0x2001 -> 0x1001\n", planned.stderr);
+    t.is(planned.code, 3);
+
     const after = await gateway.cli("site", "sa", "list", "--json");
     const states = JSON.parse(after.stdout) as { connection: string; spi: number; packets: number }[];
     t.deepEqual(
