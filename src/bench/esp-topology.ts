@@ -29,7 +29,8 @@ const POLL_MS = 50;
  * process when it is interrupted.
  */
 export class EspTopology {
-  readonly id = randomBytes(3).toString("hex");
+  /** Names the process too, so that what one has left behind can be told. */
+  readonly id = `${process.pid}-${randomBytes(3).toString("hex")}`;
   readonly netns: Readonly<Record<Side, string>> = {
     left: `xs-bench-${this.id}-l`,
     right: `xs-bench-${this.id}-r`,

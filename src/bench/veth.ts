@@ -40,7 +40,7 @@ export function hasNftables(): boolean {
 export class VethPeer {
   /** ms to make its tables and load them, the namespace not counted. */
   readonly buildMs: number;
-  readonly #netns = `xs-bench-${randomBytes(3).toString("hex")}`;
+  readonly #netns = `xs-veth-${randomBytes(3).toString("hex")}`;
   readonly #name: VethSubject;
   readonly #sender: BpfObject;
   #classifier: BpfObject | null = null;

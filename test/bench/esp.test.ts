@@ -9,17 +9,18 @@ import { startSubject } from "../../src/bench/esp-subjects.js";
 import { cliPath } from "../../src/sys/paths.js";
 import { whyNoNamespaces } from "../sys/namespace.js";
 
-const listed = (): string[] =>
+/** Those that the process has made: other tests and benchmarks may run at the same time. */
+const namespacesOf = (pid: number | undefined): string[] =>
   execFileSync("ip", ["netns", "list"], { encoding: "utf8" })
     .split("\n")
-    .filter((line) => line.startsWith("xs-bench-"));
-/** What a benchmark that was killed before has left here is not ours. */
-const before = new Set(listed());
-const namespaces = (): string[] => listed().filter((name) => !before.has(name));
+    .filter((line) => line.startsWith(`xs-bench-${pid}-`));
 
-const processes = (): string[] =>
-  namespaces().flatMap((name) =>
-    execFileSync("ip", ["netns", "pids", name], { encoding: "utf8" }).split("\n").filter(Boolean),
+/** Processes in these namespaces; a name of `ip netns list` may have its id behind it. */
+const processesIn = (namespaces: readonly string[]): string[] =>
+  namespaces.flatMap((line) =>
+    execFileSync("ip", ["netns", "pids", line.split(" ")[0] as string], { encoding: "utf8" })
+      .split("\n")
+      .filter(Boolean),
   );
 
 const reason = whyNoNamespaces();
@@ -54,7 +55,7 @@ rooted(`every subject is measured in turn, and its namespaces go with it${suffix
     "tcp1 2/2 xfrm-steer/openssl",
     "tcp1 2/2 veth",
   ]);
-  t.deepEqual(namespaces(), []);
+  t.deepEqual(namespacesOf(process.pid), []);
 });
 
 rooted(`an interrupted bench leaves no namespace and no process behind${suffix}`, async (t) => {
@@ -63,12 +64,13 @@ rooted(`an interrupted bench leaves no namespace and no process behind${suffix}`
   });
   const ended = once(bench, "exit");
   try {
+    const processes = () => processesIn(namespacesOf(bench.pid));
     while (processes().length === 0 && bench.exitCode === null) await delay(20);
     t.is(bench.exitCode, null);
     const running = processes();
     bench.kill("SIGTERM");
     t.deepEqual(await ended, [128 + constants.signals.SIGTERM, null]);
-    t.deepEqual(namespaces(), []);
+    t.deepEqual(namespacesOf(bench.pid), []);
     // Those that have ended are init's now, which collects them in its own time.
     const left = () => running.filter((pid) => existsSync(`/proc/${pid}`));
     for (let i = 0; i < 100 && left().length > 0; i++) await delay(20);
@@ -105,7 +107,7 @@ for (const [subject, file] of [
       } finally {
         await stop();
       }
-      t.deepEqual(namespaces(), []);
+      t.deepEqual(namespacesOf(process.pid), []);
     },
   );
 }
