@@ -95,6 +95,12 @@ const outboundDrops: [string, EngineOptions, FrameOptions, Record<string, number
     {},
     { XfrmOutNoStates: 1, txCarrierErrors: 1 },
   ],
+  [
+    "a packet that a policy blocks",
+    { outPolicies: [{ ...policyAt("out", A, B), template: null }] },
+    {},
+    { XfrmOutPolBlock: 1 },
+  ],
   ["a packet that the TUN device cut", {}, { piFlags: 1 }, { XfrmOutError: 1 }],
   ["a protocol other than IP", {}, { proto: 0x0806 }, { XfrmOutError: 1 }],
   ["a segmentation that was never offered", {}, { gsoType: 1 }, { XfrmOutError: 1 }],
@@ -242,6 +248,11 @@ const policyDrops: [string, EngineOptions, Record<string, number>][] = [
     "whose endpoints are not the policy's",
     { inPolicies: [policyAt("in", B, "192.0.2.9")] },
     { XfrmInTmplMismatch: 1 },
+  ],
+  [
+    "which a policy blocks",
+    { inPolicies: [{ ...policyAt("in", B, A), template: null }] },
+    { XfrmInPolBlock: 1 },
   ],
 ];
 
