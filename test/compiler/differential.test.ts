@@ -1,6 +1,6 @@
 import type { BpfObject } from "libbpf-ts";
 import { loadClassifier } from "../../src/backends/classifier.js";
-import { readCounters } from "../../src/backends/counters.js";
+import { add, NO_TRAFFIC, readCounters, type Traffic } from "../../src/backends/counters.js";
 import { compile, type Generation } from "../../src/compiler/compile.js";
 import { CompileError } from "../../src/compiler/error.js";
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
@@ -102,6 +102,10 @@ function compiled(policy: Policy): { policy: Policy; generation: Generation } {
   }
 }
 
+function count<Key>(counters: Map<Key, Traffic>, key: Key, packet: Uint8Array): void {
+  counters.set(key, add(counters.get(key) ?? NO_TRAFFIC, { packets: 1, bytes: packet.length }));
+}
+
 const metadata = (random: Random): Metadata => ({
   mark: random.below(6),
   ...(random.chance(2) ? { iif: "lo", iifGroup: "group:0" } : { iif: null, iifGroup: null }),
@@ -111,8 +115,8 @@ rootTest("the BPF program decides about random packets as the linear reference d
   t.log(`seed ${SEED}, ${PACKETS} packets`);
   const seen = { flow: 0, rule: 0, subnet: 0, default: 0, malformed: 0 };
   forEachPolicy((policy, generation, object, random) => {
-    const byRule = new Map<string, number>();
-    const byIfId = new Map<number, number>();
+    const byRule = new Map<string, Traffic>();
+    const byIfId = new Map<number, Traffic>();
     const reasons = { default: 0, malformed: 0 };
     for (let i = 0; i < PACKETS_A_POLICY; i++) {
       const packet = randomPacket(random, policy);
@@ -133,19 +137,23 @@ rootTest("the BPF program decides about random packets as the linear reference d
       )
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, decision }));
       seen[decision.by]++;
-      if (got.verdict === VERDICT.connection) byIfId.set(got.ifId, (byIfId.get(got.ifId) ?? 0) + 1);
+      if (got.verdict === VERDICT.connection) count(byIfId, got.ifId, packet);
       if (decision.by === "rule") {
         const name = policy.rules[decision.rule]?.name ?? "";
-        byRule.set(name, (byRule.get(name) ?? 0) + 1);
+        count(byRule, name, packet);
       } else if (decision.by === "default" || decision.by === "malformed") reasons[decision.by]++;
     }
     // The counters tell the rule itself, also where two rules lead to one connection.
     const leads = policy.rules.map(({ to }) => connectionOf(to));
     const counters = readCounters(generation, leads, object.map("tx_counters"), object.map("rx_counters"));
-    for (const [name, { packets }] of counters.rules)
-      t.is(packets, byRule.get(name) ?? 0, `rule ${name}, seed ${SEED}`);
+    for (const [name, counted] of counters.rules)
+      t.deepEqual(counted, byRule.get(name) ?? NO_TRAFFIC, `rule ${name}, seed ${SEED}`);
     for (const { name, ifId } of policy.connections)
-      t.is(counters.sent.get(name)?.packets, byIfId.get(ifId) ?? 0, `connection ${name}, seed ${SEED}`);
+      t.deepEqual(
+        counters.sent.get(name),
+        byIfId.get(ifId) ?? NO_TRAFFIC,
+        `connection ${name}, seed ${SEED}`,
+      );
     t.is(counters.default.packets, reasons.default);
     t.is(counters.malformed.packets, reasons.malformed);
   });
@@ -157,7 +165,9 @@ rootTest("the BPF program decides about random packets as the linear reference d
 rootTest("the BPF program admits sources as the linear reference does, and sets the mark", (t) => {
   t.log(`seed ${SEED}, ${PACKETS} packets`);
   const seen = { admitted: 0, refused: 0 };
-  forEachPolicy((policy, _generation, object, random) => {
+  forEachPolicy((policy, generation, object, random) => {
+    const received = new Map<string, Traffic>();
+    const badSource = new Map<string, Traffic>();
     for (let i = 0; i < PACKETS_A_POLICY; i++) {
       const packet = randomPacket(random, policy);
       const index = random.below(policy.connections.length);
@@ -174,6 +184,13 @@ rootTest("the BPF program admits sources as the linear reference does, and sets 
       if (got.verdict !== wanted.verdict || got.mark !== wanted.mark)
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, connection: connection?.name }));
       seen[admit ? "admitted" : "refused"]++;
+      if (known && connection && !("malformed" in key))
+        count(admit ? received : badSource, connection.name, packet);
+    }
+    const counters = readCounters(generation, [], object.map("tx_counters"), object.map("rx_counters"));
+    for (const { name } of policy.connections) {
+      t.deepEqual(counters.received.get(name), received.get(name) ?? NO_TRAFFIC, `${name}, seed ${SEED}`);
+      t.deepEqual(counters.badSource.get(name), badSource.get(name) ?? NO_TRAFFIC, `${name}, seed ${SEED}`);
     }
   });
   t.log(seen);

@@ -1,7 +1,7 @@
 /** What `explain` tells about a packet is what the BPF program does with it. */
 import fc from "fast-check";
 import { loadClassifier } from "../../src/backends/classifier.js";
-import { readCounters } from "../../src/backends/counters.js";
+import { add, NO_TRAFFIC, readCounters, type Traffic } from "../../src/backends/counters.js";
 import { compile, type Generation } from "../../src/compiler/compile.js";
 import { CompileError } from "../../src/compiler/error.js";
 import { explain } from "../../src/compiler/explain.js";
@@ -43,7 +43,7 @@ rootTest("explain names the rule that counts the packet, and where the program s
       const generation = compiled(policy);
       if (generation === null) return;
       using object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
-      const told = new Map<string, number>();
+      const told = new Map<string, Traffic>();
       for (let i = 0; i < PACKETS_A_POLICY; i++) {
         const packet = randomPacket(random, policy);
         const isIn = random.chance(2);
@@ -58,11 +58,12 @@ rootTest("explain names the rule that counts the packet, and where the program s
           ifId: connection?.ifId ?? 0,
           link: connection?.link ? DEVICES.ifindexOf(connection.link) : 0,
         });
-        if (rule !== null) told.set(rule, (told.get(rule) ?? 0) + 1);
+        if (rule !== null)
+          told.set(rule, add(told.get(rule) ?? NO_TRAFFIC, { packets: 1, bytes: packet.length }));
       }
       const leads = policy.rules.map(({ to }) => connectionOf(to));
       const counters = readCounters(generation, leads, object.map("tx_counters"), object.map("rx_counters"));
-      for (const [name, { packets }] of counters.rules) t.is(packets, told.get(name) ?? 0, name);
+      for (const [name, counted] of counters.rules) t.deepEqual(counted, told.get(name) ?? NO_TRAFFIC, name);
       byRule += told.size;
     }),
     { numRuns: 60 },
