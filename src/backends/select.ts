@@ -21,17 +21,24 @@ export interface Choice {
 /**
  * Probes the backends and picks the best that can serve, or the one asked for. With "auto" and a policy, one that the
  * policy is too much for cannot serve; asked for by name, it is chosen, and its apply says what is wrong.
+ * @param backends best first
  */
-export function chooseBackend(wanted: "auto" | BackendName, policy?: Policy): Choice {
-  const probed = BACKENDS.filter(({ name }) => wanted === "auto" || name === wanted).map((backend) => {
-    const { name } = backend;
-    const probe = backend.probe();
-    const tooMuch = policy && wanted === "auto" && probe.available ? reasonAgainst(name, policy) : null;
-    return {
-      backend,
-      candidate: { name, ...(tooMuch === null ? probe : { available: false, reason: tooMuch }) },
-    };
-  });
+export function chooseBackend(
+  wanted: "auto" | BackendName,
+  policy?: Policy,
+  backends: readonly Backend[] = BACKENDS,
+): Choice {
+  const probed = backends
+    .filter(({ name }) => wanted === "auto" || name === wanted)
+    .map((backend) => {
+      const { name } = backend;
+      const probe = backend.probe();
+      const tooMuch = policy && wanted === "auto" && probe.available ? reasonAgainst(name, policy) : null;
+      return {
+        backend,
+        candidate: { name, ...(tooMuch === null ? probe : { available: false, reason: tooMuch }) },
+      };
+    });
   return {
     chosen: probed.find(({ candidate }) => candidate.available)?.backend ?? null,
     candidates: probed.map(({ candidate }) => candidate),
