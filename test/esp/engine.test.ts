@@ -4,6 +4,7 @@ import { chooseBackend } from "../../src/esp/aead.js";
 import { FRAME_HEADER_SIZE } from "../../src/esp/framing.js";
 import { A, B, Engine, type EngineOptions, IF_ID, policyAt, SPI } from "./engine.js";
 import { type FrameOptions, frame, ipv4, ipv6 } from "./frames.js";
+import { gsoFrame } from "./ip-packets.js";
 
 /** Packets made by hand rather than by our sealer. */
 function forge(engine: Engine, sequence: number, text: Uint8Array): Buffer {
@@ -136,6 +137,29 @@ test("transmit drops and counts a frame that ends before its IP packet", (t) => 
   t.deepEqual(engine.counted(), { XfrmOutError: 3 });
   engine.close();
 });
+
+for (const [limits, sent] of [
+  [{ packets: 3, bytes: Infinity }, 3],
+  [{ packets: 5, bytes: Infinity }, 5],
+  // Segments have 1040 bytes each; the one that goes over the limit still passes.
+  [{ packets: Infinity, bytes: 2500 }, 3],
+  [{ packets: Infinity, bytes: 3120 }, 3],
+  [{ packets: Infinity, bytes: 5 * 1040 }, 5],
+] as const) {
+  for (const waits of [true, false]) {
+    const how = `${limits.packets} packets and ${limits.bytes} bytes${waits ? ", sealed together" : ""}`;
+    test(`of a GSO packet of 5 segments, ${sent} go before a hard limit of ${how}`, (t) => {
+      const engine = new Engine({ limits, waits });
+      const framed = gsoFrame({ payload: Buffer.alloc(5000, "payload") }, 1000);
+      t.is(engine.sealAll(framed).length, sent);
+      t.is(engine.out.traffic.packets, sent);
+      t.is(engine.out.sequence, sent);
+      t.deepEqual(engine.counted(), sent < 5 ? { XfrmOutStateExpired: 5 - sent } : {});
+      t.is(engine.seal(frame(ipv4(40))), null, "the limit is reached");
+      engine.close();
+    });
+  }
+}
 
 test("transmit completes a checksum that the stack left open, the shim taken off its start", (t) => {
   const engine = new Engine();

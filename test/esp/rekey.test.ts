@@ -139,29 +139,67 @@ test.serial(
   },
 );
 
-test.serial(
-  "at a soft limit an event asks for a new SA, at a hard one the SA is refused to the packet",
-  async (t) => {
-    const tunnel = await Tunnel.between();
-    const events: ExpireEvent[] = [];
-    const lifetime = { soft: { packets: 3 }, hard: { packets: 5 } };
-    const connection = tunnel.connection(IF_ID, undefined, { lifetime });
-    const a = await startSite(t, [connection.left], "auto", (event) => events.push(event));
-    const b = await startSite(t, [{ ...connection.right, lifetime: {} }]);
-    const spi = 0x10000 + IF_ID;
-    for (let i = 0; i < 3; i++) a.tun.send(PACKET);
-    await until(() => events.length > 0);
-    t.deepEqual(events, [{ ifId: IF_ID, direction: "out", spi, limit: "soft" }]);
-    t.is(a.datapath.states()[0]?.stage, "soft");
-    for (let i = 0; i < 4; i++) a.tun.send(PACKET);
-    await until(() => events.length > 1);
-    t.deepEqual(events[1], { ifId: IF_ID, direction: "out", spi, limit: "hard" });
-    await until(() => a.datapath.statistics().errors.XfrmOutStateExpired === 2);
-    t.is(a.datapath.statistics().errors.XfrmOutStateExpired, 2);
-    await until(() => b.datapath.states()[1]?.packets === 5);
-    t.is(b.datapath.states()[1]?.packets, 5);
-  },
-);
+/** What of PACKET counts against a limit of bytes. */
+const PACKET_BYTES = 100;
+/** Packets that go while no limit is reached. */
+const FEW = 3;
+
+for (const [unit, limit] of [
+  ["packets", FEW],
+  ["bytes", FEW * PACKET_BYTES],
+  ["seconds", 1],
+] as const) {
+  test.serial(
+    `at a soft limit of ${unit} an event asks for a new SA, and the old one is used on to the hard one`,
+    async (t) => {
+      const tunnel = await Tunnel.between();
+      const events: ExpireEvent[] = [];
+      const lifetime = { soft: { [unit]: limit }, hard: { packets: FEW + 1 } };
+      const connection = tunnel.connection(IF_ID, undefined, { lifetime });
+      const a = await startSite(t, [connection.left], "auto", (event) => events.push(event));
+      const b = await startSite(t, [{ ...connection.right, lifetime: {} }]);
+      const isOut = ({ direction }: ExpireEvent) => direction === "out";
+      for (let i = 0; i < FEW; i++) a.tun.send(PACKET);
+      await until(() => events.some(isOut), 10_000);
+      const event = { ifId: IF_ID, direction: "out", spi: 0x10000 + IF_ID } as const;
+      t.deepEqual(events.filter(isOut), [{ ...event, limit: "soft" }]);
+      t.is(a.datapath.states()[0]?.stage, "soft");
+      a.tun.send(PACKET);
+      a.tun.send(PACKET);
+      await until(() => events.filter(isOut).length > 1);
+      t.deepEqual(events.filter(isOut)[1], { ...event, limit: "hard" });
+      await until(() => b.datapath.states()[1]?.packets === FEW + 1);
+      t.is(b.datapath.states()[1]?.packets, FEW + 1);
+      await until(() => a.datapath.statistics().errors.XfrmOutStateExpired === 1);
+      t.is(a.datapath.statistics().errors.XfrmOutStateExpired, 1);
+    },
+  );
+}
+
+for (const [unit, limit] of [
+  ["packets", FEW],
+  ["bytes", FEW * PACKET_BYTES],
+  // The packet that goes over it still passes (net/xfrm/xfrm_state.c, xfrm_state_check_expire).
+  ["bytes", (FEW - 1) * PACKET_BYTES + 1],
+] as const) {
+  test.serial(
+    `at a hard limit of ${limit} ${unit} the SA is refused to the packet, and an event tells`,
+    async (t) => {
+      const tunnel = await Tunnel.between();
+      const events: ExpireEvent[] = [];
+      const connection = tunnel.connection(IF_ID, undefined, { lifetime: { hard: { [unit]: limit } } });
+      const a = await startSite(t, [connection.left], "auto", (event) => events.push(event));
+      const b = await startSite(t, [{ ...connection.right, lifetime: {} }]);
+      for (let i = 0; i < FEW + 2; i++) a.tun.send(PACKET);
+      await until(() => events.length > 0 && a.datapath.statistics().errors.XfrmOutStateExpired === 2);
+      t.deepEqual(events, [{ ifId: IF_ID, direction: "out", spi: 0x10000 + IF_ID, limit: "hard" }]);
+      t.is(a.datapath.states()[0]?.stage, "hard");
+      t.is(a.datapath.statistics().errors.XfrmOutStateExpired, 2);
+      await until(() => b.datapath.states()[1]?.packets === FEW);
+      t.is(b.datapath.states()[1]?.packets, FEW);
+    },
+  );
+}
 
 test.serial("the age of an SA does not follow the wall clock", async (t) => {
   const tunnel = await Tunnel.between();
