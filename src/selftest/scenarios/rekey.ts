@@ -20,21 +20,23 @@ export const rekey = scenario({
     const { connection } = await addPeer(t, hub, 1, [`${PEER}/24`]);
     const connections = { one: `{if_id: 1, subnets: [${PEER}]}` };
     await t.steer(hub).apply(hubPolicy({ addresses: ["192.168.1.100/24"], connections }));
-    /** Echoes, ten at a time, from before `work` begins until after it is done. */
+    /** Echoes, ten at a time, from before `work` begins; the last ten begin after it is done. */
     const under = async (work: () => Promise<void>, waitMs?: number) => {
       let working = true;
       const total = { sent: 0, lost: 0 };
+      const batch = async () => {
+        const { sent, received } = await hub.ping(PEER, { count: 10, waitMs });
+        total.sent += sent;
+        total.lost += sent - received;
+      };
       const traffic = async () => {
-        while (working) {
-          const { sent, received } = await hub.ping(PEER, { count: 10, waitMs });
-          total.sent += sent;
-          total.lost += sent - received;
-        }
+        while (working) await batch();
       };
       const change = work().finally(() => {
         working = false;
       });
       await Promise.all([traffic(), change]);
+      await batch();
       return total;
     };
     let now = connection;
