@@ -101,15 +101,21 @@ interface Ended {
   console: string;
 }
 
-function result(ended: Ended): Omit<VmResult, "accelerator" | "boots"> {
+/** @throws VmError "crash" where the files do not tell how the command ended */
+export function result(ended: Ended): Omit<VmResult, "accelerator" | "boots"> {
   const files = new Map(ended.entries.map((entry) => [entry.path, entry.data]));
   const take = (name: string) => {
     const text = files.get(name)?.toString("utf8") ?? "";
     files.delete(name);
     return text;
   };
+  const status = take("status").trim();
+  if (!/^\d+$/.test(status))
+    throw new VmError("crash", withTail("the VM did not tell its command's exit status", ended.console), {
+      console: ended.console,
+    });
   return {
-    status: Number(take("status")),
+    status: Number(status),
     kernelLog: take("kernel.log"),
     files,
     console: ended.console,

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import test, { type ExecutionContext } from "ava";
-import { watchVm } from "../../../src/selftest/vm/boot.js";
+import { result, watchVm } from "../../../src/selftest/vm/boot.js";
 import { VmError } from "../../../src/selftest/vm/errors.js";
 import { INIT_REACHED } from "../../../src/selftest/vm/guest-init.js";
 import { file, writeNewc } from "../../../src/selftest/vm/newc.js";
@@ -62,13 +62,13 @@ test("a kernel that does not reach its init is told apart from a hang, as it is 
   const error = await t.throwsAsync(hung, { instanceOf: VmError });
   t.is(error.kind, "boot");
   t.regex(error.message, /did not reach its init within 0.3 s; .*\n {2}PCI: Fatal$/);
-  const slow = fakeVm(t, `echo '${INIT_REACHED}'; sleep 1; ${SEND_FILES}`);
-  t.is((await watchVm(slow, { bootMs: 500 })).entries.length, 1);
+  const slow = fakeVm(t, `echo '${INIT_REACHED}'; sleep 3; ${SEND_FILES}`);
+  t.is((await watchVm(slow, { bootMs: 2_000 })).entries.length, 1);
 });
 
 test("silence is not judged before the VM is up, nor its output before the command's where that is waited for", async (t) => {
-  const quiet = fakeVm(t, `sleep 0.5; echo '${INIT_REACHED}'; ${SEND_FILES}`);
-  t.is((await watchVm(quiet, { silenceMs: 200 })).entries.length, 1);
+  const quiet = fakeVm(t, `sleep 2.5; echo '${INIT_REACHED}'; ${SEND_FILES}`);
+  t.is((await watchVm(quiet, { silenceMs: 2_000 })).entries.length, 1);
   const stuck = fakeVm(t, `echo '${INIT_REACHED}'; exec sleep 60`);
   const error = await t.throwsAsync(watchVm(stuck, { up: "output", bootMs: 500, silenceMs: 100 }), {
     instanceOf: VmError,
@@ -104,6 +104,22 @@ for (const { name, script, message } of crashes) {
     t.is(error.kind, "crash");
   });
 }
+
+test("files that do not tell the command's exit status are a crash, not a success", (t) => {
+  const ended = (...entries: [string, string][]) => ({
+    entries: entries.map(([name, text]) => file(name, text)),
+    console: "Out of memory",
+  });
+  const { status, kernelLog, files } = result(ended(["status", "3\n"], ["kernel.log", "up"], ["a", "b"]));
+  t.deepEqual([status, kernelLog, [...files.keys()]], [3, "up", ["a"]]);
+  for (const broken of [ended(), ended(["status", ""]), ended(["status", "Killed\n"])]) {
+    const error = t.throws(() => result(broken), {
+      instanceOf: VmError,
+      message: /exit status.*\n {2}Out of/,
+    });
+    t.is(error.kind, "crash");
+  }
+});
 
 test("a VM that has sent its files but does not power off is ended, and is no error", async (t) => {
   const child = fakeVm(t, `${SEND_FILES}; exec sleep 60`);
