@@ -14,7 +14,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { Status } from "../../src/backends/backend.js";
-import { clearRuntimeDir } from "../../src/sys/runtime-dir.js";
+import { inNetns } from "../../src/sys/netns.js";
+import { clearRuntimeDir, runtimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, type Ran, xfrmSteer } from "../support/cli.js";
 
 export const ESP = {
@@ -46,6 +47,11 @@ export class Gateway {
   private constructor(netns: Readonly<Record<Node, string>>, folder: string) {
     this.#netns = netns;
     this.#folder = folder;
+  }
+
+  /** Where a node's services keep what belongs to them. */
+  runtimeDir(node: Node): string {
+    return inNetns(this.#netns[node], runtimeDir);
   }
 
   /** Builds the namespaces; the test's teardown takes everything away. Nothing is applied yet. */

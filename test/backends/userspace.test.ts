@@ -169,9 +169,7 @@ serialRootTest("unload takes away the interface and its process, and nothing els
 serialRootTest("after kill -9 of the service, unload takes away its socket and folder", async (t) => {
   const gateway = await Gateway.build(t);
   await gateway.up();
-  const folder = (
-    await gateway.exec("hub", "sh", "-c", "echo /run/xfrm-steer/net-$(stat -Lc %i /proc/self/ns/net)")
-  ).stdout.trim();
+  const folder = gateway.runtimeDir("hub");
   for (const pid of await gateway.servers("hub")) process.kill(pid, "SIGKILL");
   await untilNoServers(gateway, "hub");
   t.true(existsSync(`${folder}/ipsec0.sock`));

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -77,14 +76,17 @@ serialRootTest(
     t.timeout(180_000);
     const gateway = await Gateway.build(t);
     await gateway.up();
-    const key = gateway.write("keys/next.key", randomBytes(20).toString("hex"));
-    chmodSync(key, 0o600);
+    const keyOf = (spi: string) => {
+      const path = gateway.write(`keys/${spi}.key`, spi.slice(2).padStart(40, "5a"));
+      chmodSync(path, 0o600);
+      return path;
+    };
     for (const [node, ...step] of [
       ["site", "add", "ipsec0", "hub", "--spi", "0x2001"],
       ["hub", "switch", "ipsec0", "site", "--spi", "0x2001"],
       ["hub", "add", "ipsec0", "site", "--spi", "0x2002"],
     ] as const) {
-      const { code, stderr } = await gateway.cli(node, "sa", ...step, "--key", `file:${key}`);
+      const { code, stderr } = await gateway.cli(node, "sa", ...step, "--key", `file:${keyOf(step[4])}`);
       t.is(code, 0, stderr);
     }
     t.deepEqual(await packetsIn(t, await capturePings(t, gateway)), {

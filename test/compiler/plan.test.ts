@@ -1,8 +1,10 @@
+import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
 import { decodeBundle, encodeBundle } from "../../src/compiler/bundle/index.js";
 import { formatChange, planChanges } from "../../src/compiler/plan.js";
 import { loadPolicy, NO_FLOWS, type Policy, parsePolicy } from "../../src/config/index.js";
+import { packageRoot } from "../../src/sys/paths.js";
 import { folderWith } from "../support/folder.js";
 import { Random } from "../support/random.js";
 import { randomPolicy } from "../support/random-policy.js";
@@ -120,9 +122,11 @@ for (const [title, edit, changes] of cases)
     t.deepEqual(plan(policyOf(BASE), policyOf(edit(BASE))), changes);
   });
 
-const PROGRAM = "program: {file: p.bpf.c, constants: {n: 1, on: true}, maps: {homes: {10.0.0.9: 1}}}\n";
+/** Of files that are there: a policy whose program is not is refused. */
+const FOLDER = join(packageRoot, "bpf");
+const PROGRAM = "program: {file: program.bpf.c, constants: {n: 1, on: true}, maps: {homes: {10.0.0.9: 1}}}\n";
 const withCode = (text: string, object: string): Policy => {
-  const policy = policyOf(text, "/etc");
+  const policy = policyOf(text, FOLDER);
   const built = { object, constants: [], maps: [] };
   return policy.program ? { ...policy, program: { ...policy.program, built } } : policy;
 };
@@ -131,18 +135,18 @@ test("a program's coming, going and changing are changes", (t) => {
   const before = withCode(BASE + PROGRAM, "A");
   const without = policyOf(BASE);
   t.deepEqual(plan(before, before), []);
-  t.deepEqual(plan(before, policyOf(BASE + PROGRAM, "/etc")), [], "one that is not built may be the same");
-  t.deepEqual(plan(without, before), ["+ program\n    /etc/p.bpf.c"]);
-  t.deepEqual(plan(before, without), ["- program\n    /etc/p.bpf.c"]);
+  t.deepEqual(plan(before, policyOf(BASE + PROGRAM, FOLDER)), [], "one that is not built may be the same");
+  t.deepEqual(plan(without, before), [`+ program\n    ${FOLDER}/program.bpf.c`]);
+  t.deepEqual(plan(before, without), [`- program\n    ${FOLDER}/program.bpf.c`]);
   t.deepEqual(plan(before, withCode(BASE + PROGRAM, "B")), ["~ program\n    its code differs"]);
   const edited = PROGRAM.replace("n: 1, on: true", "n: 2, m: 3").replace(
     "10.0.0.9: 1",
     "10.0.0.9: 2, 10.0.0.8: 1",
   );
-  t.deepEqual(plan(before, withCode(BASE + edited.replace("p.bpf.c", "q.bpf.c"), "A")), [
+  t.deepEqual(plan(before, withCode(BASE + edited.replace("program.bpf.c", "classifier.bpf.c"), "A")), [
     [
       "~ program",
-      "file: /etc/p.bpf.c -> /etc/q.bpf.c",
+      `file: ${FOLDER}/program.bpf.c -> ${FOLDER}/classifier.bpf.c`,
       "constant n: 1 -> 2",
       "constant on: true -> none",
       "map homes: 10.0.0.9: 1 -> 2",
@@ -155,7 +159,9 @@ test("a program's coming, going and changing are changes", (t) => {
 test("with nothing loaded the whole policy is one addition", (t) => {
   const added = "+ interface ipsec0\n    2 connections\n    2 rules";
   t.deepEqual(plan(null, policyOf(BASE)), [added]);
-  t.deepEqual(plan(null, policyOf(BASE + PROGRAM, "/etc")), [`${added}\n    the program /etc/p.bpf.c`]);
+  t.deepEqual(plan(null, policyOf(BASE + PROGRAM, FOLDER)), [
+    `${added}\n    the program ${FOLDER}/program.bpf.c`,
+  ]);
 });
 
 test("bulk flows are compared row by row, and counted", (t) => {

@@ -27,7 +27,9 @@ rootTest(
       ns.ip("address add 10.9.0.1/24 dev v1");
       const ifindex = ns.ifindex("v0");
       const { errors, ...link } = ns.run(() => readLink(ifindex)) ?? { errors: null };
-      t.deepEqual(link, { kind: "veth", external: false, mtu: 1400, up: true });
+      t.deepEqual(link, {
+        ...{ name: "v0", kind: "veth", external: false, mtu: 1400, up: true, qdisc: "noqueue" },
+      });
       t.deepEqual(Object.keys(errors ?? {}), ["rx_errors", "tx_errors", "rx_dropped", "tx_carrier_errors"]);
       const global = ns.run(() => readAddresses(ifindex)).filter((address) => !address.startsWith("fe80"));
       t.deepEqual(global.toSorted(), ["10.0.0.1/24", "10.0.0.2/32", "fd00::1/64"]);
