@@ -1,8 +1,10 @@
+import { constants } from "node:os";
 import {
   AF_INET,
   bindSocket,
   check,
   close,
+  errno,
   O_CLOEXEC,
   O_NONBLOCK,
   read,
@@ -178,13 +180,25 @@ function openSocket(
     setUp(option);
     const name = new Slab(SOCKADDR_IN6_SIZE);
     const size = writeSockaddr(name, 0, local, port, link);
-    check(bindSocket(fd, name.base, size), doing, advice);
+    let bound = bindSocket(fd, name.base, size);
+    for (let i = 0; i < IN_USE_TRIES && bound < 0 && errno() === constants.errno.EADDRINUSE; i++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, IN_USE_WAIT_MS);
+      bound = bindSocket(fd, name.base, size);
+    }
+    check(bound, doing, advice);
     return fd;
   } catch (error) {
     close(fd);
     throw error;
   }
 }
+
+/**
+ * A process that is just being started has copies of our descriptors until it executes its program: a socket that we have
+ * closed is bound until then.
+ */
+const IN_USE_TRIES = 20;
+const IN_USE_WAIT_MS = 10;
 
 function setOption(fd: number, level: number, name: number, value: number): number {
   const slab = new Slab(4);
