@@ -1,23 +1,16 @@
 /**
  * Joins the KTAP streams of several runs into one: whole tests, in the order in which they end, numbered anew. A run that
- * breaks off may go on as another in the same stream. Nothing is written before one of them has said something.
+ * breaks off may go on as another in the same stream.
  */
 export class KtapJoiner {
   private readonly write: (text: string) => void;
   private readonly pending: string[][] = [];
-  private readonly plan: number;
   private count = 0;
-  private begun = false;
 
   /** @param plan tests of all streams together */
   constructor(write: (text: string) => void, plan: number) {
     this.write = write;
-    this.plan = plan;
-  }
-
-  /** Whether something was written, and so the plan. */
-  get hasBegun(): boolean {
-    return this.begun;
+    write(`KTAP version 1\n1..${plan}\n`);
   }
 
   /** Takes one of the streams as it arrives, cut anywhere. */
@@ -50,9 +43,6 @@ export class KtapJoiner {
   }
 
   private flush(lines: string[]): void {
-    if (lines.length === 0) return;
-    if (!this.begun) this.write(`KTAP version 1\n1..${this.plan}\n`);
-    this.begun = true;
-    this.write(lines.splice(0).reduce((text, line) => `${text}${line}\n`, ""));
+    if (lines.length > 0) this.write(lines.splice(0).reduce((text, line) => `${text}${line}\n`, ""));
   }
 }

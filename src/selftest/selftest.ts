@@ -123,37 +123,27 @@ async function inGuest(selected: readonly Scenario[], options: SelftestOptions):
   return report;
 }
 
-/** Why a machine did not come to its end, and whether that is because none can be had here. */
-interface End {
-  readonly why: string;
-  readonly unavailable: boolean;
-}
-
-/** @returns undefined where it came to its end */
+/** @returns why it did not come to its end, where it did not */
 async function oneMachine(
   kernel: Kernel,
   scenarios: readonly Scenario[],
   write: (text: string) => void,
   { files = [], captures, limitMs }: SelftestOptions,
-): Promise<End | undefined> {
+): Promise<string | undefined> {
   try {
     const { status, console: said } = await resumed(scenarios, write, (scenarios, write) =>
       runScenariosInVm({ kernel, scenarios, files, write, captures, limitMs }),
     );
-    if (status === EXIT_PASS) return undefined;
-    const why = `the runner in the VM ended with status ${status}:\n${said.trim()}`;
-    return { why, unavailable: false };
+    return status === EXIT_PASS
+      ? undefined
+      : `the runner in the VM ended with status ${status}:\n${said.trim()}`;
   } catch (error) {
-    if (!(error instanceof VmError)) throw error;
-    return { why: error.message, unavailable: error.kind === "unavailable" };
+    if (!(error instanceof VmError) || error.kind === "unavailable") return asNothingRuns(error);
+    return error.message;
   }
 }
 
-/**
- * Machines side by side, whose reports become one. The first one's logs keep their place, vm-2 has the second's.
- * @returns why they did not all come to their end, where they did not
- * @throws NothingRuns where one cannot be had and no other has said anything
- */
+/** Machines side by side, whose reports become one. The first one's logs keep their place, vm-2 has the second's. */
 async function onMachines(
   kernel: Kernel,
   shares: readonly Scenario[][],
@@ -172,9 +162,7 @@ async function onMachines(
   );
   joiner.end();
   const broken = ends.filter((end) => end !== undefined);
-  const lacking = broken.find(({ unavailable }) => unavailable);
-  if (lacking && !joiner.hasBegun) throw new NothingRuns(lacking.why);
-  return broken.length > 0 ? [...new Set(broken.map(({ why }) => why))].join("\n") : undefined;
+  return broken.length > 0 ? broken.join("\n") : undefined;
 }
 
 function asNothingRuns(error: unknown): never {
