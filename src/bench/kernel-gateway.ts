@@ -112,6 +112,17 @@ export class Gateway {
       : null;
   }
 
+  /**
+   * As apply sets it of its interface (src/backends/kernel/device.ts), or as it is by itself. Routes that are there keep
+   * what they were made with until they are looked up anew.
+   */
+  disableXfrm(on: boolean): void {
+    inNetns(HUB, () => {
+      writeFileSync("/proc/sys/net/ipv4/conf/ipsec0/disable_xfrm", on ? "1" : "0");
+      ip("route", "flush", "cache");
+    });
+  }
+
   routeAll(): void {
     inNetns(HUB, () => ip("route", "add", "default", "dev", "ipsec0"));
   }

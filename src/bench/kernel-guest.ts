@@ -93,6 +93,7 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
     say({ ...{ case: "path", size, subject, unit: UNIT }, ...{ ...summarise(costs), extra } });
   };
   gateway.routeAll();
+  gateway.disableXfrm(true);
   gateway.steer(object.program("fixed"));
   measure("fixed", 0);
   for (const size of plan.sizes) {
@@ -103,11 +104,15 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
     ours.close();
   }
   gateway.steer(null);
+  gateway.disableXfrm(false);
   gateway.routeNone();
 
   for (const size of plan.sizes) {
     gateway.setRoutes(size, ifIdOf, (made) => say({ progress: `path through ${size} routes: ${made} made` }));
     measure("lwt", size);
+    gateway.disableXfrm(true);
+    measure("lwt/disable_xfrm", size);
+    gateway.disableXfrm(false);
     if (size !== 1) continue;
     gateway.steer(object.program("empty"));
     measure("empty", 0);

@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { readAddresses, readLink } from "../../netlink/link.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { IpError, ip, ipJson } from "../../sys/ip.js";
+import { undoable } from "../../sys/undo.js";
 import { BackendError } from "../errors.js";
 import { changeLink, type LinkState, setUpLink } from "../link-setup.js";
 
@@ -17,6 +18,7 @@ export interface Device {
 /** A device's settings at one moment. */
 export interface LinkSnapshot extends LinkState {
   readonly up: boolean;
+  readonly disableXfrm: boolean;
 }
 
 /** A device of any kind, as it is at one moment. */
@@ -40,8 +42,20 @@ export function findDevice(name: string): Found | null {
   const link = ifindex === null ? null : readLink(ifindex);
   if (ifindex === null || link === null) return null;
   const { kind, external, mtu, up, qdisc } = link;
-  return { ifindex, kind, external, mtu, up, qdisc, addresses: readAddresses(ifindex) };
+  const setting = disableXfrmPath(name);
+  const disableXfrm = existsSync(setting) && readFileSync(setting, "utf8").trim() === "1";
+  return { ifindex, kind, external, mtu, up, qdisc, disableXfrm, addresses: readAddresses(ifindex) };
 }
+
+/**
+ * Of a device's outgoing IPv4 packets: no policy without an if_id is looked for before they reach it. Forwarding would
+ * look for each packet (net/ipv4/ip_forward.c), take it away from the interface where it finds one, and cost it a thousand
+ * instructions; the interface itself heeds the policies with its if_ids all the same (xfrm_lookup_with_ifid in
+ * net/xfrm/xfrm_policy.c). IPv6 has no such setting.
+ */
+const disableXfrmPath = (name: string) => `/proc/sys/net/ipv4/conf/${name}/disable_xfrm`;
+
+const setDisableXfrm = (name: string, on: boolean) => writeFileSync(disableXfrmPath(name), on ? "1" : "0");
 
 /**
  * Makes an external xfrm interface, down, and asks for the kernel's module where it takes that.
@@ -101,14 +115,14 @@ export function ensureDevice(
     intend(made);
     return { ...made, ifindex: createExternal(name) };
   }
-  const { ifindex, kind, external, mtu, up, addresses } = found;
+  const { ifindex, kind, external, mtu, up, disableXfrm, addresses } = found;
   if (!external) {
     const what = kind === "xfrm" ? "an xfrm interface for a single if_id" : `a ${kind ?? "physical"} device`;
     throw new BackendError(
       `${name} is ${what}, not an external xfrm interface; name another one under interface.name, or delete it`,
     );
   }
-  return { ifindex, original: known ? known.original : { mtu, up, addresses } };
+  return { ifindex, original: known ? known.original : { mtu, up, disableXfrm, addresses } };
 }
 
 /**
@@ -150,12 +164,30 @@ function demandDevice(name: string): Found {
  */
 export function configureDevice(
   name: string,
-  { original }: Device,
+  device: Device,
   found: Found | null,
   ours: readonly string[],
   wanted: LinkState,
 ): () => void {
   const now = found ?? demandDevice(name);
+  return undoable((onFailure) => {
+    const undo = configureLink(name, device, now, ours, wanted);
+    onFailure(undo);
+    setDisableXfrm(name, true);
+    return () => {
+      setDisableXfrm(name, now.disableXfrm);
+      undo();
+    };
+  });
+}
+
+function configureLink(
+  name: string,
+  { original }: Device,
+  now: Found,
+  ours: readonly string[],
+  wanted: LinkState,
+): () => void {
   const removable = (address: string) => ours.includes(address) && !original?.addresses.includes(address);
   const stays = now.addresses.filter((address) => wanted.addresses.includes(address));
   const goes = now.addresses.filter((address) => !stays.includes(address) && removable(address));
@@ -192,5 +224,6 @@ function restore(name: string, former: LinkSnapshot, added: readonly string[]): 
     (address) => added.includes(address) && !former.addresses.includes(address),
   );
   changeLink(name, { mtu: now.mtu, addresses }, { mtu: former.mtu, addresses: [] });
+  setDisableXfrm(name, former.disableXfrm);
   ip("link", "set", "dev", name, former.up ? "up" : "down");
 }

@@ -55,6 +55,14 @@ const sameSelectors = scenario({
       t.expect("port 4000", await send(4000, 1), { sent: 1, received: 1 });
       t.expect("packets per SPI", await packetsBySpi(hub), { "0x100": 5 });
     });
+    await t.step("a policy without an if_id takes nothing away from the interface", async () => {
+      await hub.ip(`xfrm policy add src 0.0.0.0/0 dst ${PEER}/32 dir out action block priority 1`);
+      t.expect("port 4000", await send(4000, 1), { sent: 1, received: 1 });
+      await hub.exec("sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/ipsec0/disable_xfrm");
+      await hub.ip("route flush cache");
+      const { stderr } = await hub.exec("ping", "-c", "1", PEER);
+      t.expect("where apply had not seen to it", /Operation not permitted/.test(stderr), true);
+    });
   },
 });
 

@@ -23,7 +23,9 @@ export const foundDevice = scenario({
         { mtu: number; flags: string[]; addr_info: { local: string }[] },
       ];
       const { mtu, flags, addr_info } = device;
-      return { mtu, up: flags.includes("UP"), addresses: addr_info.map(({ local }) => local) };
+      const disableXfrm = (await ns.exec("cat", "/proc/sys/net/ipv4/conf/ipsec0/disable_xfrm")).stdout.trim();
+      const addresses = addr_info.map(({ local }) => local);
+      return { mtu, up: flags.includes("UP"), disableXfrm, addresses };
     };
     await hub.use(async () => {
       await t.step("one of another kind is refused and left alone", async () => {
@@ -44,7 +46,7 @@ export const foundDevice = scenario({
         await ns.ip("link set ipsec0 mtu 1400");
         const before = await settings();
         await hub.apply(policy);
-        const during = { mtu: 1438, up: true, addresses: ["10.0.0.9", "10.0.0.1"] };
+        const during = { mtu: 1438, up: true, disableXfrm: "1", addresses: ["10.0.0.9", "10.0.0.1"] };
         t.expect("settings while it steers", await settings(), during);
         t.expect("unloaded", await hub.unload(), true);
         t.expect("settings after it", await settings(), before);
