@@ -15,15 +15,19 @@ const modules = join(root, "src", "bpf");
 mkdirSync(out, { recursive: true });
 mkdirSync(modules, { recursive: true });
 
-/** Linked objects, each from a deciding and a carrying half. */
+/** Linked objects, each from a deciding and a carrying half; `_subnets`: for policies that have nothing but subnets. */
+const xfrm = ["classifier", "xfrm_egress", "xfrm_ingress"];
+const tun = ["classifier", "tun_egress", "tun_ingress"];
 const objects = {
-  "steer_xfrm.bpf.o": ["classifier", "xfrm_egress", "xfrm_ingress"],
-  "steer_tun.bpf.o": ["classifier", "tun_egress", "tun_ingress"],
-  "steer_test.bpf.o": ["classifier", "test_run"],
+  "steer_xfrm.bpf.o": { halves: xfrm },
+  "steer_xfrm_subnets.bpf.o": { halves: xfrm, defines: { ONLY_SUBNETS: true } },
+  "steer_tun.bpf.o": { halves: tun },
+  "steer_tun_subnets.bpf.o": { halves: tun, defines: { ONLY_SUBNETS: true } },
+  "steer_test.bpf.o": { halves: ["classifier", "test_run"] },
 };
 
 const parts = new Map();
-for (const name of new Set(Object.values(objects).flat())) {
+for (const name of new Set(Object.values(objects).flatMap(({ halves }) => halves))) {
   const { object } = await compile(join(root, "bpf", `${name}.bpf.c`), {
     output: join(out, `${name}.bpf.o`),
   });
@@ -54,10 +58,10 @@ for (const [source, defines] of [
   });
 // The halves become one program: what decides is inlined into what carries it out. Global functions are verified once,
 // each on its own, however often they are called.
-for (const [name, halves] of Object.entries(objects)) {
+for (const [name, { halves, defines = {} }] of Object.entries(objects)) {
   const { object } = await linkLlvm(
     halves.map((half) => join(root, "bpf", `${half}.bpf.c`)),
-    { output: join(out, name), exports: ["match_tree4", "match_tree6"] },
+    { output: join(out, name), exports: ["match_tree4", "match_tree6"], defines },
   );
   link([object], join(out, name)); // leaves the debug information out
 }

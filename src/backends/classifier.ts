@@ -4,6 +4,7 @@ import { CounterBlockSize } from "../bpf/tables.bpf.js";
 import { counterCounts, type Generation } from "../compiler/compile.js";
 import type { PrefixTrie as CompiledTrie } from "../compiler/prefix-table.js";
 import { EntrySize, type TableName } from "../compiler/table.js";
+import { bpfObjectPath } from "../sys/paths.js";
 
 /** A generation and the object that runs it. */
 export interface Loaded {
@@ -23,6 +24,23 @@ export interface ClassifierOptions {
   /** Called before the object is loaded, for what it has beside the classifier. */
   readonly prepare?: (object: BpfObject) => void;
 }
+
+/** Which half carries decisions out: bpf/xfrm_*.bpf.c or bpf/tun_*.bpf.c. */
+export type Carrier = "xfrm" | "tun";
+
+/** Loads the object of classifier and carrying half that a generation needs: see loadClassifier(). */
+export function loadRules(
+  carrier: Carrier,
+  generation: Generation,
+  options: Omit<ClassifierOptions, "prefix" | "prepare"> = {},
+): BpfObject {
+  const size = onlySubnets(generation) && !options.liveFlows ? "_subnets" : "";
+  return loadClassifier(bpfObjectPath(`steer_${carrier}${size}`), generation, options);
+}
+
+/** Whether a generation has neither rules nor exact flows. */
+const onlySubnets = ({ ruleTrees4, ruleTrees6, flowTable4, flowTable6 }: Generation): boolean =>
+  ruleTrees4.count + ruleTrees6.count + flowTable4.slots + flowTable6.slots === 0;
 
 /**
  * Loads an object that has the classifier as its deciding half, with a generation's tables and constants in place.
@@ -63,10 +81,15 @@ export function loadClassifier(
 /** The classifier's load-time constants. */
 type Constants = ClassifierObjectTypes["rodata"];
 
-/** Sets constants of the classifier in any object that it is linked into, under the names that they have there. */
+/**
+ * Sets constants of the classifier in any object that it is linked into, under the names that they have there. An object
+ * for subnets alone lacks those that the rest asks for.
+ */
 function constantsOf({ rodata }: BpfObject, prefix: string) {
-  return <Name extends keyof Constants>(name: Name, value: Constants[Name]): void =>
+  return <Name extends keyof Constants>(name: Name, value: Constants[Name]): void => {
+    if (!rodata.has(prefix + name)) return;
     rodata.set(prefix + name, codec(ClassifierObject.model.rodata[name] as TypeModel).encode(value));
+  };
 }
 
 /** The section that a table of bpf/maps.h is, and its map's name. */
@@ -104,11 +127,9 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
   set("if_ids", prefixTrie(generation.ifIds));
   set("n_rules", generation.rules.length);
   set("n_connections", generation.connections.length);
-  const { ruleTrees4, ruleTrees6, flowTable4, flowTable6 } = generation;
-  set("flow_table4", flowTable4);
-  set("flow_table6", flowTable6);
-  const besides = ruleTrees4.count + ruleTrees6.count + flowTable4.slots + flowTable6.slots;
-  set("only_subnets", besides === 0 ? 1 : 0);
+  set("flow_table4", generation.flowTable4);
+  set("flow_table6", generation.flowTable6);
+  set("only_subnets", onlySubnets(generation) ? 1 : 0);
   set("actions", generation.actions);
   set("default_verdict", generation.defaultVerdict);
 }

@@ -2,13 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attachTc, BpfMap, type BpfObject, MapType, type TcLink } from "libbpf-ts";
-import { loadClassifier } from "../backends/classifier.js";
+import { loadRules } from "../backends/classifier.js";
 import { type Compiled, compile } from "../compiler/compile.js";
 import { loadPolicy } from "../config/index.js";
 import type { Policy } from "../config/policy.js";
 import { hostDevices } from "../sys/devices.js";
 import { ipJson } from "../sys/ip.js";
-import { bpfObjectPath } from "../sys/paths.js";
 import { openTun } from "../sys/tun.js";
 import { BENCH_DEVICES, benchPolicy } from "./cases.js";
 import { type BenchCase, type BenchResult, machine, summarise } from "./measure.js";
@@ -88,7 +87,7 @@ function subnets(size: number, runs: number, seed: number, hook: Hook): BenchCas
       lap();
       const generation = compile(policy, hostDevices());
       lap();
-      const object = loadClassifier(bpfObjectPath("steer_tun"), generation);
+      const object = loadRules("tun", generation);
       lap();
       hook.swap(object);
       lap();
@@ -168,7 +167,7 @@ function oneChange(size: number, runs: number, seed: number, hook: Hook): BenchC
   const timed = (next: Policy, before?: Compiled & { object: BpfObject }) => {
     const started = performance.now();
     const generation = compile(next, BENCH_DEVICES, before);
-    const object = loadClassifier(bpfObjectPath("steer_tun"), generation, before ? { before } : {});
+    const object = loadRules("tun", generation, before ? { before } : {});
     hook.swap(object);
     return { ms: performance.now() - started, policy: next, generation, object };
   };

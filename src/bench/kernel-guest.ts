@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { deserialize } from "node:v8";
 import { BpfObject, type BpfProgram } from "libbpf-ts";
-import { loadClassifier } from "../backends/classifier.js";
+import { loadRules } from "../backends/classifier.js";
 import type { Generation } from "../compiler/compile.js";
 import { bpfObjectPath } from "../sys/paths.js";
 import type { KernelCase } from "./kernel.js";
@@ -72,7 +72,7 @@ function benchSteer(object: BpfObject): void {
   report("fixed", 0, steerCost(object.program("fixed"), 1));
   for (const size of plan.sizes) {
     say({ progress: `the program of ${size} subnets alone` });
-    using ours = loadClassifier(bpfObjectPath("steer_xfrm"), generationOf(size), { l3Offset: ETHERNET });
+    using ours = loadRules("xfrm", generationOf(size), { l3Offset: ETHERNET });
     const tables = [...ours.maps.values()].reduce(
       (sum, { shape }) => sum + shape.valueSize * shape.maxEntries,
       0,
@@ -98,7 +98,7 @@ function benchPath(object: BpfObject, gateway: Gateway): void {
   measure("fixed", 0);
   for (const size of plan.sizes) {
     say({ progress: `path through ${size} subnets` });
-    const ours = loadClassifier(bpfObjectPath("steer_xfrm"), generationOf(size));
+    const ours = loadRules("xfrm", generationOf(size));
     gateway.steer(ours.program("xfrm_egress"));
     measure("xfrm-steer", size);
     ours.close();

@@ -3,14 +3,11 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { LinkError, link } from "bpf-linker";
 import { type BpfObject, VerifierError } from "libbpf-ts";
-import { type ClassifierOptions, loadClassifier } from "../backends/classifier.js";
+import { type Carrier, type ClassifierOptions, loadClassifier, loadRules } from "../backends/classifier.js";
 import type { Generation } from "../compiler/compile.js";
 import type { BuiltProgram, Policy, ProgramConfig } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
 import { ProgramError, ProgramRefusedError } from "./error.js";
-
-/** Which half carries decisions out: bpf/xfrm_*.bpf.c or bpf/tun_*.bpf.c. */
-export type Carrier = "xfrm" | "tun";
 
 /**
  * Loads a generation's steering programs, with the policy's own program in front of the rules where it has one.
@@ -25,7 +22,7 @@ export function loadSteering(
   { program }: Policy,
   options: Pick<ClassifierOptions, "before" | "liveFlows"> = {},
 ): BpfObject {
-  if (!program) return loadClassifier(bpfObjectPath(`steer_${carrier}`), generation, options);
+  if (!program) return loadRules(carrier, generation, options);
   const { built } = program;
   if (!built) throw new Error(`${program.file} has not been built`);
   const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-program-"));

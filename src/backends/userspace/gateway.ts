@@ -10,9 +10,8 @@ import {
 import { hostDevices } from "../../sys/devices.js";
 import { ip } from "../../sys/ip.js";
 import { inNetns } from "../../sys/netns.js";
-import { bpfObjectPath } from "../../sys/paths.js";
 import { openTun } from "../../sys/tun.js";
-import { loadClassifier } from "../classifier.js";
+import { loadRules } from "../classifier.js";
 import { ifindexOf } from "../link-setup.js";
 
 export interface GatewayOptions {
@@ -38,7 +37,7 @@ export interface Gateway {
 /**
  * Makes a steered interface with a userspace data path in a namespace: the backend without its daemon, keys and status,
  * for measuring and for holding the data path against other implementations.
- * @throws TunError, ConnectionError, SystemError and those of loadClassifier, with nothing left behind
+ * @throws TunError, ConnectionError, SystemError and those of loadRules, with nothing left behind
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const undo: (() => void | Promise<void>)[] = [];
@@ -52,7 +51,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const tun = openTun(name, { queues });
       undo.push(() => tun.close());
       const ifindex = ifindexOf(name);
-      const object = loadClassifier(bpfObjectPath("steer_tun"), compile(policy, hostDevices()));
+      const object = loadRules("tun", compile(policy, hostDevices()));
       undo.push(() => object.close());
       for (const direction of ["egress", "ingress"] as const) {
         const link = attachTc({ ifindex, direction, program: object.program(`tun_${direction}`) });

@@ -45,6 +45,7 @@ export class BpfObject implements Disposable {
   readonly data: Globals;
   readonly bss: Globals;
   #btf: Btf | null | undefined;
+  readonly #mapPointers: ReadonlyMap<string, Pointer>;
   readonly #memory = new SectionMemory();
   /** For the error of a load that fails; not kept longer. */
   #bytes: Uint8Array | undefined;
@@ -57,11 +58,12 @@ export class BpfObject implements Disposable {
     this.#bytes = bytes;
     this.#handle = handle;
     const lib = native();
+    this.#mapPointers = new Map(walk(lib.nextMap, handle).map((map) => [mapName(map), map]));
     this.maps = new Map(
-      walk(lib.nextMap, handle).map((map) => {
-        const name = mapName(map);
-        return [name, new ObjectMap(() => this.#part(`map ${name}`, map), name)];
-      }),
+      [...this.#mapPointers].map(([name, map]) => [
+        name,
+        new ObjectMap(() => this.#part(`map ${name}`, map), name),
+      ]),
     );
     this.programs = new Map(
       walk(lib.nextProgram, handle).map((program) => {
@@ -181,8 +183,8 @@ export class BpfObject implements Disposable {
   }
 
   #memoryOf(section: string): Memory | undefined {
-    const maps = walk(native().nextMap, this.#open(`use section ${section}`));
-    const map = maps.find((candidate) => mapName(candidate) === section);
+    this.#open(`use section ${section}`);
+    const map = this.#mapPointers.get(section);
     if (map === undefined) return undefined;
     return this.loaded && !section.startsWith(".rodata") ? this.#memory.live(map) : this.#memory.initial(map);
   }
