@@ -6,17 +6,28 @@
 #include "classify.h"
 #include <bpf/bpf_endian.h>
 
-enum subject { SUBJECT_LOOP, SUBJECT_CLASSIFIER, SUBJECT_LPM, SUBJECT_HASH, SUBJECT_LINEAR, SUBJECT_TSS, SUBJECT_STRIDE };
+enum subject {
+	SUBJECT_ADDRESS4, /* the classifier by what it looks at: a destination, flows, rules */
+	SUBJECT_ADDRESS6,
+	SUBJECT_FLOW,
+	SUBJECT_PACKET,
+	SUBJECT_LPM4,
+	SUBJECT_LPM6,
+	SUBJECT_STRIDES,
+	SUBJECT_HASH_NETWORK,
+	SUBJECT_HASH_FLOW,
+	SUBJECT_LINEAR,
+	SUBJECT_TSS,
+};
 
-const volatile __u32 subject = SUBJECT_LOOP;
-const volatile __u32 family = 4, n_keys = 0;
+const volatile __u32 subject = 0;
 
 /*
- * Keys: src, dst (1 or 4 words each), ports, proto, mark, iif, more, ported; 8 or 16 words a key. Only dst where
- * `dst_only`: a million of the others would take the cache from the tables that are measured.
+ * Keys, a power of two of them. Where nothing else counts, the destination alone: 1 or 4 words. Else IPv4: src, dst, ports,
+ * proto, mark, iif, more, ported.
  */
 ONE_VALUE_MAP(keys, __u32);
-const volatile __u32 dst_only = 0;
+const volatile __u32 keys_mask = 0;
 
 struct lpm4_key {
 	__u32 length;
@@ -40,13 +51,12 @@ struct lpm6_key {
 PEER_MAP(BPF_MAP_TYPE_LPM_TRIE, lpm4, struct lpm4_key, BPF_F_NO_PREALLOC);
 PEER_MAP(BPF_MAP_TYPE_LPM_TRIE, lpm6, struct lpm6_key, BPF_F_NO_PREALLOC);
 
-/* Exact flows, or with `hash_prefix` the leading bits of the destination. */
+/* An exact flow, or the first 24 bits of a destination alone. */
 struct flow_key {
 	__u32 src, dst, ports, proto;
 };
 
 PEER_MAP(BPF_MAP_TYPE_HASH, hash, struct flow_key, 0);
-const volatile __u32 hash_prefix = 0;
 
 /*
  * Multibit trie with strides of 16, 8 and 8 bits (Gupta, Lin and McKeown 1998): 2^16 entries, then blocks of 256. An entry is
@@ -82,60 +92,80 @@ __u64 elapsed; /* ns */
 __u64 sum;
 
 struct run {
+	const __u32 *keys;
 	__u64 sum;
 };
 
-static __always_inline int load_key(__u32 index, struct key *key)
+/* Of an IPv4 key. */
+static __always_inline void load_key(const __u32 *from, struct key *key)
 {
-	const __u32 *all = only_value(&keys);
-	__u32 size = family == 4 ? 1 : 4;
-
-	if (!all || index >= n_keys)
-		return 0;
-	if (dst_only) {
-		all += index * size;
-		for (int i = 0; i < size; i++)
-			key->word[KEY_DST + i] = all[i];
-		return 1;
-	}
-	all += index * (family == 4 ? 8 : 16);
-	for (int i = 0; i < size; i++) {
-		key->word[KEY_SRC + i] = all[i];
-		key->word[KEY_DST + i] = all[size + i];
-	}
-	all += 2 * size;
-	key->word[KEY_PORTS] = all[0];
-	key->word[KEY_PROTO] = all[1];
-	key->word[KEY_MARK] = all[2];
-	key->word[KEY_IIF] = all[3];
-	key->word[KEY_MORE] = all[4];
-	key->ported = all[5];
+	key->word[KEY_SRC] = from[0];
+	key->word[KEY_DST] = from[1];
+	key->word[KEY_PORTS] = from[2];
+	key->word[KEY_PROTO] = from[3];
+	key->word[KEY_MARK] = from[4];
+	key->word[KEY_IIF] = from[5];
+	key->word[KEY_MORE] = from[6];
+	key->ported = from[7];
 	key_lanes(key);
-	return 1;
 }
 
-static __always_inline __u32 lookup_lpm(const struct key *key)
+static __always_inline __u64 answer(const struct decision *decision)
 {
-	const __u32 *value;
+	return decision->info.if_id + decision->verdict;
+}
 
-	if (family == 4) {
-		struct lpm4_key k = {.length = 32, .addr = bpf_htonl(key->word[KEY_DST])};
+static __always_inline __u64 by_destination(int family, __u64 high, __u64 low)
+{
+	struct decision decision = {};
 
-		value = bpf_map_lookup_elem(&lpm4, &k);
-	} else {
-		struct lpm6_key k = {.length = 128};
+	decide_by_owner(subnet_owner(family, high, low), 0, &decision);
+	return answer(&decision);
+}
 
-		for (int i = 0; i < 4; i++)
-			k.addr[i] = bpf_htonl(key->word[KEY_DST + i]);
-		value = bpf_map_lookup_elem(&lpm6, &k);
-	}
+static __always_inline __u64 by_flow(const __u32 *from)
+{
+	struct decision decision = {};
+	struct key key = {};
+
+	load_key(from, &key);
+	decide_by_owner(flow_or_destination_owner(&key, 4), 0, &decision);
+	return answer(&decision);
+}
+
+static __always_inline __u64 by_rules(const __u32 *from)
+{
+	struct decision decision = {};
+	struct key key = {};
+
+	load_key(from, &key);
+	classify(&key, 4, &decision);
+	return answer(&decision);
+}
+
+static __always_inline __u32 lookup_lpm4(__u32 dst)
+{
+	struct lpm4_key k = {.length = 32, .addr = bpf_htonl(dst)};
+	const __u32 *value = bpf_map_lookup_elem(&lpm4, &k);
+
 	return value ? *value : 0;
 }
 
-static __always_inline __u32 lookup_strides(const struct key *key)
+static __always_inline __u32 lookup_lpm6(const __u32 *dst)
+{
+	struct lpm6_key k = {
+		.length = 128,
+		.addr = {bpf_htonl(dst[0]), bpf_htonl(dst[1]), bpf_htonl(dst[2]), bpf_htonl(dst[3])},
+	};
+	const __u32 *value = bpf_map_lookup_elem(&lpm6, &k);
+
+	return value ? *value : 0;
+}
+
+static __always_inline __u32 lookup_strides(__u32 dst)
 {
 	const __u32 *all = only_value(&strides);
-	__u32 dst = key->word[KEY_DST], entry;
+	__u32 entry;
 
 	if (!all)
 		return 0;
@@ -145,20 +175,10 @@ static __always_inline __u32 lookup_strides(const struct key *key)
 	return entry & ~STRIDE_VALUE;
 }
 
-static __always_inline __u32 lookup_hash(const struct key *key)
+static __always_inline __u32 lookup_hash(struct flow_key key)
 {
-	struct flow_key k = {};
-	const __u32 *value;
+	const __u32 *value = bpf_map_lookup_elem(&hash, &key);
 
-	if (hash_prefix) {
-		k.dst = key->word[KEY_DST] >> (32 - hash_prefix);
-	} else {
-		k.src = key->word[KEY_SRC];
-		k.dst = key->word[KEY_DST];
-		k.ports = key->word[KEY_PORTS];
-		k.proto = key->word[KEY_PROTO] & 0x1ff;
-	}
-	value = bpf_map_lookup_elem(&hash, &k);
 	return value ? *value : 0;
 }
 
@@ -221,56 +241,96 @@ static long probe_tuple(__u64 i, struct search *s)
 	return 0;
 }
 
-static long one(__u64 index, struct run *run)
+static __always_inline __u32 linear_search(const __u32 *from)
 {
 	struct key key = {};
-	struct decision decision = {};
-	struct search s = {.key = &key, .best = INDEX_NONE};
+	struct search s = {.key = &key, .addr = (__u64)from[0] << 32 | from[1], .best = INDEX_NONE};
 
-	if (!load_key(index, &key))
-		return 1;
-	s.addr = (__u64)key.word[KEY_SRC] << 32 | key.word[KEY_DST];
-	switch (subject) {
-	case SUBJECT_LOOP:
-		run->sum += key.word[KEY_DST];
-		break;
-	case SUBJECT_CLASSIFIER:
-		if (only_subnets)
-			decide_by_owner(destination_owner(&key, family), 0, &decision);
-		else
-			classify(&key, family, &decision);
-		run->sum += decision.info.if_id + decision.verdict;
-		break;
-	case SUBJECT_LPM:
-		run->sum += lookup_lpm(&key);
-		break;
-	case SUBJECT_HASH:
-		run->sum += lookup_hash(&key);
-		break;
-	case SUBJECT_STRIDE:
-		run->sum += lookup_strides(&key);
-		break;
-	case SUBJECT_LINEAR:
-		bpf_loop((n_peer_rules + CHUNK - 1) / CHUNK, linear_chunk, &s, 0);
-		run->sum += s.best;
-		break;
-	case SUBJECT_TSS:
-		bpf_loop(n_tuples, probe_tuple, &s, 0);
-		run->sum += s.best;
-		break;
-	}
-	return 0;
+	load_key(from, &key);
+	bpf_loop((n_peer_rules + CHUNK - 1) / CHUNK, linear_chunk, &s, 0);
+	return s.best;
 }
+
+static __always_inline __u32 tuple_search(const __u32 *from)
+{
+	struct key key = {};
+	struct search s = {.key = &key, .addr = (__u64)from[0] << 32 | from[1], .best = INDEX_NONE};
+
+	load_key(from, &key);
+	bpf_loop(n_tuples, probe_tuple, &s, 0);
+	return s.best;
+}
+
+/*
+ * One key of `words` words. Each subject has a loop of its own, which does for a key no more than its lookup needs: the
+ * fewer instructions there are between two keys' loads, the more of their cache misses overlap.
+ */
+#define LOOP(name, words, lookup)                                                                                      \
+	static long name(__u64 index, struct run *run)                                                                 \
+	{                                                                                                              \
+		const __u32 *key = run->keys + (index & keys_mask) * (words);                                          \
+                                                                                                                       \
+		run->sum += lookup;                                                                                    \
+		return 0;                                                                                              \
+	}
+
+LOOP(classify_address4, 1, by_destination(4, (__u64)*key << 32, 0))
+LOOP(classify_address6, 4, by_destination(6, pair(key), pair(key + 2)))
+LOOP(classify_flow, 8, by_flow(key))
+LOOP(classify_packet, 8, by_rules(key))
+LOOP(lpm4_address, 1, lookup_lpm4(*key))
+LOOP(lpm6_address, 4, lookup_lpm6(key))
+LOOP(strides_address, 1, lookup_strides(*key))
+LOOP(hash_network, 1, lookup_hash((struct flow_key){.dst = *key >> 8}))
+LOOP(hash_flow_key, 8, lookup_hash((struct flow_key){key[0], key[1], key[2], key[3]}))
+LOOP(linear_packet, 8, linear_search(key))
+LOOP(tss_packet, 8, tuple_search(key))
 
 /* Passes over the first `skb->cb[0]` keys; `elapsed` and `sum` tell what it took and found. */
 SEC("tc")
 int bench(struct __sk_buff *skb)
 {
-	struct run run = {};
+	struct run run = {.keys = only_value(&keys)};
 	__u32 count = skb->cb[0];
 	__u64 start = bpf_ktime_get_ns();
 
-	bpf_loop(count, one, &run, 0);
+	if (!run.keys)
+		return 0;
+	switch (subject) {
+	case SUBJECT_ADDRESS4:
+		bpf_loop(count, classify_address4, &run, 0);
+		break;
+	case SUBJECT_ADDRESS6:
+		bpf_loop(count, classify_address6, &run, 0);
+		break;
+	case SUBJECT_FLOW:
+		bpf_loop(count, classify_flow, &run, 0);
+		break;
+	case SUBJECT_PACKET:
+		bpf_loop(count, classify_packet, &run, 0);
+		break;
+	case SUBJECT_LPM4:
+		bpf_loop(count, lpm4_address, &run, 0);
+		break;
+	case SUBJECT_LPM6:
+		bpf_loop(count, lpm6_address, &run, 0);
+		break;
+	case SUBJECT_STRIDES:
+		bpf_loop(count, strides_address, &run, 0);
+		break;
+	case SUBJECT_HASH_NETWORK:
+		bpf_loop(count, hash_network, &run, 0);
+		break;
+	case SUBJECT_HASH_FLOW:
+		bpf_loop(count, hash_flow_key, &run, 0);
+		break;
+	case SUBJECT_LINEAR:
+		bpf_loop(count, linear_packet, &run, 0);
+		break;
+	case SUBJECT_TSS:
+		bpf_loop(count, tss_packet, &run, 0);
+		break;
+	}
 	elapsed = bpf_ktime_get_ns() - start;
 	sum = run.sum;
 	return 0;

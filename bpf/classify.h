@@ -80,6 +80,19 @@ static __always_inline void decide_by_owner(__u32 owner, __u32 rules, struct dec
 	decision->verdict = default_verdict;
 }
 
+static __always_inline int has_flows(void)
+{
+	return has_live_flows || flow_table4.slots || flow_table6.slots;
+}
+
+/* Where there are no rules. */
+static __always_inline __u32 flow_or_destination_owner(const struct key *key, int family)
+{
+	__u32 owner = has_flows() ? flow_owner(key, family) : OWNER_NONE;
+
+	return owner == OWNER_NONE ? destination_owner(key, family) : owner;
+}
+
 static __always_inline void classify(const struct key *key, int family, struct decision *decision)
 {
 	__u32 owner = OWNER_NONE;
@@ -87,7 +100,7 @@ static __always_inline void classify(const struct key *key, int family, struct d
 	decision->verdict = XFRM_STEER_DROP;
 	decision->rule = INDEX_NONE;
 	decision->member = INDEX_NONE;
-	if (has_live_flows || flow_table4.slots || flow_table6.slots)
+	if (has_flows())
 		owner = flow_owner(key, family);
 	if (owner == OWNER_NONE) {
 		decision->rule = match_rules(key, family);

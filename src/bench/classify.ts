@@ -109,7 +109,7 @@ function measureCase(
     const generation = pairs[0]?.full.generation;
     const costly =
       generation && policy.rules.length > 0 ? longestWalks(generation, keys.crossing) : keys.crossing;
-    for (const { full } of pairs) full.setKeys(costly, policy);
+    for (const { full } of pairs) full.setKeys(costly);
     return [...matching, ...result("-adversarial")];
   } finally {
     for (const subject of subjects) subject.close();

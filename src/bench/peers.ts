@@ -54,10 +54,7 @@ export function fillHash({ flows, connections }: Policy): Filler {
     values[i] = connections[(prefixes ? subnets4 : exact4).connection[i] as number]?.ifId ?? 0;
   }
   return {
-    before: (object) => {
-      object.map("hash").setMaxEntries(Math.max(1, count));
-      object.rodata.set("hash_prefix", prefixes ? 24 : 0);
-    },
+    before: (object) => object.map("hash").setMaxEntries(Math.max(1, count)),
     after: (object) => void object.map("hash").updateBatch(keys, values),
     bytes: keys.byteLength + values.byteLength,
   };

@@ -7,16 +7,18 @@ import { BENCH_DEVICES } from "./cases.js";
 import type { Keys } from "./keys.js";
 import { type Filler, fillHash, fillLpm, fillRules, fillStrides, fillTuples } from "./peers.js";
 
-/** enum subject in bpf/bench_classify.bpf.c. */
+/** What decides about a policy's keys: their destination alone, their flow, or all of them. */
+type Looked = "address4" | "address6" | "flow" | "packet";
+
+/** enum subject in bpf/bench_classify.bpf.c, by subject and what it looks at. */
 const NUMBER = {
-  loop: 0,
-  "xfrm-steer": 1,
-  lpm_trie: 2,
-  hash: 3,
-  linear: 4,
-  tss: 5,
-  stride_16_8_8: 6,
-} as const;
+  "xfrm-steer": { address4: 0, address6: 1, flow: 2, packet: 3 },
+  lpm_trie: { address4: 4, address6: 5 },
+  stride_16_8_8: { address4: 6 },
+  hash: { address4: 7, flow: 8 },
+  linear: { packet: 9 },
+  tss: { packet: 10 },
+} as const satisfies Record<string, Partial<Record<Looked, number>>>;
 export type SubjectName = keyof typeof NUMBER;
 
 const FILLERS: Partial<Record<SubjectName, (policy: Policy) => Filler>> = {
@@ -31,7 +33,7 @@ const SKB_SIZE = 192;
 const SKB_CB = 48;
 const PACKET = new Uint8Array(64);
 
-/** One way to classify, loaded into the kernel with a rule set and keys. */
+/** One way to classify, loaded into the kernel with a rule set and keys, a power of two of them. */
 export class Subject {
   readonly name: SubjectName;
   /** Of its tables; peers: of keys and values, without the map's own overhead. */
@@ -40,6 +42,7 @@ export class Subject {
   /** Ours: what it runs. */
   readonly generation: Generation | null;
   readonly #object: BpfObject;
+  readonly #looked: Looked;
   /** Keys to look up in a run, at most as many as there are. */
   passes: number;
 
@@ -54,11 +57,11 @@ export class Subject {
     this.#object = this.generation ? openClassifier(path, this.generation) : BpfObject.open(path);
     try {
       const { rodata } = this.#object;
-      rodata.set("subject", NUMBER[name]);
-      rodata.set("family", family);
-      rodata.set("n_keys", keys.count);
-      const packed = pack(keys, policy);
-      rodata.set("dst_only", packed === keys.words ? 0 : 1);
+      const looked = lookedAt(policy, family);
+      rodata.set("subject", subjectNumber(name, looked));
+      rodata.set("keys_mask", keys.count - 1);
+      const packed = pack(keys, looked);
+      this.#looked = looked;
       this.#object.map("keys").setValueSize(packed.byteLength);
       filler?.before(this.#object);
       this.#object.load();
@@ -74,8 +77,8 @@ export class Subject {
   }
 
   /** Puts other keys, as many, in place. */
-  setKeys(keys: Keys, policy: Policy): void {
-    this.#object.map("keys").update(0, pack(keys, policy));
+  setKeys(keys: Keys): void {
+    this.#object.map("keys").update(0, pack(keys, this.#looked));
   }
 
   /** ns a key; `sum` depends on every answer. */
@@ -92,9 +95,21 @@ export class Subject {
   }
 }
 
-/** The destinations alone where nothing else is looked at. */
-function pack({ count, stride, words }: Keys, { rules, flows }: Policy): Uint32Array {
-  if (rules.length > 0 || flows.exact4.proto.length > 0) return words;
+function lookedAt({ rules, flows }: Policy, family: Family): Looked {
+  if (rules.length > 0) return "packet";
+  return flows.exact4.proto.length > 0 ? "flow" : `address${family}`;
+}
+
+function subjectNumber(name: SubjectName, looked: Looked): number {
+  const numbers: Partial<Record<Looked, number>> = NUMBER[name];
+  const number = numbers[looked];
+  if (number === undefined) throw new RangeError(`${name} cannot look up a key by its ${looked}`);
+  return number;
+}
+
+/** The destinations alone where nothing else is looked at: a million whole keys would drive the tables from the caches. */
+function pack({ count, stride, words }: Keys, looked: Looked): Uint32Array {
+  if (looked === "flow" || looked === "packet") return words;
   const size = stride === 8 ? 1 : 4;
   const packed = new Uint32Array(count * size);
   for (let i = 0; i < count; i++)
