@@ -86,7 +86,7 @@ static __always_inline __u32 flow_owner(const struct key *key, int family)
 {
 	__u32 proto = key->word[KEY_PROTO] & 0x1ff, owner;
 
-	if (proto == PROTO_UNKNOWN || (has_ports(proto) && !key->ported))
+	if (proto == PROTO_UNKNOWN || (!key->ported && has_ports(proto)))
 		return OWNER_NONE;
 	if (has_live_flows) {
 		owner = live_owner(key, family);

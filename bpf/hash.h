@@ -16,9 +16,9 @@ static __always_inline __u32 finish(__u32 h)
 }
 
 /* From a 32-bit hash to one of n: a multiplication instead of a division (Lemire 2019). */
-static __always_inline __u32 scale(__u32 hash, __u32 n)
+static __always_inline __u64 scale(__u64 hash, __u32 n)
 {
-	__u64 scaled = (__u64)hash * n >> 32;
+	__u64 scaled = hash * n >> 32;
 
 	barrier_var(scaled); /* clang would join this shift with the next; the verifier then loses the bound */
 	return scaled;
@@ -31,11 +31,10 @@ static __always_inline __u64 stir(__u64 hash, __u64 word)
 }
 
 /* The only slot that can hold the key: the bucket's pilot was chosen so that no two keys have the same. */
-static __always_inline __u32 slot_of(__u32 buckets, __u32 slots, const __u8 *pilots, __u64 hash)
+static __always_inline __u64 slot_of(__u32 buckets, __u32 slots, const __u8 *pilots, __u64 hash)
 {
 	__u32 pilot = pilots[scale(hash >> 32, buckets)];
-	__u64 mixed = finish((__u32)hash ^ pilot * 0x9e3779b9);
 
-	barrier_var(mixed); /* the verifier of Linux 6.1 takes a 32-bit xor for 64 unknown bits: half of them are cut off anew */
-	return scale(mixed, slots);
+	/* Multiplied last: scale() takes the upper bits, and the verifier of Linux 6.1 bounds no 32-bit xor. */
+	return scale((__u32)(((__u32)hash ^ pilot * 0x9e3779b9) * 0xc2b2ae35), slots);
 }

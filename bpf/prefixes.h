@@ -10,8 +10,8 @@
 /*
  * A trie over prefixes, all of which begin with the same bits, those of `start`. How far one half of the address is from
  * there, shifted right, is the number of the value at which a walk begins, from word `root` on; `last` is the last one's. Without any
- * `root` is that value itself. With `value_bits` it is the number of one of the blocks that begin at unit `root`, and the 8 bits
- * behind pick its child. No window crosses the halves of an address.
+ * `root` is that value itself. With `value_bits` the values are those of the blocks that begin at unit `root`. No window crosses
+ * the halves of an address.
  *
  * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
  * set leads to the one entry that may hold the address, whatever its prefix's length.
@@ -62,15 +62,14 @@ static __always_inline __u32 child_value(const volatile struct prefix_trie *trie
 	return value_at(trie, table, node->values + count_bits(upto) - 1);
 }
 
-/* Value of the child of block number `index` that the 8 address bits in `bits` (and more above them) pick. */
-static __always_inline __u32 block_value(const volatile struct prefix_trie *trie, const void *table, __u64 index,
-					 __u64 bits)
+/* Value of a child, by its number among those of all blocks. */
+static __always_inline __u32 block_value(const volatile struct prefix_trie *trie, const void *table, __u64 number)
 {
-	const struct prefix_block *block = table + (__u64)trie->root * UNIT + index * sizeof(*block);
-	__u64 which = (bits >> 6) & (BLOCK_WORDS - 1), upto, last = block->values[BLOCK_WORDS - 1], at;
+	const struct prefix_block *block = table + (__u64)trie->root * UNIT + (number >> BLOCK_BITS) * sizeof(*block);
+	__u64 which = (number >> 6) & (BLOCK_WORDS - 1), upto, last = block->values[BLOCK_WORDS - 1], at;
 
 	barrier_var(which);
-	upto = block->children[which] << (~bits & 63); /* the child's own bit comes first, then those below it */
+	upto = block->children[which] << (~number & 63); /* the child's own bit comes first, then those below it */
 	at = last >> BLOCK_BEFORE << 8 >> 8 * which & 255; /* none before the first word */
 	/* Number 0 is that of the rest. */
 	at = (at + count_bits(upto)) & ((__s64)upto >> 63);
@@ -80,7 +79,7 @@ static __always_inline __u32 block_value(const volatile struct prefix_trie *trie
 	which = at >> 3 & (sizeof(block->values) - 1);
 	barrier_var(which);
 	upto = *(const __u32 *)((const void *)block->values + which) >> (at & 7); /* no number has more than 16 bits */
-	return value_at(trie, table, trie->numbered + (upto & trie->number_mask));
+	return ((const __u32 *)table + trie->numbered)[upto & trie->number_mask];
 }
 
 /* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
@@ -197,10 +196,18 @@ static __always_inline __u32 walk(const volatile struct prefix_trie *trie, const
 static __always_inline __u32 hashed_value(const volatile struct prefix_trie *trie, const void *entries, int family,
 					  __u64 high)
 {
-	__u32 slot = slot_of(trie->buckets, trie->slots, entries + (__u64)trie->pilots * UNIT,
-			     stir(trie->seed, high & trie->hashed));
+	const void *entry = entries + (__u64)trie->entries * UNIT;
 
-	return compared(entries + ((__u64)trie->entries + slot) * UNIT, family, 0, high, 0, OWNER_NONE);
+	entry += UNIT * slot_of(trie->buckets, trie->slots, entries + (__u64)trie->pilots * UNIT,
+				stir(trie->seed, high & trie->hashed));
+	if (family == 4) {
+		const struct prefix4 *prefix = entry;
+
+		return ((high >> 32) ^ prefix->addr) & prefix->mask ? OWNER_NONE : prefix->value;
+	}
+	const struct prefix6 *prefix = entry;
+
+	return (high ^ prefix->high) >> prefix->shift ? OWNER_NONE : prefix->value;
 }
 
 /* Owner of the longest prefix that holds the address, or OWNER_NONE. `family` 4 or 6 is known when compiling. */
@@ -225,14 +232,12 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 			half = low;
 			number = trie->start[1];
 		}
-		number = (half - number) >> (trie->shift & 63);
+		number = (half - number) >> trie->shift;
 		barrier_var(number); /* as compared is how it has to be used */
 		if (number > last)
 			return trie->outside;
-		if (trie->value_bits)
-			value = block_value(trie, entries, number, half >> ((trie->shift - BLOCK_BITS) & 63));
-		else
-			value = ((const __u32 *)entries)[value + number];
+		value = trie->value_bits ? block_value(trie, entries, number)
+					 : ((const __u32 *)entries)[value + number];
 	}
 	value = walk(trie, entries, value, family, high, low);
 	return value == OWNER_NONE ? trie->outside : value;

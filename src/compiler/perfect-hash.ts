@@ -3,7 +3,6 @@
  * and with the bucket's pilot, which is chosen so that no two keys meet, the one slot that can hold the key. See
  * bpf/hash.h.
  */
-import { finish } from "./flow-hash.js";
 
 /** Keys of a bucket on average, and slots that are taken: more of either and the last buckets find no pilot. */
 const BUCKET = 3;
@@ -148,5 +147,5 @@ export function scale(hash: number, n: number): number {
 
 /** slot_of() in bpf/hash.h. */
 export function slotOf(low: number, pilot: number, slots: number): number {
-  return scale(finish((low ^ Math.imul(pilot, 0x9e3779b9)) >>> 0), slots);
+  return scale(Math.imul(low ^ Math.imul(pilot, 0x9e3779b9), 0xc2b2ae35) >>> 0, slots);
 }

@@ -61,7 +61,7 @@ export function packBlocks(values: Uint32Array, table: Table): Blocks {
     }
     putNumber(table.words, at + BLOCK.values, 32 * LAST_WORD, last >>> 0);
   }
-  const numbered = table.reserve(numbers.values.length);
+  const numbered = table.reserve(2 ** bits); // so that a mask bounds a number
   table.words.set(numbers.values, numbered);
   return { root: first / UNIT, value_bits: bits, numbered };
 }

@@ -3,15 +3,7 @@
  * and counted bits find them (the idea of poptrie, Asai and Ohara 2015). Few prefixes end in a short list that is
  * compared; bits that all prefixes below share are compared at once and skipped. See bpf/prefixes.h.
  */
-import {
-  Owner,
-  Prefix4,
-  Prefix6,
-  Prefix6Long,
-  PrefixBlockSize,
-  PrefixNode,
-  PrefixValue,
-} from "../bpf/tables.bpf.js";
+import { Owner, Prefix4, Prefix6, Prefix6Long, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
 import { CompileError } from "./error.js";
 import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
 import { packBlocks } from "./prefix-blocks.js";
@@ -67,7 +59,6 @@ const DIRECT = 32;
 /** Such a root is one of blocks where its values would be more than stay in the caches, and so many for each prefix. */
 const CACHED_VALUES = 2 ** 19;
 const SPARSE = 4;
-const { BLOCK_BITS } = PrefixBlockSize;
 const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT, LIST_AT_ONCE } = PrefixValue;
 const { OWNER_NONE } = Owner;
 const NODE = memberWords(PrefixNode);
@@ -159,7 +150,6 @@ class TrieBuilder {
       skip = Math.min(shared, windowStart(shared, width, wordsEach));
       const values = this.#rootValues(first, count, skip, width, outside);
       if (values.length > Math.max(CACHED_VALUES, SPARSE * (count - first))) {
-        width -= BLOCK_BITS;
         ({ root, ...numbers } = packBlocks(values, this.#table));
       } else {
         root = this.#putRoot(values);

@@ -9,12 +9,12 @@ import {
   MoreLane,
   Owner,
   PrefixBlock,
+  PrefixBlockSize,
   PrefixValue,
   Slot,
 } from "../../src/bpf/tables.bpf.js";
 import { FRAGMENT } from "../../src/compiler/alternatives.js";
 import type { Generation } from "../../src/compiler/compile.js";
-import { finish } from "../../src/compiler/flow-hash.js";
 import type { PacketKey } from "../../src/compiler/packet.js";
 import type { HashShape } from "../../src/compiler/perfect-hash.js";
 import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
@@ -23,6 +23,7 @@ import { PORT_PROTOCOLS } from "../../src/config/protocols.js";
 
 const { INDEX_NONE } = Slot;
 const { OWNER_NONE } = Owner;
+const { BLOCK_BITS } = PrefixBlockSize;
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
@@ -118,7 +119,7 @@ function slotOf({ buckets, slots, seed }: HashShape, pilots: Uint8Array, key: re
     hash ^= hash >> 32n;
   }
   const pilot = pilots[Number(((hash >> 32n) * BigInt(buckets)) >> 32n)] as number;
-  const mixed = finish((Number(hash & 0xffffffffn) ^ Math.imul(pilot, 0x9e3779b9)) >>> 0);
+  const mixed = Math.imul(Number(hash & 0xffffffffn) ^ Math.imul(pilot, 0x9e3779b9), 0xc2b2ae35) >>> 0;
   return Number((BigInt(mixed) * BigInt(slots)) >> 32n);
 }
 
@@ -232,13 +233,13 @@ export function ownerOf(
     return value;
   }
 
-  /** The value of the child that the bits behind the block's pick. */
-  function ofBlock(block: number): number {
+  /** The value of a child, by its number among those of all blocks. */
+  function ofBlock(index: number): number {
+    const block = index >>> BLOCK_BITS;
     const size = PrefixBlock.size / 4;
     const all = table.subarray(4 * trie.root + block * size, 4 * trie.root + (block + 1) * size);
     const bit = (i: number) => ((all[i >>> 5] as number) >>> (i & 31)) & 1;
-    const offset = (trie.by_low ? 128 : 64) - trie.shift;
-    const which = Number.parseInt(address.padEnd(128, "0").slice(offset, offset + 8), 2);
+    const which = index % 2 ** BLOCK_BITS;
     const rank = [...Array(which + 1).keys()].filter(bit).length;
     const at = bit(which) ? rank : 0;
     if (bit(511)) return table[(all[8] as number) + at] as number;
