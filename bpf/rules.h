@@ -10,11 +10,9 @@ static __always_inline __u32 slot_first(__u64 slot)
 	return (slot >> SLOT_FIRST) & INDEX_NONE;
 }
 
-/* Descends to a leaf, or stops at a slot below which no rule comes before `best`. */
-static __always_inline __u64 descend(const __u64 *slot, __u32 root, __u32 depth, const struct key *key, __u32 best)
+/* Descends from `s` to a leaf, or stops at a slot below which no rule comes before `best`. */
+static __always_inline __u64 descend(const __u64 *slot, __u64 s, __u32 depth, const struct key *key, __u32 best)
 {
-	__u64 s = slot[root & mask.slots];
-
 	for (__u32 d = 0; d < depth; d++) {
 		if (s >> SLOT_LEAF || slot_first(s) >= best)
 			break;
@@ -63,10 +61,10 @@ static __always_inline int extra_matches(const struct key *key, const struct rul
 }
 
 /*
- * First match in one tree that comes before `best`, else `best`. Global functions are verified once, each on its own,
+ * First match in the tree below slot `root` that comes before `best`, else `best`. Global functions are verified once, each on its own,
  * however many trees there are: in one piece the walks were too much for the verifier.
  */
-__attribute__((noinline)) __u32 match_tree4(const struct key *key, __u32 root, __u32 best)
+__attribute__((noinline)) __u32 match_tree4(const struct key *key, __u64 root, __u32 best)
 {
 	const __u64 *slot = table(slots);
 	const struct rule4 *rules = table(rules4);
@@ -93,7 +91,7 @@ __attribute__((noinline)) __u32 match_tree4(const struct key *key, __u32 root, _
 	return best;
 }
 
-__attribute__((noinline)) __u32 match_tree6(const struct key *key, __u32 root, __u32 best)
+__attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 root, __u32 best)
 {
 	const __u64 *slot = table(slots);
 	const struct rule6 *rules = table(rules6);
@@ -131,13 +129,19 @@ static __always_inline __u32 match_rules(const struct key *key, int family)
 	__u32 best = INDEX_NONE;
 
 	if (family == 4) {
-		for (__u32 t = 0; t < rule_trees4.count; t++)
-			if (slot_first(slot[(rule_trees4.root + t) & mask.slots]) < best)
-				best = match_tree4(key, rule_trees4.root + t, best);
+		for (__u32 t = 0; t < rule_trees4.count; t++) {
+			__u64 root = slot[(rule_trees4.root + t) & mask.slots];
+
+			if (slot_first(root) < best)
+				best = match_tree4(key, root, best);
+		}
 	} else {
-		for (__u32 t = 0; t < rule_trees6.count; t++)
-			if (slot_first(slot[(rule_trees6.root + t) & mask.slots]) < best)
-				best = match_tree6(key, rule_trees6.root + t, best);
+		for (__u32 t = 0; t < rule_trees6.count; t++) {
+			__u64 root = slot[(rule_trees6.root + t) & mask.slots];
+
+			if (slot_first(root) < best)
+				best = match_tree6(key, root, best);
+		}
 	}
 	return best;
 }
