@@ -10,7 +10,7 @@
 /*
  * A trie over prefixes, all of which begin with the same bits, those of `start`. How far one half of the address is from
  * there, shifted right, is the number of the value at which a walk begins, from word `root` on; `last` is the last one's. Without any
- * `root` is that value itself. With `value_bits` the values are those of the blocks that begin at unit `root`. No window crosses
+ * `root` is that value itself. With `spread` the values are in blocks whose pilots begin at unit `root`. No window crosses
  * the halves of an address.
  *
  * Where there are many long prefixes, they are not in that trie: a perfect hash over the leading bits that `hashed` has
@@ -20,7 +20,10 @@ const volatile struct prefix_trie {
 	__u64 start[2];
 	__u32 root, shift, last;
 	__u32 by_low;	   /* the low half is the one that picks */
-	__u32 value_bits, number_mask, numbered; /* of blocks: bits of a value's number, and position of the values by number, in words */
+	__u32 spread, wide; /* of blocks: slots from one group's window to the next, and 1 where a slot has 32 bits */
+	__u32 block_slots;  /* unit of the first slot */
+	__u32 rests;	    /* word of the rest of the first block, or of where its values are */
+	__u32 numbered, number_mask; /* word of the values by number */
 	__u32 depth, list; /* bounds of the walk: values on the longest path, prefixes of the longest list */
 	__u32 has_nodes;   /* else no value but an owner is behind a list */
 	__u32 lists, last_list; /* units of the first list, and of the last of which the most prefixes can be read */
@@ -65,21 +68,20 @@ static __always_inline __u32 child_value(const volatile struct prefix_trie *trie
 /* Value of a child, by its number among those of all blocks. */
 static __always_inline __u32 block_value(const volatile struct prefix_trie *trie, const void *table, __u64 number)
 {
-	const struct prefix_block *block = table + (__u64)trie->root * UNIT + (number >> BLOCK_BITS) * sizeof(*block);
-	__u64 which = (number >> 6) & (BLOCK_WORDS - 1), upto, last = block->values[BLOCK_WORDS - 1], at;
+	const __u8 *pilots = table + (__u64)trie->root * UNIT;
+	const __u32 *rest = (const __u32 *)table + trie->rests + (number >> BLOCK_BITS);
+	const void *slots = table + (__u64)trie->block_slots * UNIT;
+	__u64 pilot = pilots[number >> BLOCK_BITS], at, slot;
 
-	barrier_var(which);
-	upto = block->children[which] << (~number & 63); /* the child's own bit comes first, then those below it */
-	at = last >> BLOCK_BEFORE << 8 >> 8 * which & 255; /* none before the first word */
-	/* Number 0 is that of the rest. */
-	at = (at + count_bits(upto)) & ((__s64)upto >> 63);
-	if (last >> BLOCK_FAR)
-		return value_at(trie, table, (__u32)block->values[0] + at);
-	at *= trie->value_bits;
-	which = at >> 3 & (sizeof(block->values) - 1);
-	barrier_var(which);
-	upto = *(const __u32 *)((const void *)block->values + which) >> (at & 7); /* no number has more than 16 bits */
-	return ((const __u32 *)table + trie->numbered)[upto & trie->number_mask];
+	if (pilot == BLOCK_FAR)
+		return value_at(trie, table, *rest + (number & ((1 << BLOCK_BITS) - 1)));
+	at = ((number ^ pilot >> 2) * (2 * pilot + 1) & ((1 << BLOCK_BITS) - 1)) >> 1;
+	at += (number >> GROUP_BITS) * trie->spread;
+	slot = trie->wide ? ((const __u32 *)slots)[at] : ((const __u16 *)slots)[at];
+	at = (number & 1) | (number >> (BLOCK_BITS - 1) & ((1 << CHECK_BITS) - 2));
+	if ((slot ^ at) & ((1 << CHECK_BITS) - 1))
+		return *rest;
+	return ((const __u32 *)table + trie->numbered)[slot >> CHECK_BITS & trie->number_mask];
 }
 
 /* All ones where x is 0, else 0. Hidden from the compiler, which would make a branch of what is done with it. */
@@ -236,7 +238,7 @@ static __always_inline __u32 find_owner(const volatile struct prefix_trie *trie,
 		barrier_var(number); /* as compared is how it has to be used */
 		if (number > last)
 			return trie->outside;
-		value = trie->value_bits ? block_value(trie, entries, number)
+		value = trie->spread ? block_value(trie, entries, number)
 					 : ((const __u32 *)entries)[value + number];
 	}
 	value = walk(trie, entries, value, family, high, low);

@@ -133,16 +133,13 @@ enum prefix_value {
 };
 
 /*
- * 256 children at once, where there are too many for a value each to stay in the caches: in one cache line a bitmap of
- * the children that differ from the rest, and packed behind it, in as few bits as they all need, numbers of the values of
- * the rest and of these. The last word also has, from BLOCK_BEFORE on, 8 bits for each of the bitmap's words but the first:
- * how many bits are set before it. With BLOCK_FAR there the first word is the position of the values themselves, in words.
+ * Where there are too many values for all to stay in the caches, only those that differ from the rest of their block of 64 are
+ * kept, in slots. The blocks of a group of 256 have a window of 32 slots in common, and windows overlap. Which slot of the window a
+ * value may be in, is chosen by its block's pilot, a byte, so that no two values meet; what the place leaves open of its number
+ * is the slot's check: the last bit, which block of the group it is, and the last bit of the group's number. A slot is the number of
+ * a value, and behind it the check. A block without such a pilot has BLOCK_FAR, and its 64 values elsewhere.
  */
-enum prefix_block_size { BLOCK_BITS = 8, BLOCK_WORDS = 4, BLOCK_BEFORE = 39, BLOCK_FAR = 63 };
-struct prefix_block {
-	__u64 children[BLOCK_WORDS];
-	__u64 values[BLOCK_WORDS];
-};
+enum prefix_block { BLOCK_BITS = 6, GROUP_BITS = 8, WINDOW_BITS = 5, CHECK_BITS = 4, BLOCK_FAR = 255 };
 
 struct prefix4 {
 	__u32 addr, mask;

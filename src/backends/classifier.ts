@@ -151,7 +151,6 @@ function prefixTrie({ start, shared, picked, hashed, ...trie }: CompiledTrie): P
     ...trie,
     start: halves(start.map((word, i) => (word & (shared[i] as number)) >>> 0)),
     last: picked,
-    number_mask: 2 ** trie.value_bits - 1,
     hashed: halves(hashed)[0] as bigint,
   };
 }

@@ -121,7 +121,8 @@ function byBucket(high: Uint32Array, buckets: number): { starts: Uint32Array; ke
   return { starts, keys };
 }
 
-function fullestFirst(buckets: number, size: (bucket: number) => number): Uint32Array {
+/** The buckets in descending order of their sizes. */
+export function fullestFirst(buckets: number, size: (bucket: number) => number): Uint32Array {
   const bySize: number[] = [];
   for (let b = 0; b < buckets; b++) bySize[size(b)] = (bySize[size(b)] ?? 0) + 1;
   const next: number[] = [];

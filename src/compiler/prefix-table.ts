@@ -6,7 +6,7 @@
 import { Owner, Prefix4, Prefix6, Prefix6Long, PrefixNode, PrefixValue } from "../bpf/tables.bpf.js";
 import { CompileError } from "./error.js";
 import { buildPerfectHash, type PerfectHash } from "./perfect-hash.js";
-import { packBlocks } from "./prefix-blocks.js";
+import { type Blocks, packBlocks } from "./prefix-blocks.js";
 import { groupsOf, hashedBits, hashPrefixes, shorterFirst } from "./prefix-hash.js";
 import { addressBits, commonBits, type PrefixColumns } from "./prefix-set.js";
 import { HALF, leading, rootWindow, windowStart } from "./prefix-window.js";
@@ -20,9 +20,13 @@ export interface PrefixTrie {
   readonly picked: number;
   /** 1 where the low half picks. */
   readonly by_low: number;
-  /** Of blocks: bits of a value's number, and position of the values by number, in words; 0: there are none. */
-  readonly value_bits: number;
+  /** Of blocks: see Blocks. */
+  readonly spread: number;
+  readonly wide: number;
+  readonly block_slots: number;
+  readonly rests: number;
   readonly numbered: number;
+  readonly number_mask: number;
   /** Values on the longest path behind the root, prefixes in the longest list: bounds for the verifier. */
   readonly depth: number;
   readonly list: number;
@@ -56,9 +60,8 @@ const WIDEST_ROOT = 20;
 /** ... and of one that ends where the prefixes do; its values for each prefix. */
 const WIDEST_DIRECT = 24;
 const DIRECT = 32;
-/** Such a root is one of blocks where its values would be more than stay in the caches, and so many for each prefix. */
+/** Such a root is one of blocks where its values would be more than stay in the caches, and most are as their neighbours. */
 const CACHED_VALUES = 2 ** 19;
-const SPARSE = 4;
 const { NODE_BITS, VALUE_NODE, VALUE_LIST, VALUE_OFFSET, VALUE_COUNT, LIST_AT_ONCE } = PrefixValue;
 const { OWNER_NONE } = Owner;
 const NODE = memberWords(PrefixNode);
@@ -141,7 +144,7 @@ class TrieBuilder {
       first = 1;
     }
     let [root, skip, width] = [outside, 0, 0];
-    let numbers = NOT_NUMBERED;
+    let blocks: Blocks | null = null;
     if (count - first <= LIST) {
       root = this.#value(first, count, 0, outside, 0);
     } else {
@@ -149,18 +152,15 @@ class TrieBuilder {
       width = this.#directBits(first, count) ?? Math.min(WIDEST_ROOT, Math.floor(Math.log2(count)));
       skip = Math.min(shared, windowStart(shared, width, wordsEach));
       const values = this.#rootValues(first, count, skip, width, outside);
-      if (values.length > Math.max(CACHED_VALUES, SPARSE * (count - first))) {
-        ({ root, ...numbers } = packBlocks(values, this.#table));
-      } else {
-        root = this.#putRoot(values);
-      }
+      if (values.length > CACHED_VALUES) blocks = packBlocks(values, this.#table);
+      if (!blocks) root = this.#putRoot(values);
     }
     const { words } = this.#set;
     return {
       ...{
         root,
         ...rootWindow(skip, width, wordsEach),
-        ...numbers,
+        ...(blocks ?? NO_BLOCKS),
         depth: this.#depth,
         list: this.#list,
         has_nodes: this.#hasNodes,
@@ -441,7 +441,7 @@ function writeShort(
   out[at + PREFIX6.value] = value;
 }
 
-const NOT_NUMBERED = { value_bits: 0, numbered: 0 };
+const NO_BLOCKS = { spread: 0, wide: 0, block_slots: 0, rests: 0, numbered: 0, number_mask: 0 };
 const NOT_HASHED = { hashed: [0, 0], buckets: 0, slots: 0, seed: 0, entries: 0, pilots: 0 };
 
 /** The first `length` bits of prefix number `source`, and the value of addresses that begin with them. */

@@ -114,7 +114,7 @@ for (const [what, subnets] of Object.entries(CASES))
     const index = new Map([...prefixes.keys()].map((name, i) => [name, i]));
     const generation = compile(policy, { ifindexOf: () => 0, ifindexesOfGroup: () => [] });
     const trie = generation[`subnets${family}`];
-    t.true((by === "hash" ? trie.slots : trie.value_bits) > 0, `they are found by ${by}`);
+    t.true((by === "hash" ? trie.slots : trie.spread) > 0, `they are found by ${by}`);
     const object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
     t.teardown(() => object.close());
     for (let i = 0; i < PACKETS; i++) {

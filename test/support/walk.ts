@@ -9,7 +9,6 @@ import {
   MoreLane,
   Owner,
   PrefixBlock,
-  PrefixBlockSize,
   PrefixValue,
   Slot,
 } from "../../src/bpf/tables.bpf.js";
@@ -17,13 +16,13 @@ import { FRAGMENT } from "../../src/compiler/alternatives.js";
 import type { Generation } from "../../src/compiler/compile.js";
 import type { PacketKey } from "../../src/compiler/packet.js";
 import type { HashShape } from "../../src/compiler/perfect-hash.js";
+import { slotOf as blockSlot, checkOf } from "../../src/compiler/prefix-blocks.js";
 import type { PrefixTrie } from "../../src/compiler/prefix-table.js";
 import { SlotHigh } from "../../src/compiler/tree.js";
 import { PORT_PROTOCOLS } from "../../src/config/protocols.js";
 
 const { INDEX_NONE } = Slot;
 const { OWNER_NONE } = Owner;
-const { BLOCK_BITS } = PrefixBlockSize;
 
 const words = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 const quads = (bytes: Uint8Array) => new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
@@ -211,7 +210,7 @@ export function ownerOf(
   if (!inside) return orNull(trie.outside);
   const half = address.padEnd(128, "0").slice(trie.by_low ? 64 : 0, trie.by_low ? 128 : 64);
   const index = Number((BigInt(`0b${half}`) >> BigInt(trie.shift)) & BigInt(trie.picked));
-  const first = trie.value_bits ? ofBlock(index) : (table[trie.root + index] as number);
+  const first = trie.spread ? ofBlock(index) : (table[trie.root + index] as number);
   const value = follow(trie.picked ? first : trie.root);
   return orNull(value === OWNER_NONE ? trie.outside : value);
 
@@ -235,16 +234,16 @@ export function ownerOf(
 
   /** The value of a child, by its number among those of all blocks. */
   function ofBlock(index: number): number {
-    const block = index >>> BLOCK_BITS;
-    const size = PrefixBlock.size / 4;
-    const all = table.subarray(4 * trie.root + block * size, 4 * trie.root + (block + 1) * size);
-    const bit = (i: number) => ((all[i >>> 5] as number) >>> (i & 31)) & 1;
-    const which = index % 2 ** BLOCK_BITS;
-    const rank = [...Array(which + 1).keys()].filter(bit).length;
-    const at = bit(which) ? rank : 0;
-    if (bit(511)) return table[(all[8] as number) + at] as number;
-    const number = [...Array(trie.value_bits).keys()].map((i) => bit(256 + at * trie.value_bits + i));
-    return table[trie.numbered + Number.parseInt(number.reverse().join(""), 2)] as number;
+    const bytes = new Uint8Array(table.buffer, table.byteOffset);
+    const block = index >>> PrefixBlock.BLOCK_BITS;
+    const pilot = bytes[16 * trie.root + block] as number;
+    const rest = table[trie.rests + block] as number;
+    if (pilot === PrefixBlock.BLOCK_FAR) return table[rest + (index & 63)] as number;
+    const slots = trie.wide ? table : new Uint16Array(table.buffer, table.byteOffset);
+    const first = trie.block_slots * (trie.wide ? 4 : 8);
+    const slot = slots[first + blockSlot(index, pilot, trie.spread)] as number;
+    if (slot % 2 ** PrefixBlock.CHECK_BITS !== checkOf(index)) return rest;
+    return table[trie.numbered + (slot >>> PrefixBlock.CHECK_BITS)] as number;
   }
 
   function child(node: number, offset: number) {
