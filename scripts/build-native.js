@@ -14,10 +14,12 @@ const flags = ["-shared", "-fPIC", "-O2", "-nostdlib", "-Wall", "-Wextra", "-Wer
 const changed = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 mkdirSync(outputs, { recursive: true });
+const headers = readdirSync(sources).filter((file) => file.endsWith(".h"));
+const newestHeader = Math.max(...headers.map((name) => changed(join(sources, name))));
 for (const name of readdirSync(sources).filter((file) => file.endsWith(".c"))) {
   const source = join(sources, name);
   const output = join(outputs, name.replace(/c$/, "so"));
-  if (changed(output) >= changed(source)) continue;
+  if (changed(output) >= Math.max(changed(source), newestHeader)) continue;
   const { path } = await findClang();
   // By another name first: a process may have the old one mapped.
   const fresh = `${output}.${process.pid}`;

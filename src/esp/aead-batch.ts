@@ -12,8 +12,8 @@ const single = new CipherBatch(1);
 
 /** AES-GCM or ChaCha20-Poly1305 by native/cipher_batch.c: both have this nonce, additional data and ICV (RFC 4106, RFC 7634). */
 export class BatchAead implements Sealer, Opener {
+  readonly cipher: Slab;
   readonly #slab: Slab;
-  readonly #cipher: Slab;
   readonly #low: number;
   readonly #high: number;
   readonly #free: () => void;
@@ -25,7 +25,7 @@ export class BatchAead implements Sealer, Opener {
    */
   constructor(slab: Slab, cipher: Slab, free: () => void) {
     this.#slab = slab;
-    this.#cipher = cipher;
+    this.cipher = cipher;
     this.#low = cipher.low;
     this.#high = cipher.high;
     this.#free = free;
@@ -49,7 +49,7 @@ export class BatchAead implements Sealer, Opener {
 
   close(): void {
     this.#free();
-    this.#cipher.bytes.fill(0);
+    this.cipher.bytes.fill(0);
   }
 
   #runAlone(packet: number, sequenceHigh: number, source: number, length: number): boolean {

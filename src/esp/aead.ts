@@ -11,6 +11,8 @@ import type { SuiteName } from "./suite.js";
  * sequence number, looked at only when the cipher was made for extended sequence numbers.
  */
 export interface Sealer {
+  /** Its struct cipher, for C that seals by itself (native/cipher.h). Left out where there is none. */
+  readonly cipher?: Slab;
   /**
    * Encrypts the `length` bytes at `source`, which the packet must not overlap, into the packet and writes the ICV behind.
    * @returns whether it worked
@@ -23,6 +25,8 @@ export interface Sealer {
 }
 
 export interface Opener {
+  /** As a Sealer's. */
+  readonly cipher?: Slab;
   /**
    * Decrypts in place. @returns whether the packet is authentic; when false, what stands there is to be thrown away
    */

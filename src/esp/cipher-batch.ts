@@ -6,7 +6,7 @@ import { Slab } from "../sys/slab.js";
 /** Packets in one batch at most: a GSO packet's segments, or a received message's datagrams. */
 export const BATCH_PACKETS = 64;
 
-/** native/cipher_batch.c: struct cipher. */
+/** native/cipher.h: struct cipher. */
 const PROCESS = 0;
 const FUNCTIONS = 8;
 const FUNCTION_COUNT = 4;
@@ -26,7 +26,7 @@ const addresses = Object.fromEntries(
 
 export interface CipherFields {
   readonly process: Process;
-  /** Addresses of the library's functions, in the order of native/cipher_batch.c. */
+  /** Addresses of the library's functions, in the order of native/cipher.h. */
   readonly functions: readonly number[];
   /** Address of the library's key schedule or context. */
   readonly key: number;
@@ -47,39 +47,23 @@ export function makeCipher({ process, functions, key, salt, esn }: CipherFields)
 }
 
 /** struct job, in words of 4 bytes: an array of them is written twice as fast as through a DataView. */
-const JOB_WORDS = 12;
-const JOB = {
-  cipher: 0,
-  packet: 2,
-  source: 3,
-  length: 4,
-  sequenceHigh: 5,
-  segment: 6,
-  head: 7,
-  headSize: 8,
-  tail: 9,
-  tailSize: 10,
-  worked: 11,
-} as const;
+const JOB_WORDS = 8;
+const JOB = { cipher: 0, packet: 2, source: 3, length: 4, sequenceHigh: 5, worked: 6 } as const;
 
-const runJobs: (jobs: number, count: number, packets: number, edges: number) => void = koffi
+const runJobs: (jobs: number, count: number, packets: number) => void = koffi
   .load(LIBRARY)
-  .func("cipher_batch_run", "void", ["uintptr_t", "size_t", "uintptr_t", "uintptr_t"]);
+  .func("cipher_batch_run", "void", ["uintptr_t", "size_t", "uintptr_t"]);
 
 /** Packets to be sealed or opened in one foreign call, each by the cipher of its SA. They lie in one Slab. */
 export class CipherBatch {
   /** Packets in it. */
   length = 0;
-  /** What is copied around packets before they are sealed. */
-  readonly edges: Slab;
   readonly #capacity: number;
   readonly #jobs: Slab;
   readonly #words: Uint32Array;
 
-  /** @param edgesSize bytes of `edges` */
-  constructor(capacity = BATCH_PACKETS, edgesSize = 0) {
+  constructor(capacity = BATCH_PACKETS) {
     this.#capacity = capacity;
-    this.edges = new Slab(edgesSize);
     this.#jobs = new Slab(capacity * JOB_WORDS * 4);
     this.#words = new Uint32Array(this.#jobs.bytes.buffer);
   }
@@ -103,22 +87,6 @@ export class CipherBatch {
     words[at + JOB.source] = source;
     words[at + JOB.length] = length;
     words[at + JOB.sequenceHigh] = sequenceHigh;
-    words[at + JOB.headSize] = 0;
-    words[at + JOB.tailSize] = 0;
-  }
-
-  /**
-   * Has parts of `edges` copied around what the packet last added is sealed from, once the packets before it are sealed:
-   * `head` to the offset `segment`, and `tail` to the end of what is encrypted.
-   */
-  setEdges(segment: number, head: number, headSize: number, tail: number, tailSize: number): void {
-    const words = this.#words;
-    const at = (this.length - 1) * JOB_WORDS;
-    words[at + JOB.segment] = segment;
-    words[at + JOB.head] = head;
-    words[at + JOB.headSize] = headSize;
-    words[at + JOB.tail] = tail;
-    words[at + JOB.tailSize] = tailSize;
   }
 
   /** Adds a packet that another way has sealed or opened already. */
@@ -131,7 +99,7 @@ export class CipherBatch {
 
   /** Seals or opens all. Afterwards each packet can be asked about, until `clear`. @param packets where they are */
   run(packets: Slab): void {
-    if (this.length > 0) runJobs(this.#jobs.base, this.length, packets.base, this.edges.base);
+    if (this.length > 0) runJobs(this.#jobs.base, this.length, packets.base);
   }
 
   /** Whether the packet that was added as number `index` was sealed, or is authentic. */

@@ -1,6 +1,7 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
+import type { Slab } from "../sys/slab.js";
 import type { Sealer } from "./aead.js";
-import { BATCH_PACKETS, type CipherBatch } from "./cipher-batch.js";
+import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
 import type { OutboundEntry, OutboundTable } from "./database.js";
 import { trafficClass } from "./ecn.js";
 import { completeFrame } from "./frame-check.js";
@@ -9,7 +10,6 @@ import * as ip from "./headers.js";
 import * as esp from "./packet.js";
 import { RandomBytes } from "./random-bytes.js";
 import type { OutboundState } from "./sa.js";
-import { SegmentEdges } from "./segment-edges.js";
 import { Segmenter } from "./segmentation.js";
 import { COUNTER, type Counters } from "./statistics.js";
 
@@ -59,7 +59,6 @@ export class Outbound<S extends OutboundState> {
   #sealer: Sealer | null = null;
   /** Null where each packet is to be sealed at once. */
   readonly #batch: CipherBatch | null;
-  readonly #edges: SegmentEdges;
   readonly #waiting = Array.from(
     { length: BATCH_PACKETS },
     (): Waiting<S> => ({
@@ -86,8 +85,7 @@ export class Outbound<S extends OutboundState> {
     this.#sink = sink;
     this.#refuses = refuses;
     this.#segmenter = new Segmenter(slab);
-    this.#edges = new SegmentEdges(slab);
-    this.#batch = waits ? this.#edges.batch : null;
+    this.#batch = waits ? new CipherBatch() : null;
   }
 
   /**
@@ -124,14 +122,14 @@ export class Outbound<S extends OutboundState> {
       return;
     const { segments } = segmenter;
     state.offload?.startBurst(state.sequence, segments);
-    const before = segmenter.copied + this.#edges.copied;
+    const before = segmenter.copied;
     if (!this.#sealTogether(state, link, packet, size)) {
       // The last segment, late in the frame's place, may be padded into the next frame.
       const padded = state.padTo > 0;
       for (let i = 0; i < segments; i++)
         this.#transform(state, link, segmenter.write(i), segmenter.size, padded || i < segments - 1);
     }
-    this.#counters.add(COUNTER.copiedBytes, segmenter.copied + this.#edges.copied - before);
+    this.#counters.add(COUNTER.copiedBytes, segmenter.copied - before);
   }
 
   /** Asks about a packet that may not fit the path. @returns whether it is dropped */
@@ -167,64 +165,61 @@ export class Outbound<S extends OutboundState> {
    * @returns false for a packet that is not of the usual kind: it is to be sealed segment by segment
    */
   #sealTogether(state: S, link: number, packet: number, size: number): boolean {
-    const batch = this.#batch;
-    const segmenter = this.#segmenter;
-    const { segments, headers } = segmenter;
-    const { sealer } = state;
+    const { segments, headers } = this.#segmenter;
+    const { cipher } = state.sealer;
     if (
-      batch === null ||
-      sealer.queue === undefined ||
+      this.#batch === null ||
+      cipher === undefined ||
       state.offload !== null ||
       state.padTo > 0 ||
       state.beet ||
       segments > BATCH_PACKETS ||
-      !this.#edges.fits(headers) ||
       state.sequence > LAST_SEQUENCE - segments ||
       !state.traffic.allows(segments, size + segments * headers)
     )
       return false;
     this.finish();
     if (!this.#findPayload(state, packet, size)) return false;
-    const bytes = this.#queueSegments(batch, state, link, packet);
-    batch.run(this.#slab);
-    let worked = true;
-    for (let i = 0; i < segments; i++) worked = batch.worked(i) && worked;
-    batch.clear();
-    state.sequence += segments;
-    state.traffic.add(bytes, state.sequenceHigh * 2 ** 32 + state.sequence, segments);
-    this.#commit(worked ? segments : 0, worked ? 0 : segments);
+    this.#sealSegments(state, cipher, link, packet);
     return true;
   }
 
-  /** @returns bytes of payload of the segments, each of which is sealed behind the one before */
-  #queueSegments(batch: CipherBatch, state: S, link: number, packet: number): number {
+  /** Each segment is sealed behind the one before. */
+  #sealSegments(state: S, cipher: Slab, link: number, packet: number): void {
     const segmenter = this.#segmenter;
     const { segments } = segmenter;
-    const { sealer, alignment } = state;
+    const { alignment } = state;
     const tos = trafficClass(this.#slab.view, packet);
-    const target = this.#sink.reserve(RUN_BYTES);
     const skipped = this.#payload - packet;
-    segmenter.locate(segments - 1);
-    const lastLength = segmenter.size - skipped;
-    segmenter.locate(0);
-    const length = segmenter.size - skipped;
-    const padding = esp.paddingFor(length, alignment);
-    const lastPadding = esp.paddingFor(lastLength, alignment);
-    this.#edges.setTrailers(padding, lastPadding, this.#nextHeader);
-    const text = length + padding + esp.TRAILER_SIZE;
-    const lastText = lastLength + lastPadding + esp.TRAILER_SIZE;
-    const total = state.headerSize + text + state.icvSize;
-    for (let i = 0; i < segments; i++) {
-      const segment = segmenter.locate(i);
-      const place = target + i * total;
-      const ownText = i < segments - 1 ? text : lastText;
-      this.#writeHeader(state, place, state.sequence + 1 + i);
-      sealer.queue?.(batch, place, state.sequenceHigh, segment + skipped, ownText);
-      this.#edges.add(segmenter, i, segment);
-      this.#remember(i, state, link, total - text + ownText, tos);
-    }
+    const sequence = state.sequence + 1;
+    const sealed = segmenter.seal({
+      cipher,
+      target: this.#sink.reserve(RUN_BYTES),
+      spi: state.spi,
+      sequenceHigh: state.sequenceHigh,
+      sequence,
+      ivHigh: ivHigh(state, sequence),
+      ivLow: state.ivLow + sequence,
+      skipped,
+      nextHeader: this.#nextHeader,
+      alignment,
+    });
+    // The numbers are used up even if sealing fails: an IV must never meet two texts.
+    state.sequence += segments;
+    const length = segmenter.sizeOf(0) - skipped;
+    const lastLength = segmenter.sizeOf(segments - 1) - skipped;
+    const text = length + esp.paddingFor(length, alignment) + esp.TRAILER_SIZE;
+    const lastText = lastLength + esp.paddingFor(lastLength, alignment) + esp.TRAILER_SIZE;
+    const bytes = (segments - 1) * length + lastLength;
+    state.traffic.add(bytes, state.sequenceHigh * 2 ** 32 + state.sequence, segments);
     this.#counters.add(COUNTER.sealedBytes, (segments - 1) * text + lastText);
-    return (segments - 1) * length + lastLength;
+    if (!sealed) {
+      this.#counters.add(COUNTER.XfrmOutStateProtoError, segments);
+      return;
+    }
+    const around = state.headerSize + state.icvSize;
+    for (let i = 1; i < segments; i++) this.#sink.commit(state, link, around + text, tos);
+    this.#sink.commit(state, link, around + lastText, tos);
   }
 
   #remember(index: number, state: S, link: number, total: number, tos: number): void {
@@ -387,9 +382,8 @@ export class Outbound<S extends OutboundState> {
     view.setUint32(target + esp.ESP_SPI, state.spi);
     view.setUint32(target + esp.ESP_SEQUENCE, sequence);
     if (state.ivSize === AEAD_IV_SIZE) {
-      const ivLow = state.ivLow + sequence;
-      view.setUint32(target + esp.ESP_IV, state.ivHigh + state.sequenceHigh + (ivLow > 0xffffffff ? 1 : 0));
-      view.setUint32(target + esp.ESP_IV + 4, ivLow);
+      view.setUint32(target + esp.ESP_IV, ivHigh(state, sequence));
+      view.setUint32(target + esp.ESP_IV + 4, state.ivLow + sequence);
     } else if (state.ivSize > 0) {
       // That of CBC must not be predictable (RFC 3602 section 3).
       this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
@@ -435,4 +429,9 @@ export class Outbound<S extends OutboundState> {
     this.#nextHeader = next;
     return true;
   }
+}
+
+/** The upper half of the IV of the packet with this sequence number: the SA's first IV plus the number, in 64 bits. */
+function ivHigh(state: OutboundState, sequence: number): number {
+  return state.ivHigh + state.sequenceHigh + (state.ivLow + sequence > 0xffffffff ? 1 : 0);
 }

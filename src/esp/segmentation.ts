@@ -1,47 +1,100 @@
-import { fold16, type PacketSlab, swap16 } from "../sys/packet-slab.js";
+import koffi from "koffi";
+import { type PacketSlab, swap16 } from "../sys/packet-slab.js";
+import { nativePath } from "../sys/paths.js";
+import { Slab } from "../sys/slab.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
+import { MAX_TRAILER_SIZE } from "./packet.js";
 
 /** IPv4 and TCP with all options take 120 bytes; the rest is for IPv6 extension headers. */
 export const MAX_HEADERS = 1024;
 
-/** Copies `size` bytes, a multiple of 4: where there are so few, copyWithin() takes longer. */
-export function copyWords(target: DataView, to: number, source: DataView, from: number, size: number): void {
-  for (let i = 0; i < size; i += 4) target.setUint32(to + i, source.getUint32(from + i));
+/** native/gso.c: struct gso, in words of 4 bytes. */
+const GSO = {
+  packet: 0,
+  headers: 1,
+  transport: 2,
+  payload: 3,
+  segmentSize: 4,
+  segments: 5,
+  v6: 6,
+  udp: 7,
+  id: 8,
+  sequence: 9,
+  flags: 10,
+  shared: 11,
+  ipv4: 12,
+  template: 13,
+} as const;
+
+/** native/gso.c: struct sealing, in words of 4 bytes. */
+const SEALING = {
+  cipher: 0,
+  target: 2,
+  spi: 3,
+  sequenceHigh: 4,
+  sequence: 5,
+  ivHigh: 6,
+  ivLow: 7,
+  skipped: 8,
+  nextHeader: 9,
+  alignment: 10,
+} as const;
+const SEALING_SIZE = 12 * 4;
+
+const library = koffi.load(nativePath("gso"));
+const writeHeaders: (gso: number, packets: number, index: number) => number = library.func(
+  "gso_write_headers",
+  "uint32_t",
+  ["uintptr_t", "uintptr_t", "uint32_t"],
+);
+const sealSegments: (gso: number, sealing: number, packets: number) => number = library.func(
+  "gso_seal",
+  "uint32_t",
+  ["uintptr_t", "uintptr_t", "uintptr_t"],
+);
+
+/** How the segments of a GSO packet are sealed together. */
+export interface Sealing {
+  /** struct cipher of the SA. */
+  readonly cipher: Slab;
+  /** Offset that the first is sealed to, each other behind the one before it. */
+  readonly target: number;
+  readonly spi: number;
+  /** Of the first. The lower half of the sequence number must not overflow. */
+  readonly sequenceHigh: number;
+  readonly sequence: number;
+  readonly ivHigh: number;
+  readonly ivLow: number;
+  /** Bytes of each segment's headers that are not encrypted, and what the next of them is. */
+  readonly skipped: number;
+  readonly nextHeader: number;
+  /** What the size of the ciphertext is a multiple of. */
+  readonly alignment: number;
 }
 
 /**
- * Cuts a GSO packet read from the TUN device into the segments that the kernel would have sent (net/ipv4/tcp_offload.c,
- * tcp_gso_segment; net/ipv4/udp_offload.c, __udp_gso_segment; net/ipv4/af_inet.c, inet_gso_segment). The payload stays
- * where it is: each segment's headers go in front of its payload, over the end of the segment before it, which has been
- * encrypted elsewhere by then.
+ * Cuts a GSO packet read from the TUN device into the segments that the kernel would have sent, by native/gso.c. The
+ * payload stays where it is: each segment's headers go in front of its payload, over the end of the segment before it,
+ * which has been encrypted elsewhere by then.
  */
 export class Segmenter {
   /** Bytes of the segment that `write` last returned. */
   size = 0;
-  /** Bytes of headers written again so far; the only bytes that are copied. */
+  /** Bytes of headers written again so far, and of what is put back behind a segment: the only bytes that are copied. */
   copied = 0;
+  /** How many segments there are. */
+  segments = 0;
+  /** Bytes of each segment's payload, but for a shorter last one. */
+  segmentSize = 0;
+  /** Bytes of headers in front of each segment's payload. */
+  headers = 0;
 
   readonly #slab: PacketSlab;
-  /** The first segment's headers, whose place later ones may be written over. */
-  readonly #headers = new DataView(new ArrayBuffer(MAX_HEADERS));
-  #packet = 0;
-  /** Length of all headers, and of those before the transport header. */
-  #header = 0;
-  #transport = 0;
-  #payload = 0;
-  #segmentSize = 0;
-  #v6 = false;
-  #udp = false;
-  #id = 0;
-  #sequence = 0;
-  #flags = 0;
-  /**
-   * Sums over what every segment shares: the pseudo header with the transport header, and an IPv4 header, all without what
-   * is a segment's own.
-   */
-  #shared = 0;
-  #ipv4 = 0;
+  readonly #gso = new Slab(GSO.template * 4 + MAX_HEADERS);
+  readonly #words = new Uint32Array(this.#gso.bytes.buffer);
+  readonly #sealing = new Slab(SEALING_SIZE);
+  readonly #sealingWords = new Uint32Array(this.#sealing.bytes.buffer);
 
   constructor(slab: PacketSlab) {
     this.#slab = slab;
@@ -71,121 +124,89 @@ export class Segmenter {
       ? ip.UDP_HEADER_SIZE
       : (view.getUint8(packet + transport + ip.TCP_FLAG_WORD) >>> 4) * 4;
     if (!udp && transportSize < ip.TCP_HEADER_SIZE) return false;
-    this.#packet = packet;
-    this.#transport = transport;
-    this.#header = transport + transportSize;
-    this.#payload = size - this.#header;
-    this.#segmentSize = view.getUint16(frame + framing.VNET_GSO_SIZE, true);
-    this.#v6 = v6;
-    this.#udp = udp;
-    if (this.#payload <= 0 || this.#segmentSize === 0 || this.#header > MAX_HEADERS) return false;
-    this.#remember(size - transport, checksum);
-    copyWords(this.#headers, 0, view, packet, this.#header);
+    const headers = transport + transportSize;
+    const payload = size - headers;
+    const segmentSize = view.getUint16(frame + framing.VNET_GSO_SIZE, true);
+    if (payload <= 0 || segmentSize === 0 || headers > MAX_HEADERS) return false;
+    this.headers = headers;
+    this.segmentSize = segmentSize;
+    this.segments = Math.ceil(payload / segmentSize);
+    const words = this.#words;
+    words[GSO.packet] = packet;
+    words[GSO.headers] = headers;
+    words[GSO.transport] = transport;
+    words[GSO.payload] = payload;
+    words[GSO.segmentSize] = segmentSize;
+    words[GSO.segments] = this.segments;
+    words[GSO.v6] = v6 ? 1 : 0;
+    words[GSO.udp] = udp ? 1 : 0;
+    this.#takeOut(packet, transport, size - transport, checksum);
+    for (let i = 0; i < headers; i += 4)
+      words[GSO.template + i / 4] = view.getUint32(packet + i, true);
     return true;
   }
 
-  /** How many segments there are. */
-  get segments(): number {
-    return Math.ceil(this.#payload / this.#segmentSize);
-  }
-
-  /** Bytes of each segment's payload, but for a shorter last one. */
-  get segmentSize(): number {
-    return this.#segmentSize;
-  }
-
-  /** Bytes of headers in front of each segment's payload. */
-  get headers(): number {
-    return this.#header;
+  /** Bytes of a segment. */
+  sizeOf(index: number): number {
+    const { headers, segmentSize } = this;
+    const payload = this.#words[GSO.payload] ?? 0;
+    return headers + Math.min(payload - index * segmentSize, segmentSize);
   }
 
   /**
-   * Looks at a segment, whose `size` is known then.
-   * @returns the place of its first byte, which is the segment's before it as long as its headers are not written
-   */
-  locate(index: number): number {
-    const done = index * this.#segmentSize;
-    this.size = this.#header + Math.min(this.#payload - done, this.#segmentSize);
-    return this.#packet + done;
-  }
-
-  /**
-   * Writes the headers of a segment in front of its payload, over the end of the segment before.
+   * Writes the headers of a segment in front of its payload, over the end of the segment before; to be called in order.
    * @returns the segment's first byte
    */
   write(index: number): number {
-    const segment = this.locate(index);
-    this.writeHeaders(this.#slab.view, segment, index);
-    this.copied += this.#header;
-    return segment;
+    this.size = writeHeaders(this.#gso.base, this.#slab.base, index);
+    this.copied += this.headers;
+    return (this.#words[GSO.packet] ?? 0) + index * this.segmentSize;
   }
 
-  /** Writes the headers of the segment that `locate` was last asked for to another place. */
-  writeHeaders(view: DataView, at: number, index: number): void {
-    copyWords(view, at, this.#headers, 0, this.#header);
-    if (this.#v6) view.setUint16(at + ip.IPV6_PAYLOAD_LENGTH, this.size - ip.IPV6_HEADER_SIZE);
-    else this.#writeIpv4(view, at, (this.#id + index) & 0xffff);
-    if (this.#udp) this.#writeUdp(view, at + this.#transport, index);
-    else this.#writeTcp(view, at + this.#transport, index);
+  /**
+   * Writes and seals all segments. MAX_TRAILER_SIZE bytes behind the packet must be there, which are as before afterwards.
+   * @returns whether all were sealed
+   */
+  seal(sealing: Sealing): boolean {
+    const words = this.#sealingWords;
+    words[SEALING.cipher] = sealing.cipher.low;
+    words[SEALING.cipher + 1] = sealing.cipher.high;
+    words[SEALING.target] = sealing.target;
+    words[SEALING.spi] = sealing.spi;
+    words[SEALING.sequenceHigh] = sealing.sequenceHigh;
+    words[SEALING.sequence] = sealing.sequence;
+    words[SEALING.ivHigh] = sealing.ivHigh;
+    words[SEALING.ivLow] = sealing.ivLow;
+    words[SEALING.skipped] = sealing.skipped;
+    words[SEALING.nextHeader] = sealing.nextHeader;
+    words[SEALING.alignment] = sealing.alignment;
+    const { segments } = this;
+    this.copied += segments * (this.headers + MAX_TRAILER_SIZE);
+    return sealSegments(this.#gso.base, this.#sealing.base, this.#slab.base) === segments;
   }
 
-  /** Takes what is a segment's own out of the headers, and sums the rest. */
-  #remember(transportLength: number, checksum: number): void {
+  /** Takes what is a segment's own out of the packet's headers, and sums the rest. */
+  #takeOut(packet: number, transportOffset: number, transportLength: number, checksum: number): void {
     const { view, sum } = this.#slab;
-    const packet = this.#packet;
-    const transport = packet + this.#transport;
+    const words = this.#words;
+    const transport = packet + transportOffset;
     // The field holds the sum of the pseudo header with the whole length: take that out (ones' complement subtraction).
     const pseudo = view.getUint16(transport + checksum, true) + (~swap16(transportLength) & 0xffff);
     view.setUint16(transport + checksum, 0);
-    if (this.#udp) {
+    if (words[GSO.udp]) {
       view.setUint16(transport + ip.UDP_LENGTH, 0);
     } else {
-      this.#sequence = view.getUint32(transport + ip.TCP_SEQUENCE);
-      this.#flags = view.getUint8(transport + ip.TCP_FLAGS);
+      words[GSO.sequence] = view.getUint32(transport + ip.TCP_SEQUENCE);
+      words[GSO.flags] = view.getUint8(transport + ip.TCP_FLAGS);
       view.setUint32(transport + ip.TCP_SEQUENCE, 0);
       view.setUint8(transport + ip.TCP_FLAGS, 0);
     }
-    this.#shared = sum(transport, this.#header - this.#transport, pseudo);
-    if (this.#v6) return;
-    this.#id = view.getUint16(packet + ip.IPV4_ID);
+    words[GSO.shared] = sum(transport, this.headers - transportOffset, pseudo);
+    if (words[GSO.v6]) return;
+    words[GSO.id] = view.getUint16(packet + ip.IPV4_ID);
     view.setUint16(packet + ip.IPV4_TOTAL_LENGTH, 0);
     view.setUint16(packet + ip.IPV4_ID, 0);
     view.setUint16(packet + ip.IPV4_CHECKSUM, 0);
-    this.#ipv4 = sum(packet, this.#transport, 0);
-  }
-
-  #writeIpv4(view: DataView, at: number, id: number): void {
-    view.setUint16(at + ip.IPV4_TOTAL_LENGTH, this.size);
-    view.setUint16(at + ip.IPV4_ID, id);
-    const sum = fold16(this.#ipv4 + swap16(this.size) + swap16(id));
-    view.setUint16(at + ip.IPV4_CHECKSUM, ~sum & 0xffff, true);
-  }
-
-  #writeTcp(view: DataView, at: number, index: number): void {
-    const done = index * this.#segmentSize;
-    const sequence = (this.#sequence + done) >>> 0;
-    let flags = this.#flags;
-    // Only the last segment ends the burst, and only the first reports a reduced window (RFC 3168 section 6.1.2).
-    if (done + this.#segmentSize < this.#payload) flags &= ~(ip.TCP_FIN | ip.TCP_PSH);
-    if (index > 0) flags &= ~ip.TCP_CWR;
-    view.setUint8(at + ip.TCP_FLAGS, flags);
-    view.setUint32(at + ip.TCP_SEQUENCE, sequence);
-    // The flags are the second byte of a word.
-    const own = swap16(sequence >>> 16) + swap16(sequence & 0xffff) + (flags << 8);
-    view.setUint16(at + ip.TCP_CHECKSUM, this.#checksum(index, own), true);
-  }
-
-  #writeUdp(view: DataView, at: number, index: number): void {
-    const length = this.size - this.#transport;
-    view.setUint16(at + ip.UDP_LENGTH, length);
-    view.setUint16(at + ip.UDP_CHECKSUM, this.#checksum(index, swap16(length)), true);
-  }
-
-  /** @param own the sum of what of the transport header is the segment's own */
-  #checksum(index: number, own: number): number {
-    const payload = this.#packet + this.#header + index * this.#segmentSize;
-    const seed = this.#shared + swap16(this.size - this.#transport) + own;
-    // 0 would mean none in UDP (RFC 768); for TCP it is the same number.
-    return ~this.#slab.sum(payload, this.size - this.#header, seed) & 0xffff || 0xffff;
+    words[GSO.ipv4] = sum(packet, transportOffset, 0);
   }
 }
