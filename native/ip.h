@@ -9,6 +9,7 @@
 
 #define IPV4_TOTAL_LENGTH 2
 #define IPV4_ID 4
+#define IPV4_FRAGMENT 6
 #define IPV4_TTL 8
 #define IPV4_CHECKSUM 10
 #define IPV4_SOURCE 12

@@ -1,5 +1,4 @@
-import { fold16, type PacketSlab, swap16 } from "../sys/packet-slab.js";
-import { equalWords } from "./continuation.js";
+import { type PacketSlab, swap16 } from "../sys/packet-slab.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
@@ -25,7 +24,7 @@ export class Candidate {
   /** Bytes behind the headers. */
   payload = 0;
   /** Sum of the pseudo header. */
-  #pseudo = 0;
+  pseudo = 0;
   readonly #slab: PacketSlab;
 
   constructor(slab: PacketSlab) {
@@ -40,7 +39,7 @@ export class Candidate {
     this.transport = other.transport;
     this.header = other.header;
     this.payload = other.payload;
-    this.#pseudo = other.#pseudo;
+    this.pseudo = other.pseudo;
   }
 
   /**
@@ -67,8 +66,8 @@ export class Candidate {
         : null;
     if (fits === null) return "no-flow";
     if (!fits) return "alone";
-    this.#pseudo = this.pseudoSum(length - transport);
-    return this.checksumHolds(packet + transport, length - transport) ? "mergeable" : "alone";
+    this.pseudo = this.pseudoSum(length - transport);
+    return this.#checksumHolds(length - transport) ? "mergeable" : "alone";
   }
 
   /** Sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1) with this transport length. */
@@ -149,11 +148,14 @@ export class Candidate {
     );
   }
 
-  /**
-   * Whether the checksum is right in the transport packet of `length` bytes at `at`: this packet's, or that of another of
-   * the same flow and length. What we coalesce is taken by the kernel as checked.
-   */
-  checksumHolds(at: number, length: number): boolean {
-    return fold16(this.#slab.sum(at, length, this.#pseudo)) === 0xffff;
+  /** Whether the checksum is right. What we coalesce is taken by the kernel as checked. */
+  #checksumHolds(length: number): boolean {
+    return this.#slab.sum(this.packet + this.transport, length, this.pseudo) === 0xffff;
   }
+}
+
+/** Whether `bytes` (a multiple of 4) bytes at two places are the same. */
+function equalWords(view: DataView, a: number, b: number, bytes: number): boolean {
+  for (let i = 0; i < bytes; i += 4) if (view.getInt32(a + i) !== view.getInt32(b + i)) return false;
+  return true;
 }

@@ -1,4 +1,5 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
+import type { Burst } from "./burst.js";
 import { Candidate } from "./candidate.js";
 import * as ip from "./headers.js";
 import type { FrameSink } from "./inbound.js";
@@ -24,7 +25,7 @@ export class Coalescer implements FrameSink {
   readonly #trains: Train[];
   readonly #single: Train;
   readonly #candidate: Candidate;
-  /** That which last began or got longer. */
+  /** That of the packet last added; `#single`, which nothing can join, where it is in none. */
   #latest: Train;
   /** The train to make room with when all are taken: the longest held. */
   #oldest = 0;
@@ -40,21 +41,18 @@ export class Coalescer implements FrameSink {
     this.#candidate = new Candidate(slab);
   }
 
-  /**
-   * Takes the IP packet of `size` bytes at `packet`, which must stay there until `flush`, if it continues the burst of the
-   * packet before it. There need be no frame's header in front of it.
-   * @returns false where it is to be framed and added
-   */
-  joins(packet: number, size: number, ifId: number, link: number): boolean {
+  /** Takes what of a burst continues the train of the packet last added; it must stay where it is until `flush`. */
+  continueWith(burst: Burst): number {
     const train = this.#latest;
-    if (!train.joins(packet, size, ifId, link)) return false;
+    const joined = train.continueWith(burst);
     if (train.full) this.#leave(train);
-    return true;
+    return joined;
   }
 
   /** Takes the framed packet of `size` bytes at `frame`, which must stay there until `flush`. */
   add(frame: number, size: number): void {
     const candidate = this.#candidate;
+    this.#latest = this.#single;
     const kind = candidate.read(frame, size);
     if (kind === "no-flow") {
       // It may be a fragment of any flow.

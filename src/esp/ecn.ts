@@ -14,6 +14,12 @@ export function trafficClass(view: DataView, packet: number): number {
     : view.getUint8(packet + ip.IPV4_TOS);
 }
 
+/** Whether outer packets with this type of service or traffic class may change the inner ones, or have them dropped. */
+export const marksCongestion = (outer: number): boolean => {
+  const ecn = outer & ECN_MASK;
+  return ecn !== NOT_ECT && ecn !== ECT_0;
+};
+
 /**
  * Takes the congestion mark of the outer packet over to the inner one at `packet` (RFC 6040 figure 4).
  * @param outer type of service or traffic class
@@ -21,8 +27,7 @@ export function trafficClass(view: DataView, packet: number): number {
  */
 export function decapsulateEcn(view: DataView, packet: number, outer: number): boolean {
   const outerEcn = outer & ECN_MASK;
-  // Of these two nothing is ever taken over.
-  if (outerEcn === NOT_ECT || outerEcn === ECT_0) return true;
+  if (!marksCongestion(outer)) return true;
   const inner = trafficClass(view, packet);
   const ecn = inner & ECN_MASK;
   if (ecn === NOT_ECT) return outerEcn !== CE;

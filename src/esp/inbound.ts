@@ -1,7 +1,8 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
+import { Burst, OPENED, type Opened } from "./burst.js";
 import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
 import type { InboundEntry, Verdict } from "./database.js";
-import { decapsulateEcn } from "./ecn.js";
+import { decapsulateEcn, marksCongestion } from "./ecn.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import { RECEIVED, type Received } from "./offload/receive.js";
@@ -20,14 +21,18 @@ const SPENT_SIZE = esp.TRAILER_SIZE + 16;
 
 /** Where opened packets go. */
 export interface FrameSink {
-  /**
-   * Takes the IP packet of `size` bytes at `packet` if it has no need of a frame.
-   * @returns false where it is to be framed and added
-   */
-  joins(packet: number, size: number, ifId: number, link: number): boolean;
   /** Takes the framed packet of `size` bytes at `frame`. */
   add(frame: number, size: number): void;
+  /**
+   * Has the datagrams of a burst opened as far as they are of one burst with the packet last added, and takes them.
+   * @returns how many it took
+   */
+  continueWith(burst: Burst): number;
 }
+
+/** After so many datagrams that none continued, those behind in the message are rather opened together. */
+const BURST_TRIES = 2;
+const LAST_SEQUENCE = 0xffffffff;
 
 /** A packet between what is checked before it is decrypted and what can only be afterwards. */
 interface Pending {
@@ -71,8 +76,9 @@ export class Inbound {
   readonly #batch = new CipherBatch();
   readonly #waiting = Array.from({ length: BATCH_PACKETS }, newPending);
   readonly #alone = newPending();
-  /** Where to packets go that may do without a frame. */
-  #sink: FrameSink | null = null;
+  readonly #burst: Burst;
+  /** The SA of the last packet that waited, null where that was dropped. */
+  #added: InboundEntry<InboundState> | null = null;
   /** The SA of the packet before, and by what it was found. Tables are never changed: others take their place. */
   #states: ReadonlyMap<number, InboundEntry<InboundState>> | null = null;
   #spi = 0;
@@ -84,6 +90,7 @@ export class Inbound {
    */
   constructor(slab: PacketSlab, counters: Counters, flush: () => void) {
     this.#slab = slab;
+    this.#burst = new Burst(slab);
     this.#counters = counters;
     this.#flush = flush;
   }
@@ -115,8 +122,44 @@ export class Inbound {
   }
 
   /**
+   * As `process`, of a message of `bytes` bytes at `message`: datagrams of `size` bytes, the last perhaps shorter. They may
+   * wait to be opened together with others: `finish` delivers them, in order.
+   */
+  takeMessage(
+    message: number,
+    bytes: number,
+    size: number,
+    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    link: number,
+    tos: number,
+    sink: FrameSink,
+  ): void {
+    const end = message + bytes;
+    let packet = message;
+    let tries = BURST_TRIES;
+    let opened: Opened = OPENED.NOT;
+    // What waits of other messages is not to be taken for a part of this one.
+    if (bytes > size) this.finish(sink);
+    // An empty datagram is one as well.
+    do {
+      if (this.#batch.full) this.finish(sink);
+      this.take(packet, Math.min(size, end - packet), states, link, tos, opened);
+      opened = OPENED.NOT;
+      packet += size;
+      const whole = Math.floor((end - packet) / size);
+      if (tries === 0 || !(whole > 0)) continue;
+      this.finish(sink);
+      const joined = this.#openBurst(packet, size, whole, tos, sink);
+      if (joined === 0) tries--;
+      packet += joined * size;
+      opened = this.#burst.next;
+    } while (packet < end);
+  }
+
+  /**
    * As `process`, of a packet that may wait to be opened together with others: `finish` delivers it, in order. Call that
    * before this once `full`.
+   * @param opened what has become of it already
    */
   take(
     packet: number,
@@ -124,13 +167,15 @@ export class Inbound {
     states: ReadonlyMap<number, InboundEntry<InboundState>>,
     link: number,
     tos: number,
+    opened: Opened = OPENED.NOT,
   ): void {
     const batch = this.#batch;
     const pending = this.#waiting[batch.length];
     if (pending === undefined || !this.#admit(pending, packet, length, states, link, tos)) return;
     const { entry, sequenceHigh, textSize, received } = pending;
     const opener = entry?.state.opener;
-    if (received === RECEIVED.ENCRYPTED && opener?.queueOpen !== undefined)
+    if (opened !== OPENED.NOT) batch.addDone(opened === OPENED.AUTHENTIC);
+    else if (received === RECEIVED.ENCRYPTED && opener?.queueOpen !== undefined)
       opener.queueOpen(batch, packet, sequenceHigh, textSize);
     else
       batch.addDone(received !== RECEIVED.ENCRYPTED || opener?.open(packet, sequenceHigh, textSize) === true);
@@ -145,14 +190,45 @@ export class Inbound {
   finish(sink: FrameSink): void {
     const batch = this.#batch;
     batch.run(this.#slab);
-    this.#sink = sink;
+    this.#added = null;
     for (let i = 0; i < batch.length; i++) {
       const pending = this.#waiting[i];
       const size = pending === undefined ? 0 : this.#complete(pending, batch.worked(i));
       if (size !== 0) sink.add(this.frame, size);
+      this.#added = size === 0 ? null : (pending?.entry ?? null);
     }
-    this.#sink = null;
     batch.clear();
+  }
+
+  /**
+   * Opens what of the `count` datagrams of `size` bytes at `packet` goes on with the burst of the packet last added. They
+   * have its addresses, protocol and ports, so that the same policy takes them, and came with it.
+   * @returns how many did; what became of the next is in #burst
+   */
+  #openBurst(packet: number, size: number, count: number, tos: number, sink: FrameSink): number {
+    const burst = this.#burst;
+    burst.clear();
+    if (this.#added === null) return 0;
+    const { state } = this.#added;
+    const { spi, opener, replay, traffic } = state;
+    const sequence = replay.topLow + 1;
+    if (
+      opener.cipher === undefined ||
+      state.offload !== null ||
+      state.addresses !== null ||
+      marksCongestion(tos) ||
+      replay.topLow > LAST_SEQUENCE - count ||
+      !traffic.allows(count, count * size)
+    )
+      return 0;
+    const { cipher } = opener;
+    burst.setDatagrams({ cipher, at: packet, size, count, spi, sequenceHigh: replay.topHigh, sequence });
+    const joined = sink.continueWith(burst);
+    if (joined === 0) return 0;
+    replay.acceptNext(joined);
+    traffic.add(joined * burst.innerSize, replay.topHigh * 2 ** 32 + replay.topLow, joined);
+    this.#counters.add(COUNTER.openedBytes, joined * (size - state.headerSize - state.icvSize));
+    return joined;
   }
 
   /** What can be said before decryption. @returns false when the packet is dropped, and counted */
@@ -213,7 +289,7 @@ export class Inbound {
     return this.#entry;
   }
 
-  /** What can only be said of a decrypted packet. @returns size of the frame, or 0 when it is dropped or did without */
+  /** What can only be said of a decrypted packet. @returns size of the frame, or 0 when it is dropped */
   #complete(pending: Pending, authentic: boolean): number {
     const { view } = this.#slab;
     const { entry, sequence, sequenceHigh, text, textSize, received } = pending;
@@ -262,7 +338,6 @@ export class Inbound {
     if (verdict === null) return this.#drop(COUNTER.XfrmInNoPols);
     if (verdict === "block") return this.#drop(COUNTER.XfrmInPolBlock);
     if (verdict === "template-mismatch") return this.#drop(COUNTER.XfrmInTmplMismatch);
-    if (this.#sink?.joins(packet, packetSize, state.ifId, link)) return 0;
     this.#writeHeader(packet - framing.FRAME_HEADER_SIZE, state.ifId, link);
     return framing.FRAME_HEADER_SIZE + packetSize;
   }

@@ -97,6 +97,21 @@ export class ReplayWindow {
     this.#blocks[index] = this.#block(low) | (1 << (low & 31));
   }
 
+  /** As `accept`, of the `count` numbers behind the highest; the low word must not overflow. */
+  acceptNext(count: number): void {
+    for (let left = count; left > 0; ) {
+      const low = this.#topLow + 1;
+      const bit = low & 31;
+      const some = Math.min(left, 32 - bit);
+      const index = (low >>> 5) & this.#mask;
+      // A block's first number comes before all others of it.
+      const seen = bit === 0 ? 0 : this.#block(low);
+      this.#blocks[index] = seen | ((0xffffffff >>> (32 - some)) << bit);
+      this.#topLow += some;
+      left -= some;
+    }
+  }
+
   /** A window of another size that accepts no number which this one has seen or left behind. */
   resized(size: number): ReplayWindow {
     const window = new ReplayWindow(size, this.esn);

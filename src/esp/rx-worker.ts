@@ -120,24 +120,10 @@ function takeAll(index: number, { entries, withHeader }: Source): number {
   received.look(index);
   const { bytes, size, link, tos } = received;
   const start = places[index] ?? PACKET;
-  const end = start + bytes;
-  let packet = start;
-  if (withHeader) {
-    const header = (slab.view.getUint8(start) & 15) * 4;
-    take(start + header, bytes - header, entries, link, tos);
-    return bytes;
-  }
-  // An empty datagram is one as well.
-  do {
-    take(packet, Math.min(size, end - packet), entries, link, tos);
-    packet += size;
-  } while (packet < end);
+  const header = withHeader ? (slab.view.getUint8(start) & 15) * 4 : 0;
+  // Bare ESP comes one by one.
+  inbound.takeMessage(start + header, bytes - header, size - header, entries, link, tos, coalescer);
   return bytes;
-}
-
-function take(packet: number, length: number, entries: Source["entries"], link: number, tos: number): void {
-  if (inbound.full) inbound.finish(coalescer);
-  inbound.take(packet, length, entries, link, tos);
 }
 
 run<InboundSpec>(setup, {

@@ -141,8 +141,7 @@ export class Segmenter {
     words[GSO.v6] = v6 ? 1 : 0;
     words[GSO.udp] = udp ? 1 : 0;
     this.#takeOut(packet, transport, size - transport, checksum);
-    for (let i = 0; i < headers; i += 4)
-      words[GSO.template + i / 4] = view.getUint32(packet + i, true);
+    for (let i = 0; i < headers; i += 4) words[GSO.template + i / 4] = view.getUint32(packet + i, true);
     return true;
   }
 

@@ -1,8 +1,8 @@
 import { IOV_BASE, IOV_LEN, IOVEC_SIZE } from "../sys/msghdr.js";
 import { fold16, type PacketSlab } from "../sys/packet-slab.js";
 import { Slab } from "../sys/slab.js";
+import type { Burst } from "./burst.js";
 import { Candidate } from "./candidate.js";
-import { continuesIpv4, continuesTcp, continuesUdp, equalWords } from "./continuation.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
@@ -22,14 +22,11 @@ export class Train {
   readonly #iovecs = new Slab(MAX_SEGMENTS * IOVEC_SIZE);
   /** Length of the IP packet as it is to be. */
   #length = 0;
-  /** As a signed number: all 32 bits of it are a small integer then. */
+  /** As a signed number: all 32 bits of it are a small integer then. Only of TCP. */
   #nextSequence = 0;
   #fixedId = false;
   /** PSH and FIN of the last packet. */
   #ending = 0;
-  /** The metadata that stands in front of the first packet. */
-  #ifId = 0;
-  #link = 0;
 
   constructor(slab: PacketSlab) {
     this.#slab = slab;
@@ -44,8 +41,6 @@ export class Train {
     this.#length = first.header + first.payload;
     this.#ending = 0;
     this.#fixedId = false;
-    this.#ifId = view.getUint32(first.frame + framing.SHIM_IF_ID, true);
-    this.#link = view.getInt32(first.frame + framing.SHIM_LINK, true);
     if (!first.udp) {
       this.#nextSequence =
         (view.getInt32(first.packet + first.transport + ip.TCP_SEQUENCE) + first.payload) | 0;
@@ -76,47 +71,25 @@ export class Train {
   }
 
   /**
-   * Adds the IP packet of `size` bytes at `packet` if it is of the usual kind: it has the very headers of the first, but
-   * for what counts up, and is as long. No frame need be in front of it.
+   * Adds what of a burst continues this train as a sender's bursts do: as long as the first packet, and with its very
+   * headers but for what counts up.
+   * @returns how many joined
    */
-  joins(packet: number, size: number, ifId: number, link: number): boolean {
-    const { head } = this;
-    const { transport, header, payload } = head;
-    if (
-      this.full ||
-      this.count === 0 ||
-      size !== header + payload ||
-      ifId !== this.#ifId ||
-      link !== this.#link ||
-      this.#length + payload > MAX_SIZE ||
-      !this.#hasNextHeaders(packet) ||
-      !head.checksumHolds(packet + transport, size - transport)
-    )
-      return false;
-    this.#setIovec(this.count++, packet + header, payload);
-    this.#length += payload;
-    this.#nextSequence = (this.#nextSequence + payload) | 0;
-    return true;
+  continueWith(burst: Burst): number {
+    const { head, count } = this;
+    if (count === 0 || this.full) return 0;
+    const { payload } = head;
+    const most = Math.min(MAX_SEGMENTS - count, Math.floor((MAX_SIZE - this.#length) / payload));
+    const iovec = count * IOVEC_SIZE;
+    const joined = burst.open(head, count, this.#fixedId, this.#nextSequence, this.#iovecs, iovec, most);
+    this.count += joined;
+    this.#length += joined * payload;
+    this.#nextSequence = (this.#nextSequence + joined * payload) | 0;
+    return joined;
   }
 
   get full(): boolean {
     return this.count === MAX_SEGMENTS;
-  }
-
-  #hasNextHeaders(packet: number): boolean {
-    const { view } = this.#slab;
-    const { head } = this;
-    const idStep = this.#fixedId ? 0 : this.count;
-    const a = head.packet + head.transport;
-    const b = packet + head.transport;
-    return (
-      (head.v6
-        ? equalWords(view, head.packet, packet, ip.IPV6_HEADER_SIZE)
-        : continuesIpv4(view, head.packet, packet, idStep)) &&
-      (head.udp
-        ? continuesUdp(view, a, b)
-        : continuesTcp(view, a, b, head.header - head.transport, this.#nextSequence))
-    );
   }
 
   /** Adds a packet that `accepts` took. @returns whether it must be the last */

@@ -1,13 +1,11 @@
-import assert from "node:assert/strict";
 import test from "ava";
 import fc from "fast-check";
-import koffi from "koffi";
 import { Coalescer } from "../../src/esp/coalescer.js";
 import * as framing from "../../src/esp/framing.js";
-import { Segmenter } from "../../src/esp/segmentation.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 import { frame, ipv4, random } from "./frames.js";
 import * as p from "./ip-packets.js";
+import { gather, packetsOf } from "./written.js";
 
 const SIZE = 2 ** 21;
 const slab = new PacketSlab(SIZE);
@@ -18,72 +16,29 @@ interface Written {
   readonly count: number;
 }
 
-/** Gathers what the iovecs point at, which must all be inside the packets' own memory. */
-function gather(address: number, count: number): Buffer {
-  const parts: Buffer[] = [];
-  for (let i = 0; i < count; i++) {
-    const [at, length] = iovec(address + i * 16);
-    if (at < 0 || at + length > SIZE) throw new Error("an iovec points outside the packets");
-    parts.push(Buffer.from(slab.bytes.slice(at, at + length)));
-  }
-  return Buffer.concat(parts);
-}
-
-/** The iovec arrays are Slabs of the coalescer's: read them as the kernel would. */
-function iovec(address: number): [at: number, length: number] {
-  const view = new DataView(koffi.view(BigInt(address), 16));
-  return [Number(view.getBigUint64(0, true)) - slab.base, Number(view.getBigUint64(8, true))];
-}
-
 interface CoalesceOptions {
   readonly ifIds?: number[];
   readonly mergeUdp?: boolean;
 }
 
-/** Coalesces as the data path does, which asks first whether a packet needs a frame: that must make no difference. */
 function coalesce(packets: readonly Buffer[], options: CoalesceOptions = {}): Written[] {
-  const written = coalesceFrames(packets, options, true);
-  assert.deepEqual(written, coalesceFrames(packets, options, false));
-  return written;
-}
-
-function coalesceFrames(packets: readonly Buffer[], options: CoalesceOptions, asked: boolean): Written[] {
   const written: Written[] = [];
   const coalescer = new Coalescer(
     slab,
-    (vector, count) => written.push({ frame: gather(vector, count), count }),
+    (vector, count) => written.push({ frame: gather(slab, vector, count), count }),
     options.mergeUdp ?? true,
   );
   let at = 64;
   packets.forEach((packet, index) => {
     const ifId = options.ifIds?.[index] ?? 101;
     const framed = frame(packet, { ifId });
-    const packetAt = at + framing.FRAME_HEADER_SIZE;
-    slab.bytes.set(packet, packetAt);
-    if (!asked || !coalescer.joins(packetAt, packet.length, ifId, 0)) {
-      slab.bytes.set(framed, at);
-      coalescer.add(at, framed.length);
-    }
+    slab.bytes.set(framed, at);
+    coalescer.add(at, framed.length);
     // ESP's trailer, ICV and next header lie between two packets.
     at += framed.length + 12;
   });
   coalescer.flush();
   return written;
-}
-
-/** The packets that a written frame stands for. */
-function packetsOf({ frame: framed }: Written): Buffer[] {
-  if (framed.readUInt8(framing.VNET_GSO_TYPE) === 0) return [framed.subarray(framing.FRAME_HEADER_SIZE)];
-  const other = new PacketSlab(2 ** 17);
-  other.bytes.set(framed, 10);
-  const segmenter = new Segmenter(other);
-  if (!segmenter.start(10, framed.length)) throw new Error("the GSO packet does not hold together");
-  const packets: Buffer[] = [];
-  for (let index = 0; index < segmenter.segments; index++) {
-    const at = segmenter.write(index);
-    packets.push(Buffer.from(other.bytes.slice(at, at + segmenter.size)));
-  }
-  return packets;
 }
 
 const bytes = (length: number, seed = 1): Buffer => {
@@ -117,7 +72,10 @@ for (const [name, packets, options] of [
       written.map(({ count }) => count),
       [packets.length],
     );
-    t.deepEqual(written.flatMap(packetsOf), packets);
+    t.deepEqual(
+      written.flatMap(({ frame: framed }) => packetsOf(framed)),
+      packets,
+    );
   });
 }
 
@@ -239,7 +197,10 @@ test("no GSO packet is longer than an IP packet can be, or of more than 64 segme
     const written = coalesce(packets);
     t.is(Math.max(...written.map(({ count }) => count)), most);
     t.true(written.every(({ frame: framed }) => framed.length <= framing.VNET_HDR_SIZE + 4 + 65535));
-    t.deepEqual(written.flatMap(packetsOf), packets);
+    t.deepEqual(
+      written.flatMap(({ frame: framed }) => packetsOf(framed)),
+      packets,
+    );
   }
 });
 
@@ -280,7 +241,10 @@ test("whatever comes, every packet leaves once, as it came, in the order of its 
         }
         return Object.fromEntries([...map].sort(([a], [b]) => a.localeCompare(b)));
       };
-      t.deepEqual(grouped(coalesce(packets).flatMap(packetsOf)), grouped(packets));
+      t.deepEqual(
+        grouped(coalesce(packets).flatMap(({ frame: framed }) => packetsOf(framed))),
+        grouped(packets),
+      );
     }),
     { numRuns: 150 },
   );

@@ -160,7 +160,7 @@ export class Engine {
   openAll(packets: readonly Uint8Array[], link = 0, tos = 0): Buffer[] {
     const frames: Buffer[] = [];
     const sink = {
-      joins: () => false,
+      continueWith: () => 0,
       add: (frame: number, size: number) => {
         frames.push(Buffer.from(this.slab.bytes.slice(frame, frame + size)));
       },
