@@ -198,6 +198,30 @@ test("with extended numbers any sequence is judged as by the naive model, across
   );
 });
 
+test("numbers accepted as the next ones are accepted as they are one by one", (t) => {
+  const size = fc.constantFrom(32, 33, 64, 1024, 4096);
+  const start = fc.constantFrom(0, 1, 31, 32, 4000, 2 ** 32 - 10_000);
+  const steps = fc.array(fc.record({ skipped: fc.nat(200), count: fc.nat(100) }), { maxLength: 30 });
+  fc.assert(
+    fc.property(size, start, steps, (size, start, steps) => {
+      const together = new ReplayWindow(size);
+      const alone = new ReplayWindow(size);
+      for (const window of [together, alone]) offer(window, start);
+      for (const { skipped, count } of steps) {
+        for (const window of [together, alone]) offer(window, topOf(window) + skipped + 1);
+        together.acceptNext(count);
+        for (let i = 0; i < count; i++) offer(alone, topOf(alone) + 1);
+        t.is(topOf(together), topOf(alone));
+        for (let behind = -1; behind <= size; behind++) {
+          const low = together.topLow - behind;
+          t.is(together.check(0, low), alone.check(0, low), `${behind} behind ${topOf(alone)}`);
+        }
+      }
+    }),
+    { numRuns: 30 },
+  );
+});
+
 test("extended numbers end at 2^64 - 1, and low words before the first number belong to no packet", (t) => {
   const window = new ReplayWindow(64, true);
   t.false(window.check(window.high(0xffffffff), 0xffffffff));
