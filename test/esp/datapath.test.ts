@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
+import { readdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import test from "ava";
 import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
@@ -233,6 +234,25 @@ test.serial("a data path stops under a flood", async (t) => {
   await until(() => (datapath.statistics().connections.get(101)?.out.packets ?? 0) > 500);
   await t.notThrowsAsync(datapath.stop());
   t.true((datapath.statistics().connections.get(101)?.out.packets ?? 0) > 500);
+});
+
+/** Of each thread of this process its nice value (proc(5), /proc/pid/stat). */
+const niceValues = (): number[] =>
+  readdirSync("/proc/self/task").map((id) => {
+    const stat = readFileSync(`/proc/self/task/${id}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]);
+  });
+
+const mayRaise = process.getuid?.() === 0 ? test.serial : test.serial.skip;
+
+mayRaise("the threads that packets go through, and no others, come before other processes", async (t) => {
+  const urgent = () => niceValues().filter((nice) => nice < 0).length;
+  const before = urgent();
+  const tunnel = await Tunnel.between();
+  const { datapath } = await startSite(t, [tunnel.connection(101).left]);
+  t.is(urgent() - before, 2);
+  await datapath.stop();
+  t.is(urgent(), before);
 });
 
 test.serial("stopping twice is the same as once, and an update afterwards is refused", async (t) => {
