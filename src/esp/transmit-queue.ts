@@ -7,8 +7,11 @@ import { COUNTER, type Counters } from "./statistics.js";
 
 const { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE } = constants.errno;
 const MAX_MESSAGES = 64;
-/** Enough for one call to carry, and little enough that the receiver need not wait for it. */
-const FLUSH_BYTES = 60_000;
+/**
+ * Enough for one call to carry, and little enough that the receiver need not wait for it: two GSO packets. One takes up
+ * a little more than a message holds (UDP_SEGMENT); the rest of it leaves in one with the beginning of the next.
+ */
+const FLUSH_BYTES = 120_000;
 
 /** A way out of the machine for the ESP packets of an SA. */
 export interface Route {
