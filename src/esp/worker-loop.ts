@@ -1,14 +1,8 @@
-import { setPriority } from "node:os";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { EventFd } from "../sys/eventfd.js";
 import { PollSet } from "../sys/poll-set.js";
+import { takeLongTurns } from "../sys/scheduling.js";
 import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
-
-/**
- * Of the kernel's own ESP, which runs in softirqs, no process comes first either. The queues between the threads stay short
- * then: what one has written is in the cache when the next reads it.
- */
-const NICE = -10;
 
 export interface Duty<S extends StateSpec> {
   /** Takes over a table, or throws and stays with the one before. @returns the descriptors to read from now on */
@@ -27,7 +21,8 @@ export function run<S extends StateSpec>(setup: WorkerSetup, duty: Duty<S>): voi
   const wake = new EventFd(setup.wakeFd);
   const stop = new Int32Array(setup.stop);
   let sleep = PollSet.forReading([wake.fd]);
-  comeFirst();
+  // The queues between the threads stay short: what one has written is in the cache when the next reads it.
+  takeLongTurns();
   try {
     while (Atomics.load(stop, 0) === 0) {
       sleep.wait(-1);
@@ -45,13 +40,6 @@ export function run<S extends StateSpec>(setup: WorkerSetup, duty: Duty<S>): voi
     duty.close();
     setup.mailbox.close();
   }
-}
-
-/** Raises the priority of the calling thread, where CAP_SYS_NICE allows it: without it all works as well, only slower. */
-function comeFirst(): void {
-  try {
-    setPriority(NICE); // of a thread: setpriority(2), "C library/kernel differences"
-  } catch {}
 }
 
 /** @returns the set to sleep on from now on, or null for the same */

@@ -87,6 +87,13 @@ export const writev: (fd: number, vector: number, count: number) => number = bin
   "int",
 ]);
 
+/** Of the calling thread where `pid` is 0; `parameters` is the address of a struct sched_param. */
+export const schedSetscheduler: (pid: number, policy: number, parameters: number) => number = bind(
+  "sched_setscheduler",
+  "int",
+  ["int", "int", address],
+);
+
 /** From asm-generic/fcntl.h, sys/poll.h and bits/socket.h; the same on every architecture that Node 20 supports. */
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
