@@ -288,6 +288,34 @@ serialRootTest("the service has the environment without the variables that keys 
 });
 
 /** Arguments of a process, as anyone may read them; nothing of one that has ended. */
+
+serialRootTest(
+  "the threads that packets go through, and no others, get more of the CPU, in long turns",
+  async (t) => {
+    const gateway = await Gateway.build(t);
+    await gateway.up();
+    const [pid = 0] = await gateway.servers("hub");
+    const threads = scheduling(pid);
+    const urgent = threads.filter(({ nice }) => nice < 0);
+    t.true(urgent.length >= 2 && urgent.length % 2 === 0, `${urgent.length} threads: two for each queue`);
+    t.true(urgent.every(({ policy }) => policy === SCHED_BATCH));
+    t.true(threads.every(({ nice }) => nice <= 0));
+    t.true(threads.length > urgent.length);
+  },
+);
+
+/** linux/sched.h */
+const SCHED_BATCH = 3;
+
+/** Of each thread of a process its nice value and scheduling policy (proc(5), /proc/pid/stat, fields 19 and 41). */
+function scheduling(pid: number): { nice: number; policy: number }[] {
+  return readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // from field 3 on
+    return { nice: Number(fields[16]), policy: Number(fields[38]) };
+  });
+}
+
 function commandLine(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");

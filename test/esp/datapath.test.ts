@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
-import { readdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import test from "ava";
 import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
@@ -235,30 +234,6 @@ test.serial("a data path stops under a flood", async (t) => {
   await t.notThrowsAsync(datapath.stop());
   t.true((datapath.statistics().connections.get(101)?.out.packets ?? 0) > 500);
 });
-
-/** Of each thread of this process its nice value and scheduling policy (proc(5), /proc/pid/stat, fields 19 and 41). */
-const scheduling = (): { nice: number; policy: number }[] =>
-  readdirSync("/proc/self/task").map((id) => {
-    const stat = readFileSync(`/proc/self/task/${id}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { nice: Number(fields[16]), policy: Number(fields[38]) };
-  });
-const SCHED_BATCH = 3;
-
-const mayRaise = process.getuid?.() === 0 ? test.serial : test.serial.skip;
-
-mayRaise(
-  "the threads that packets go through, and no others, get more of the CPU, in long turns",
-  async (t) => {
-    const urgent = () => scheduling().filter(({ nice, policy }) => nice < 0 && policy === SCHED_BATCH).length;
-    const before = urgent();
-    const tunnel = await Tunnel.between();
-    const { datapath } = await startSite(t, [tunnel.connection(101).left]);
-    t.is(urgent() - before, 2);
-    await datapath.stop();
-    t.is(urgent(), before);
-  },
-);
 
 test.serial("stopping twice is the same as once, and an update afterwards is refused", async (t) => {
   const tunnel = await Tunnel.between();
