@@ -3,7 +3,6 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { readAddresses, readLink } from "../../netlink/link.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { IpError, ip, ipJson } from "../../sys/ip.js";
-import { undoable } from "../../sys/undo.js";
 import { BackendError } from "../errors.js";
 import { changeLink, type LinkState, setUpLink } from "../link-setup.js";
 
@@ -55,7 +54,13 @@ export function findDevice(name: string): Found | null {
  */
 const disableXfrmPath = (name: string) => `/proc/sys/net/ipv4/conf/${name}/disable_xfrm`;
 
-const setDisableXfrm = (name: string, on: boolean) => writeFileSync(disableXfrmPath(name), on ? "1" : "0");
+function setDisableXfrm(name: string, on: boolean): void {
+  try {
+    writeFileSync(disableXfrmPath(name), on ? "1" : "0");
+  } catch {
+    // In many containers /proc/sys cannot be written: packets go their way all the same, with a look for such policies.
+  }
+}
 
 /**
  * Makes an external xfrm interface, down, and asks for the kernel's module where it takes that.
@@ -170,15 +175,12 @@ export function configureDevice(
   wanted: LinkState,
 ): () => void {
   const now = found ?? demandDevice(name);
-  return undoable((onFailure) => {
-    const undo = configureLink(name, device, now, ours, wanted);
-    onFailure(undo);
-    setDisableXfrm(name, true);
-    return () => {
-      setDisableXfrm(name, now.disableXfrm);
-      undo();
-    };
-  });
+  const undo = configureLink(name, device, now, ours, wanted);
+  setDisableXfrm(name, true);
+  return () => {
+    setDisableXfrm(name, now.disableXfrm);
+    undo();
+  };
 }
 
 function configureLink(
