@@ -55,8 +55,8 @@ const volatile struct rule_trees {
 const volatile __u32 actions = 0;
 
 /*
- * Subnets alone decide: there are no rules and no exact flows. An object that is built for such policies is a third of
- * the size: what the verifier drops for a constant's sake it has read before.
+ * Subnets alone decide: there are no rules and no exact flows. An object that is built for such policies is half
+ * the size, its egress program a third: what the verifier drops for a constant's sake it has read before.
  */
 #ifdef ONLY_SUBNETS
 enum { only_subnets = 1 };
