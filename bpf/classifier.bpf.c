@@ -54,9 +54,8 @@ static __always_inline void set_dscp(struct __sk_buff *skb, int family, __u32 ds
 /* What the rule that decided changes of the packet. */
 static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 rule)
 {
-	const struct target *all = table(targets), *target;
+	const struct target *target = target_of(rule);
 
-	target = &all[rule & mask.targets];
 	if (actions & ACTION_MARK)
 		skb->mark = (skb->mark & ~target->mark_mask) | target->mark;
 	if (actions & ACTION_DSCP && target->dscp != DSCP_KEEP)

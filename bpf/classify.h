@@ -46,11 +46,18 @@ static __always_inline __u32 group_member(const struct key *key, int family, __u
 	return all[(first + (hash >> (32 - BUCKET_BITS))) & mask.groups];
 }
 
+static __always_inline const struct target *target_of(__u32 rule)
+{
+	const __u32 *numbers = table(rule_targets);
+	const struct target *all = table(targets);
+
+	return &all[numbers[rule & mask.rule_targets] & mask.targets];
+}
+
 static __always_inline void apply_rule(const struct key *key, int family, struct decision *decision)
 {
-	const struct target *all = table(targets), *target;
+	const struct target *target = target_of(decision->rule);
 
-	target = &all[decision->rule & mask.targets];
 	decision->counter = decision->rule;
 	decision->verdict = target->verdict;
 	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP) {

@@ -36,13 +36,14 @@ FLAT_TABLE(flows4, struct flow4);
 FLAT_TABLE(flows6, struct flow6);
 FLAT_TABLE(pilots4, __u32); /* bytes, one a bucket of flows */
 FLAT_TABLE(pilots6, __u32);
+FLAT_TABLE(rule_targets, __u32); /* by rule: which of targets */
 FLAT_TABLE(targets, struct target);
 FLAT_TABLE(groups, __u32);
 FLAT_TABLE(connections, struct connection);
 
 /* One less than each table's (power of two) number of entries. */
 const volatile struct {
-	__u32 slots, rules4, rules6, shared, targets, groups, connections;
+	__u32 slots, rules4, rules6, shared, rule_targets, targets, groups, connections;
 } mask = {};
 
 /* Trees over the rules: `count` roots in consecutive slots, and the bounds of the walk. */

@@ -193,7 +193,7 @@ struct live_flow {
 /* Its values: a connection's index, or LIVE_NO_FLOW for one of the generation's flows that is gone. */
 enum live { LIVE_NO_FLOW = 0xfffffffe };
 
-/* What a rule does. */
+/* What rules do. Those that do the same have one in common, so that most are in the caches. */
 struct target {
 	__u32 verdict;	  /* enum xfrm_steer_verdict, or TARGET_GROUP */
 	__u32 connection; /* its index; of a group, position of its first bucket in `groups` */

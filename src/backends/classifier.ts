@@ -116,6 +116,7 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
     rules4: last("rules4"),
     rules6: last("rules6"),
     shared: last("shared"),
+    rule_targets: last("rule_targets"),
     targets: last("targets"),
     groups: last("groups"),
     connections: last("connections"),

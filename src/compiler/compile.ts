@@ -86,7 +86,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   const { exact4, exact6 } = policy.flows;
   const flowTable4 = buildFlowTable(exact4, 4, tables.flows4, tables.pilots4);
   const flowTable6 = buildFlowTable(exact6, 6, tables.flows6, tables.pilots6);
-  const actions = acting?.actions ?? buildTargets(policy, devices, tables.targets, tables.groups);
+  const actions = acting?.actions ?? buildTargets(policy, devices, tables);
   tables.connections.reserve(policy.connections.length);
   const { words } = tables.connections;
   policy.connections.forEach((connection, index) => {
@@ -151,7 +151,7 @@ function buildForests(policy: Policy, devices: Devices, tables: Tables) {
 }
 
 const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
-const ACTION_TABLES: ReadonlySet<TableName> = new Set(["targets", "groups"]);
+const ACTION_TABLES: ReadonlySet<TableName> = new Set(["rule_targets", "targets", "groups"]);
 
 /** Tables whose every index is compared with their size rather than masked. */
 const EXACT_SIZE: ReadonlySet<TableName> = new Set([

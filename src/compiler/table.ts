@@ -20,6 +20,7 @@ export const EntrySize = {
   flows6: Flow6.size,
   pilots4: u32.size,
   pilots6: u32.size,
+  rule_targets: u32.size,
   targets: Target.size,
   groups: u32.size,
   connections: Connection.size,

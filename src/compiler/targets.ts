@@ -13,25 +13,42 @@ export const VERDICT = {
   pass: XfrmSteerVerdict.XFRM_STEER_PASS,
 } as const;
 
-/** Fills the tables of what rules do. @returns bits of enum action in bpf/tables.h */
-export function buildTargets(policy: Policy, devices: Devices, targets: Table, groups: Table): number {
+type ActionTable = "rule_targets" | "targets" | "groups";
+
+/**
+ * Fills the tables of what rules do: each rule's target, one for all rules that do the same.
+ *
+ * @returns bits of enum action in bpf/tables.h
+ */
+export function buildTargets(policy: Policy, devices: Devices, tables: Record<ActionTable, Table>): number {
   const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
   const connection = (name: string) => byName.get(name) as number; // the policy was checked: it is there
-  const known = new Map<string, number>();
+  const { groups, targets } = tables;
+  const knownGroups = new Map<string, number>();
   const group = (members: readonly GroupMember[]) => {
     const key = JSON.stringify(members);
-    const start = known.get(key) ?? groups.reserve(BUCKETS);
-    if (!known.has(key)) {
+    const start = knownGroups.get(key) ?? groups.reserve(BUCKETS);
+    if (!knownGroups.has(key)) {
       const buckets = groupBuckets(members);
       buckets.forEach((member, i) => {
         groups.set(start + i, connection((members[member] as GroupMember).connection));
       });
-      known.set(key, start);
+      knownGroups.set(key, start);
     }
     return start;
   };
+  const known = new Map<string, number>();
+  const numberOf = (words: readonly number[]) => {
+    const key = words.join(" ");
+    const number = known.get(key) ?? targets.reserve(1);
+    if (!known.has(key)) {
+      targets.set(number, ...words);
+      known.set(key, number);
+    }
+    return number;
+  };
   let used = 0;
-  targets.reserve(policy.rules.length);
+  tables.rule_targets.reserve(policy.rules.length);
   policy.rules.forEach((rule: Rule, index) => {
     const { to, set } = rule;
     let verdict: number = TargetVerdict.TARGET_GROUP;
@@ -53,14 +70,14 @@ export function buildTargets(policy: Policy, devices: Devices, targets: Table, g
     const { mark, dscp } = set;
     if (mark !== null) used |= Action.ACTION_MARK;
     if (dscp !== null) used |= Action.ACTION_DSCP;
-    const { words } = targets;
-    const at = index * TARGET.size;
-    words[at + TARGET.verdict] = verdict;
-    words[at + TARGET.connection] = which;
-    words[at + TARGET.link] = link;
-    words[at + TARGET.mark] = mark ? (mark.value & mark.mask) >>> 0 : 0;
-    words[at + TARGET.mark_mask] = mark?.mask ?? 0;
-    words[at + TARGET.dscp] = dscp ?? TargetVerdict.DSCP_KEEP;
+    const words = new Array<number>(TARGET.size);
+    words[TARGET.verdict] = verdict;
+    words[TARGET.connection] = which;
+    words[TARGET.link] = link;
+    words[TARGET.mark] = mark ? (mark.value & mark.mask) >>> 0 : 0;
+    words[TARGET.mark_mask] = mark?.mask ?? 0;
+    words[TARGET.dscp] = dscp ?? TargetVerdict.DSCP_KEEP;
+    tables.rule_targets.set(index, numberOf(words));
   });
   return used;
 }
