@@ -10,6 +10,7 @@ enum subject {
 	SUBJECT_ADDRESS4, /* the classifier by what it looks at: a destination, flows, rules */
 	SUBJECT_ADDRESS6,
 	SUBJECT_FLOW,
+	SUBJECT_TUPLE,
 	SUBJECT_PACKET,
 	SUBJECT_LPM4,
 	SUBJECT_LPM6,
@@ -23,9 +24,10 @@ enum subject {
 const volatile __u32 subject = 0;
 
 /*
- * Keys, a power of two of them. Where nothing else counts, the destination alone: 1 or 4 words. Else IPv4: src, dst, ports,
- * proto, mark, iif, more, ported.
+ * Keys, a power of two of them, with what counts alone, so that they leave the caches to the tables: the destination, of 1 or 4
+ * words; or of IPv4 src, dst, ports, proto and whether it has ports; or before the last mark, iif and more.
  */
+enum { TUPLE_WORDS = 5, PACKET_WORDS = 8 };
 ONE_VALUE_MAP(keys, __u32);
 const volatile __u32 keys_mask = 0;
 
@@ -96,17 +98,19 @@ struct run {
 	__u64 sum;
 };
 
-/* Of an IPv4 key. */
-static __always_inline void load_key(const __u32 *from, struct key *key)
+/* Of an IPv4 key of so many words. */
+static __always_inline void load_key(const __u32 *from, int words, struct key *key)
 {
 	key->word[KEY_SRC] = from[0];
 	key->word[KEY_DST] = from[1];
 	key->word[KEY_PORTS] = from[2];
 	key->word[KEY_PROTO] = from[3];
-	key->word[KEY_MARK] = from[4];
-	key->word[KEY_IIF] = from[5];
-	key->word[KEY_MORE] = from[6];
-	key->ported = from[7];
+	if (words == PACKET_WORDS) {
+		key->word[KEY_MARK] = from[4];
+		key->word[KEY_IIF] = from[5];
+		key->word[KEY_MORE] = from[6];
+	}
+	key->ported = from[words - 1];
 	key_lanes(key);
 }
 
@@ -128,17 +132,17 @@ static __always_inline __u64 by_flow(const __u32 *from)
 	struct decision decision = {};
 	struct key key = {};
 
-	load_key(from, &key);
+	load_key(from, TUPLE_WORDS, &key);
 	decide_by_owner(flow_or_destination_owner(&key, 4), 0, &decision);
 	return answer(&decision);
 }
 
-static __always_inline __u64 by_rules(const __u32 *from)
+static __always_inline __u64 by_rules(const __u32 *from, int words)
 {
 	struct decision decision = {};
 	struct key key = {};
 
-	load_key(from, &key);
+	load_key(from, words, &key);
 	classify(&key, 4, &decision);
 	return answer(&decision);
 }
@@ -246,7 +250,7 @@ static __always_inline __u32 linear_search(const __u32 *from)
 	struct key key = {};
 	struct search s = {.key = &key, .addr = (__u64)from[0] << 32 | from[1], .best = INDEX_NONE};
 
-	load_key(from, &key);
+	load_key(from, TUPLE_WORDS, &key);
 	bpf_loop((n_peer_rules + CHUNK - 1) / CHUNK, linear_chunk, &s, 0);
 	return s.best;
 }
@@ -256,7 +260,7 @@ static __always_inline __u32 tuple_search(const __u32 *from)
 	struct key key = {};
 	struct search s = {.key = &key, .addr = (__u64)from[0] << 32 | from[1], .best = INDEX_NONE};
 
-	load_key(from, &key);
+	load_key(from, TUPLE_WORDS, &key);
 	bpf_loop(n_tuples, probe_tuple, &s, 0);
 	return s.best;
 }
@@ -276,15 +280,16 @@ static __always_inline __u32 tuple_search(const __u32 *from)
 
 LOOP(classify_address4, 1, by_destination(4, (__u64)*key << 32, 0))
 LOOP(classify_address6, 4, by_destination(6, pair(key), pair(key + 2)))
-LOOP(classify_flow, 8, by_flow(key))
-LOOP(classify_packet, 8, by_rules(key))
+LOOP(classify_flow, TUPLE_WORDS, by_flow(key))
+LOOP(classify_tuple, TUPLE_WORDS, by_rules(key, TUPLE_WORDS))
+LOOP(classify_packet, PACKET_WORDS, by_rules(key, PACKET_WORDS))
 LOOP(lpm4_address, 1, lookup_lpm4(*key))
 LOOP(lpm6_address, 4, lookup_lpm6(key))
 LOOP(strides_address, 1, lookup_strides(*key))
 LOOP(hash_network, 1, lookup_hash((struct flow_key){.dst = *key >> 8}))
-LOOP(hash_flow_key, 8, lookup_hash((struct flow_key){key[0], key[1], key[2], key[3]}))
-LOOP(linear_packet, 8, linear_search(key))
-LOOP(tss_packet, 8, tuple_search(key))
+LOOP(hash_flow_key, TUPLE_WORDS, lookup_hash((struct flow_key){key[0], key[1], key[2], key[3]}))
+LOOP(linear_tuple, TUPLE_WORDS, linear_search(key))
+LOOP(tss_tuple, TUPLE_WORDS, tuple_search(key))
 
 /* Passes over the first `skb->cb[0]` keys; `elapsed` and `sum` tell what it took and found. */
 SEC("tc")
@@ -306,6 +311,9 @@ int bench(struct __sk_buff *skb)
 	case SUBJECT_FLOW:
 		bpf_loop(count, classify_flow, &run, 0);
 		break;
+	case SUBJECT_TUPLE:
+		bpf_loop(count, classify_tuple, &run, 0);
+		break;
 	case SUBJECT_PACKET:
 		bpf_loop(count, classify_packet, &run, 0);
 		break;
@@ -325,10 +333,10 @@ int bench(struct __sk_buff *skb)
 		bpf_loop(count, hash_flow_key, &run, 0);
 		break;
 	case SUBJECT_LINEAR:
-		bpf_loop(count, linear_packet, &run, 0);
+		bpf_loop(count, linear_tuple, &run, 0);
 		break;
 	case SUBJECT_TSS:
-		bpf_loop(count, tss_packet, &run, 0);
+		bpf_loop(count, tss_tuple, &run, 0);
 		break;
 	}
 	elapsed = bpf_ktime_get_ns() - start;

@@ -129,11 +129,13 @@ static __always_inline __u32 match_rules(const struct key *key, int family)
 	__u32 best = INDEX_NONE;
 
 	if (family == 4) {
-		for (__u32 t = 0; t < rule_trees4.count; t++) {
-			__u64 root = slot[(rule_trees4.root + t) & mask.slots];
+		__u64 at[12];
 
-			if (slot_first(root) < best)
-				best = match_tree4(key, root, best);
+		for (__u32 t = 0; t < rule_trees4.count && t < 12; t++)
+			at[t] = descend(slot, slot[(rule_trees4.root + t) & mask.slots], 1, key, INDEX_NONE);
+		for (__u32 t = 0; t < rule_trees4.count && t < 12; t++) {
+			if (slot_first(at[t]) < best)
+				best = match_tree4(key, at[t], best);
 		}
 	} else {
 		for (__u32 t = 0; t < rule_trees6.count; t++) {

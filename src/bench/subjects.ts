@@ -7,17 +7,17 @@ import { BENCH_DEVICES } from "./cases.js";
 import type { Keys } from "./keys.js";
 import { type Filler, fillHash, fillLpm, fillRules, fillStrides, fillTuples } from "./peers.js";
 
-/** What decides about a policy's keys: their destination alone, their flow, or all of them. */
-type Looked = "address4" | "address6" | "flow" | "packet";
+/** What decides about a policy's keys: their destination alone, an exact flow, rules about the 5-tuple, or any rules. */
+type Looked = "address4" | "address6" | "flow" | "tuple" | "packet";
 
 /** enum subject in bpf/bench_classify.bpf.c, by subject and what it looks at. */
 const NUMBER = {
-  "xfrm-steer": { address4: 0, address6: 1, flow: 2, packet: 3 },
-  lpm_trie: { address4: 4, address6: 5 },
-  stride_16_8_8: { address4: 6 },
-  hash: { address4: 7, flow: 8 },
-  linear: { packet: 9 },
-  tss: { packet: 10 },
+  "xfrm-steer": { address4: 0, address6: 1, flow: 2, tuple: 3, packet: 4 },
+  lpm_trie: { address4: 5, address6: 6 },
+  stride_16_8_8: { address4: 7 },
+  hash: { address4: 8, flow: 9 },
+  linear: { tuple: 10 },
+  tss: { tuple: 11 },
 } as const satisfies Record<string, Partial<Record<Looked, number>>>;
 export type SubjectName = keyof typeof NUMBER;
 
@@ -28,6 +28,9 @@ const FILLERS: Partial<Record<SubjectName, (policy: Policy) => Filler>> = {
   stride_16_8_8: fillStrides,
   tss: fillTuples,
 };
+
+/** Of the words of an IPv4 key: src, dst, ports, proto, ported. */
+const TUPLE = [0, 1, 2, 3, 7];
 
 const SKB_SIZE = 192;
 const SKB_CB = 48;
@@ -96,7 +99,8 @@ export class Subject {
 }
 
 function lookedAt({ rules, flows }: Policy, family: Family): Looked {
-  if (rules.length > 0) return "packet";
+  if (rules.some(({ match }) => match.mark.length + match.iif.length > 0)) return "packet";
+  if (rules.length > 0) return "tuple";
   return flows.exact4.proto.length > 0 ? "flow" : `address${family}`;
 }
 
@@ -107,12 +111,14 @@ function subjectNumber(name: SubjectName, looked: Looked): number {
   return number;
 }
 
-/** The destinations alone where nothing else is looked at: a million whole keys would drive the tables from the caches. */
+/** The destinations or the 5-tuples alone where nothing else is looked at: a million whole keys would drive the tables from the caches. */
 function pack({ count, stride, words }: Keys, looked: Looked): Uint32Array {
-  if (looked === "flow" || looked === "packet") return words;
+  if (looked === "packet") return words;
   const size = stride === 8 ? 1 : 4;
-  const packed = new Uint32Array(count * size);
+  const wanted = /^address/.test(looked) ? Array.from({ length: size }, (_, w) => size + w) : TUPLE;
+  const packed = new Uint32Array(count * wanted.length);
   for (let i = 0; i < count; i++)
-    for (let w = 0; w < size; w++) packed[i * size + w] = words[i * stride + size + w] as number;
+    for (let w = 0; w < wanted.length; w++)
+      packed[i * wanted.length + w] = words[i * stride + (wanted[w] as number)] as number;
   return packed;
 }
