@@ -70,7 +70,8 @@ enum { STRIDE_ROOT = 65536, STRIDE_VALUE = 1u << 31 };
 
 /* Rules in order, for the linear search and, by tuple and hash, for tuple space search. */
 ONE_VALUE_MAP(peer_rules, struct rule4);
-const volatile __u32 n_peer_rules = 0, peer_mask = 0;
+ONE_VALUE_MAP(peer_ranges, struct ranges);
+const volatile __u32 n_peer_rules = 0, peer_mask = 0, peer_ranges_mask = 0;
 enum { CHUNK = 64 };
 
 struct tuple {
@@ -194,7 +195,10 @@ struct search {
 
 static __always_inline int peer_matches(const struct search *s, const struct rule4 *rule)
 {
-	return !((s->addr ^ rule->addr) & rule->addr_mask) && in_ranges(s->key, rule->lo, rule->hi);
+	const struct ranges *ranges = only_value(&peer_ranges);
+
+	return ranges && in_prefixes4(s->addr, rule) &&
+	       in_ranges(s->key, &ranges[rule->rest >> RULE_RANGES & peer_ranges_mask]);
 }
 
 static long linear_chunk(__u64 chunk, struct search *s)
@@ -233,7 +237,7 @@ static long probe_tuple(__u64 i, struct search *s)
 		return 0;
 	for (__u32 j = 0; j < 512 && j < (*list & 0xfff); j++) {
 		const struct rule4 *rule = &rules[((*list >> 12) + j) & peer_mask];
-		__u32 index = rule_index(rule->lo, rule->hi);
+		__u32 index = rule_index(rule->rest);
 
 		if (index >= s->best)
 			break;

@@ -26,6 +26,7 @@
 FLAT_TABLE(slots, __u64);
 FLAT_TABLE(rules4, struct rule4);
 FLAT_TABLE(rules6, struct rule6);
+FLAT_TABLE(ranges, struct ranges);
 FLAT_TABLE(extra4, struct rule_extra);
 FLAT_TABLE(extra6, struct rule_extra);
 FLAT_TABLE(trie4, __u32); /* words */
@@ -43,7 +44,7 @@ FLAT_TABLE(connections, struct connection);
 
 /* One less than each table's (power of two) number of entries. */
 const volatile struct {
-	__u32 slots, rules4, rules6, shared, rule_targets, targets, groups, connections;
+	__u32 slots, rules4, rules6, ranges, shared, rule_targets, targets, groups, connections;
 } mask = {};
 
 /* Trees over the rules: `count` roots in consecutive slots, and the bounds of the walk. */

@@ -35,16 +35,32 @@ static __always_inline __u32 leaf_count(__u64 leaf)
 	return leaf >> SLOT_LEAF ? (leaf >> SLOT_COUNT) & SLOT_COUNT_MAX : 0;
 }
 
-static __always_inline int in_ranges(const struct key *key, __u64 lo, __u64 hi)
+/* `addr` as in rule4. */
+static __always_inline int in_prefixes4(__u64 addr, const struct rule4 *rule)
 {
-	__u64 at_least = (key->lanes | LANE_GUARDS) - lo, at_most = (hi | LANE_GUARDS) - key->lanes;
+	__u64 differs = addr ^ rule->addr;
+
+	return !(differs >> 32 >> (rule->rest >> RULE_SRC_SHIFT & RULE_SHIFT_MAX) |
+		 (differs & 0xffffffff) >> (rule->rest >> RULE_DST_SHIFT));
+}
+
+static __always_inline int in_ranges(const struct key *key, const struct ranges *ranges)
+{
+	__u64 at_least = (key->lanes | LANE_GUARDS) - ranges->lo, at_most = (ranges->hi | LANE_GUARDS) - key->lanes;
 
 	return (at_least & at_most & LANE_GUARDS) == LANE_GUARDS;
 }
 
-static __always_inline __u32 rule_index(__u64 lo, __u64 hi)
+static __always_inline const struct ranges *ranges_of(__u64 rest)
 {
-	return (__u32)(lo >> LANE_INDEX) << INDEX_HALF_BITS | (__u32)(hi >> LANE_INDEX);
+	const struct ranges *all = table(ranges);
+
+	return &all[rest >> RULE_RANGES & mask.ranges];
+}
+
+static __always_inline __u32 rule_index(__u64 rest)
+{
+	return rest & INDEX_NONE;
 }
 
 static __always_inline int extra_matches(const struct key *key, const struct rule_extra *extra, __u32 uses)
@@ -61,10 +77,10 @@ static __always_inline int extra_matches(const struct key *key, const struct rul
 }
 
 /*
- * First match in the tree below slot `root` that comes before `best`, else `best`. Global functions are verified once, each on its own,
+ * First match in the tree below slot `from` that comes before `best`, else `best`. Global functions are verified once, each on its own,
  * however many trees there are: in one piece the walks were too much for the verifier.
  */
-__attribute__((noinline)) __u32 match_tree4(const struct key *key, __u64 root, __u32 best)
+__attribute__((noinline)) __u32 match_tree4(const struct key *key, __u64 from, __u32 best)
 {
 	const __u64 *slot = table(slots);
 	const struct rule4 *rules = table(rules4);
@@ -73,7 +89,7 @@ __attribute__((noinline)) __u32 match_tree4(const struct key *key, __u64 root, _
 	if (!key)
 		return best;
 	__u64 addr = (__u64)key->word[KEY_SRC] << 32 | key->word[KEY_DST];
-	__u64 leaf = descend(slot, root, rule_trees4.depth, key, best);
+	__u64 leaf = descend(slot, from, rule_trees4.depth, key, best);
 
 	if (slot_first(leaf) >= best)
 		return best;
@@ -81,17 +97,17 @@ __attribute__((noinline)) __u32 match_tree4(const struct key *key, __u64 root, _
 		__u32 at = (leaf_start(leaf) + i) & mask.rules4;
 		const struct rule4 *rule = &rules[at];
 
-		if ((addr ^ rule->addr) & rule->addr_mask || !in_ranges(key, rule->lo, rule->hi))
+		if (!in_prefixes4(addr, rule) || !in_ranges(key, ranges_of(rule->rest)))
 			continue;
 		if (rule_trees4.extra && !extra_matches(key, &extra[at], rule_trees4.extra))
 			continue;
-		__u32 index = rule_index(rule->lo, rule->hi);
+		__u32 index = rule_index(rule->rest);
 		return index < best ? index : best;
 	}
 	return best;
 }
 
-__attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 root, __u32 best)
+__attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 from, __u32 best)
 {
 	const __u64 *slot = table(slots);
 	const struct rule6 *rules = table(rules6);
@@ -101,7 +117,7 @@ __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 root, _
 		return best;
 	__u64 src0 = pair(&key->word[KEY_SRC]), src1 = pair(&key->word[KEY_SRC + 2]);
 	__u64 dst0 = pair(&key->word[KEY_DST]), dst1 = pair(&key->word[KEY_DST + 2]);
-	__u64 leaf = descend(slot, root, rule_trees6.depth, key, best);
+	__u64 leaf = descend(slot, from, rule_trees6.depth, key, best);
 
 	if (slot_first(leaf) >= best)
 		return best;
@@ -112,12 +128,31 @@ __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 root, _
 		if (((src0 ^ rule->src[0]) & rule->src_mask[0]) | ((src1 ^ rule->src[1]) & rule->src_mask[1]) |
 		    ((dst0 ^ rule->dst[0]) & rule->dst_mask[0]) | ((dst1 ^ rule->dst[1]) & rule->dst_mask[1]))
 			continue;
-		if (!in_ranges(key, rule->lo, rule->hi))
+		if (!in_ranges(key, ranges_of(rule->rest)))
 			continue;
 		if (rule_trees6.extra && !extra_matches(key, &extra[at], rule_trees6.extra))
 			continue;
-		__u32 index = rule_index(rule->lo, rule->hi);
+		__u32 index = rule_index(rule->rest);
 		return index < best ? index : best;
+	}
+	return best;
+}
+
+/*
+ * The first step into each tree is taken before any tree is searched: what these loads wait for, they wait for together. The
+ * stack has a place for each; `count` is a constant.
+ */
+static __always_inline __u32 match_trees(const struct key *key, int family, __u32 root, __u32 count)
+{
+	const __u64 *slot = table(slots);
+	__u64 first[RULE_TREES];
+	__u32 best = INDEX_NONE;
+
+	for (__u32 t = 0; t < RULE_TREES && t < count; t++)
+		first[t] = descend(slot, slot[(root + t) & mask.slots], 1, key, best);
+	for (__u32 t = 0; t < RULE_TREES && t < count; t++) {
+		if (slot_first(first[t]) < best)
+			best = family == 4 ? match_tree4(key, first[t], best) : match_tree6(key, first[t], best);
 	}
 	return best;
 }
@@ -125,25 +160,6 @@ __attribute__((noinline)) __u32 match_tree6(const struct key *key, __u64 root, _
 /* Index of the first rule that matches, or INDEX_NONE. */
 static __always_inline __u32 match_rules(const struct key *key, int family)
 {
-	const __u64 *slot = table(slots);
-	__u32 best = INDEX_NONE;
-
-	if (family == 4) {
-		__u64 at[12];
-
-		for (__u32 t = 0; t < rule_trees4.count && t < 12; t++)
-			at[t] = descend(slot, slot[(rule_trees4.root + t) & mask.slots], 1, key, INDEX_NONE);
-		for (__u32 t = 0; t < rule_trees4.count && t < 12; t++) {
-			if (slot_first(at[t]) < best)
-				best = match_tree4(key, at[t], best);
-		}
-	} else {
-		for (__u32 t = 0; t < rule_trees6.count; t++) {
-			__u64 root = slot[(rule_trees6.root + t) & mask.slots];
-
-			if (slot_first(root) < best)
-				best = match_tree6(key, root, best);
-		}
-	}
-	return best;
+	return family == 4 ? match_trees(key, 4, rule_trees4.root, rule_trees4.count)
+			   : match_trees(key, 6, rule_trees6.root, rule_trees6.count);
 }

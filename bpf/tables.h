@@ -47,7 +47,7 @@ enum fragment { FRAGMENT_NONE = 0, FRAGMENT_FIRST = 1, FRAGMENT_LATER = 2 };
 /*
  * Fields that rules match by range sit in guarded lanes of one 64-bit word: with a spare bit above each lane,
  * ((key | guards) - lo) and ((hi | guards) - key) keep every guard set where lo <= key <= hi. Two subtractions test
- * all five ranges. The 22 bits above the lanes hold the halves of the rule's index.
+ * all five ranges.
  */
 enum lane {
 	LANE_SPORT = 0,	 /* PORT_BITS and a guard */
@@ -55,8 +55,6 @@ enum lane {
 	LANE_PROTO = 34, /* PROTO_BITS and a guard */
 	LANE_DSCP = 44,	 /* DSCP_BITS and a guard */
 	LANE_PORTED = 51, /* 1 bit and a guard: the packet has ports */
-	LANE_INDEX = 53,
-	INDEX_HALF_BITS = 11,
 };
 #define GUARD(lane, bits) (1ull << ((lane) + (bits)))
 #define LANE_GUARDS                                                                                                    \
@@ -84,17 +82,26 @@ enum slot {
 	SLOT_FIRST = 41, /* lowest rule index below this slot: nothing here can win over a lower one */
 	SLOT_LEAF = 63,
 	SLOT_COUNT_MAX = 511,
+	RULE_TREES = 12, /* most of a family */
 	INDEX_NONE = 0x3fffff,
 };
 
 struct rule4 {
-	__u64 addr, addr_mask; /* source << 32 | destination */
-	__u64 lo, hi;
+	__u64 addr; /* source << 32 | destination */
+	__u64 rest; /* enum rule_rest */
 };
 
 struct rule6 {
 	__u64 src[2], src_mask[2];
 	__u64 dst[2], dst_mask[2];
+	__u64 rest; /* without the shifts */
+};
+
+/* From bit 0: the rule's index 22, its entry in `ranges` 30; 32 - the lengths of rule4's source and destination, 6 each. */
+enum rule_rest { RULE_RANGES = 22, RULE_SRC_SHIFT = 52, RULE_DST_SHIFT = 58, RULE_SHIFT_MAX = 63 };
+
+/* What rules ask of the fields in lanes, each combination once: a set of rules has few of them for its size. */
+struct ranges {
 	__u64 lo, hi;
 };
 

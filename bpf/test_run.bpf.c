@@ -30,6 +30,8 @@ KEEP(enum rx_reason, rx_reason);
 KEEP(enum xfrm_steer_verdict, verdict);
 KEEP(struct rule4, rule4);
 KEEP(struct rule6, rule6);
+KEEP(enum rule_rest, rule_rest);
+KEEP(struct ranges, ranges);
 KEEP(struct rule_extra, rule_extra);
 KEEP(enum prefix_value, prefix_value);
 KEEP(struct prefix_node, prefix_node);

@@ -115,6 +115,7 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
     slots: last("slots"),
     rules4: last("rules4"),
     rules6: last("rules6"),
+    ranges: last("ranges"),
     shared: last("shared"),
     rule_targets: last("rule_targets"),
     targets: last("targets"),

@@ -1,8 +1,9 @@
 /** What the classifier is compared with, filled with the same rules: the kernel's maps, and the plain ways to search. */
 import type { BpfObject } from "libbpf-ts";
+import { Distinct } from "../compiler/distinct.js";
 import { expandRules, type Rows } from "../compiler/rows.js";
 import { ruleWriter } from "../compiler/rule-writer.js";
-import { Table } from "../compiler/table.js";
+import { EntrySize, Table } from "../compiler/table.js";
 import type { Policy } from "../config/policy.js";
 import { BENCH_DEVICES } from "./cases.js";
 
@@ -92,12 +93,11 @@ export function fillRules(policy: Policy): Filler {
   );
   return {
     before: (object) => {
-      object.map("peer_rules").setValueSize(rules.length);
+      rules.before(object);
       object.rodata.set("n_peer_rules", rows.length);
-      object.rodata.set("peer_mask", rules.length / 32 - 1);
     },
-    after: (object) => object.map("peer_rules").update(0, rules),
-    bytes: rules.length,
+    after: rules.after,
+    bytes: rules.bytes,
   };
 }
 
@@ -139,27 +139,41 @@ export function fillTuples(policy: Policy): Filler {
   });
   return {
     before: (object) => {
-      object.map("peer_rules").setValueSize(rules.length);
-      object.rodata.set("peer_mask", rules.length / 32 - 1);
+      rules.before(object);
       object.map("tuples").setValueSize(table.byteLength);
       object.rodata.set("n_tuples", ordered.length);
       object.rodata.set("tuple_mask", size - 1);
       object.map("tss").setMaxEntries(Math.max(1, values.length));
     },
     after: (object) => {
-      object.map("peer_rules").update(0, rules);
+      rules.after(object);
       object.map("tuples").update(0, table);
       object.map("tss").updateBatch(Uint32Array.from(keys), Uint32Array.from(values));
     },
-    bytes: rules.length + table.byteLength + 4 * (keys.length + values.length),
+    bytes: rules.bytes + table.byteLength + 4 * (keys.length + values.length),
   };
 }
 
-/** struct rule4 of each row, in the order given. */
-function ruleTable(rows: Rows, order: Uint32Array): Uint8Array {
-  const table = new Table("rules4");
-  ruleWriter(rows, table, new Table("extra4")).write(Int32Array.from(order), 0, order.length);
-  return table.finish();
+/** struct rule4 of each row, in the order given, and the ranges that they name. */
+function ruleTable(rows: Rows, order: Uint32Array): Filler {
+  const [rules, ranges] = [new Table("rules4"), new Table("ranges")];
+  ruleWriter(rows, rules, new Table("extra4"), new Distinct(ranges)).write(
+    Int32Array.from(order),
+    0,
+    order.length,
+  );
+  const maps = { peer_rules: rules.finish(), peer_ranges: ranges.finish() };
+  return {
+    before: (object) => {
+      for (const [name, bytes] of Object.entries(maps)) object.map(name).setValueSize(bytes.length);
+      object.rodata.set("peer_mask", maps.peer_rules.length / EntrySize.rules4 - 1);
+      object.rodata.set("peer_ranges_mask", maps.peer_ranges.length / EntrySize.ranges - 1);
+    },
+    after: (object) => {
+      for (const [name, bytes] of Object.entries(maps)) object.map(name).update(0, bytes);
+    },
+    bytes: maps.peer_rules.length + maps.peer_ranges.length,
+  };
 }
 
 function swapBytes(word: number): number {

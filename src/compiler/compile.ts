@@ -2,6 +2,7 @@ import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "
 import type { Diagnostic } from "../config/diagnostics.js";
 import type { Connection, Family, FlowSubnets, Location, Policy, Rule } from "../config/policy.js";
 import { type Devices, locating } from "./alternatives.js";
+import { Distinct } from "./distinct.js";
 import { CompileError } from "./error.js";
 import { buildFlowTable, type FlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
@@ -139,10 +140,11 @@ type Tables = Record<TableName, Table>;
 /** Trees over the rules of both families. */
 function buildForests(policy: Policy, devices: Devices, tables: Tables) {
   const { slots } = tables;
+  const ranges = new Distinct(tables.ranges);
   const forest = (family: Family) => {
     const rows = namingRule(policy, () => expandRules(policy, family, devices));
     const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
-    const trees = namingRules(policy, rows, () => buildForest(rows, slots, rules, extra));
+    const trees = namingRules(policy, rows, () => buildForest(rows, slots, rules, extra, ranges));
     // The walk indexes both tables with the same mask.
     if (extra.length > 0) extra.reserve(rules.length - extra.length);
     return { ...trees, extra: rows.usesExtra };
@@ -150,7 +152,14 @@ function buildForests(policy: Policy, devices: Devices, tables: Tables) {
   return { ruleTrees4: forest(4), ruleTrees6: forest(6) };
 }
 
-const RULE_TABLES: ReadonlySet<TableName> = new Set(["slots", "rules4", "rules6", "extra4", "extra6"]);
+const RULE_TABLES: ReadonlySet<TableName> = new Set([
+  "slots",
+  "rules4",
+  "rules6",
+  "ranges",
+  "extra4",
+  "extra6",
+]);
 const ACTION_TABLES: ReadonlySet<TableName> = new Set(["rule_targets", "targets", "groups"]);
 
 /** Tables whose every index is compared with their size rather than masked. */

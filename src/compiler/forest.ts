@@ -1,9 +1,10 @@
 import { Slot } from "../bpf/tables.bpf.js";
 import { type Dimension, fieldMask } from "./dimension.js";
+import type { Distinct } from "./distinct.js";
 import type { Rows } from "./rows.js";
 import { ruleWriter } from "./rule-writer.js";
 import type { Table } from "./table.js";
-import { EMPTY, type Tree, TreeBuilder } from "./tree.js";
+import { EMPTY, type LeafWriter, type Tree, TreeBuilder } from "./tree.js";
 
 /** Rows that overlap each other so much that the trees have no place for them. */
 export class CrowdedRows extends Error {
@@ -28,8 +29,7 @@ const LEAF_SIZE = 8;
 /** Most rows of a leaf: bounds what a packet costs, and what the verifier has to walk. The second where the first does not do. */
 const LEAF_MAX = [64, Slot.SLOT_COUNT_MAX] as const;
 const GROUPS = 4;
-/** Most trees of a family. */
-const TREES = 12;
+const TREES = Slot.RULE_TREES;
 const WIDEST = 14;
 /** Copies of a group's rows, as a multiple of them, from which the most copied ones move on to the next group. */
 const EVICT = 4;
@@ -41,20 +41,27 @@ const EVICT = 4;
  *
  * @throws CrowdedRows where TREES trees are not enough
  */
-export function buildForest(rows: Rows, slots: Table, rules: Table, extra: Table): Forest {
+export function buildForest(rows: Rows, slots: Table, rules: Table, extra: Table, ranges: Distinct): Forest {
   if (rows.length === 0) return { root: 0, count: 0, depth: 0, leaf: 0 };
   const before = [slots.length, rules.length, extra.length] as const;
+  const writer = ruleWriter(rows, rules, extra, ranges);
   try {
-    return buildTrees(rows, slots, rules, extra, LEAF_MAX[0]);
+    return buildTrees(rows, slots, rules, extra, writer, LEAF_MAX[0]);
   } catch (error) {
     if (!(error instanceof CrowdedRows)) throw error;
     for (const [k, table] of [slots, rules, extra].entries()) table.truncate(before[k] as number);
-    return buildTrees(rows, slots, rules, extra, LEAF_MAX[1]);
+    return buildTrees(rows, slots, rules, extra, writer, LEAF_MAX[1]);
   }
 }
 
-function buildTrees(rows: Rows, slots: Table, rules: Table, extra: Table, leafMax: number): Forest {
-  const writer = ruleWriter(rows, rules, extra);
+function buildTrees(
+  rows: Rows,
+  slots: Table,
+  rules: Table,
+  extra: Table,
+  writer: LeafWriter,
+  leafMax: number,
+): Forest {
   const dimensions = rows.dimensions.filter(isUsed);
   const root = slots.reserve(TREES);
   const build = (group: Int32Array, budget: number) =>

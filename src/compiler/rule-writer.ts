@@ -1,18 +1,26 @@
-import { Lane, MoreLane, Rule4, Rule6, RuleExtra } from "../bpf/tables.bpf.js";
+import { Lane, MoreLane, Ranges, Rule4, Rule6, RuleExtra, RuleRest } from "../bpf/tables.bpf.js";
 import type { Dimension } from "./dimension.js";
+import type { Distinct } from "./distinct.js";
 import { FIELDS, type Rows } from "./rows.js";
 import { memberWords, type Table } from "./table.js";
 import type { LeafWriter } from "./tree.js";
 
 const RULE4 = memberWords(Rule4);
 const RULE6 = memberWords(Rule6);
+const RANGES = memberWords(Ranges);
 const EXTRA = memberWords(RuleExtra);
 
 /** Writes rows as struct rule4 or rule6, and where rows use it struct rule_extra beside them (bpf/tables.h). */
-export function ruleWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
+export function ruleWriter(rows: Rows, rules: Table, extra: Table, ranges: Distinct): LeafWriter {
   const words = rows.family === 4 ? 1 : 4;
-  const { size, lo, hi } = rows.family === 4 ? RULE4 : RULE6;
+  const { size, rest } = rows.family === 4 ? RULE4 : RULE6;
   const { dimensions } = rows;
+  // Of a row that was written before, 1 + its number in `ranges`: most are in several leaves.
+  const known = new Uint32Array(rows.length);
+  const rangesOf = (row: number) => {
+    known[row] ||= 1 + ranges.numberOf(rangesWords(rows, row));
+    return (known[row] as number) - 1;
+  };
   return {
     first: (row) => rows.rule[row] as number,
     needsPorts: (row) => rows.needsPorts[row] === 1,
@@ -25,8 +33,8 @@ export function ruleWriter(rows: Rows, rules: Table, extra: Table): LeafWriter {
         const at = index * size;
         if (words === 1) writeAddresses4(dimensions, row, rules.words, at);
         else writeAddresses6(dimensions, row, rules.words, at);
-        writeLanes(dimensions, 2 * words, LANES, row, rules.words, at + lo, at + hi);
-        writeIndex(rows, row, rules.words, at + lo, at + hi);
+        orShifted(rules.words, at + rest, rows.rule[row] as number, 0);
+        orShifted(rules.words, at + rest, rangesOf(row), RuleRest.RULE_RANGES);
         if (rows.usesExtra) writeExtra(dimensions, 2 * words, row, extra.words, index * EXTRA.size);
       }
       return start;
@@ -50,14 +58,17 @@ const MORE_LANES: Lanes = [
   [field("fragment"), MoreLane.LANE_FRAGMENT],
 ];
 
-/** Source and destination as the halves of one 64-bit word, the destination low. */
+/** Source and destination as the halves of one 64-bit word, the destination low, and the shifts in `rest`. */
 function writeAddresses4(dimensions: readonly Dimension[], row: number, out: Uint32Array, at: number): void {
-  for (let side = 0; side < 2; side++) {
-    const { a, b } = dimensions[side] as Dimension;
-    out[at + RULE4.addr + 1 - side] = a[row] as number;
-    out[at + RULE4.addr_mask + 1 - side] = ~(b[row] as number) >>> 0;
-  }
+  const [src, dst] = dimensions as readonly [Dimension, Dimension];
+  out[at + RULE4.addr] = dst.a[row] as number;
+  out[at + RULE4.addr + 1] = src.a[row] as number;
+  orShifted(out, at + RULE4.rest, wildBits(src, row), RuleRest.RULE_SRC_SHIFT);
+  orShifted(out, at + RULE4.rest, wildBits(dst, row), RuleRest.RULE_DST_SHIFT);
 }
+
+/** 32 - the length of a prefix. */
+const wildBits = ({ b }: Dimension, row: number): number => 32 - Math.clz32(b[row] as number);
 
 /** Each address as two 64-bit words, the low half of each first. */
 function writeAddresses6(dimensions: readonly Dimension[], row: number, out: Uint32Array, at: number): void {
@@ -89,13 +100,13 @@ function writeLanes(
   }
 }
 
-/** The lane of ports, in which `hi` is 1 always, and the halves of the rule's index above the lanes. */
-function writeIndex(rows: Rows, row: number, out: Uint32Array, lo: number, hi: number): void {
-  const index = rows.rule[row] as number;
-  orShifted(out, lo, rows.needsPorts[row] as number, Lane.LANE_PORTED);
-  orShifted(out, hi, 1, Lane.LANE_PORTED);
-  orShifted(out, lo, index >>> Lane.INDEX_HALF_BITS, Lane.LANE_INDEX);
-  orShifted(out, hi, index & (2 ** Lane.INDEX_HALF_BITS - 1), Lane.LANE_INDEX);
+/** struct ranges of a row; the lane of ports has 1 in `hi` always. */
+function rangesWords({ dimensions, family, needsPorts }: Rows, row: number): Uint32Array {
+  const out = new Uint32Array(RANGES.size);
+  writeLanes(dimensions, family === 4 ? 2 : 8, LANES, row, out, RANGES.lo, RANGES.hi);
+  orShifted(out, RANGES.lo, needsPorts[row] as number, Lane.LANE_PORTED);
+  orShifted(out, RANGES.hi, 1, Lane.LANE_PORTED);
+  return out;
 }
 
 /** struct rule_extra: mark << 32 | ifindex as value and mask, then the bounds in more lanes. */

@@ -1,5 +1,5 @@
 import { type Codec, u32, u64 } from "libbpf-ts/types";
-import { Connection, Flow4, Flow6, Rule4, Rule6, RuleExtra, Target } from "../bpf/tables.bpf.js";
+import { Connection, Flow4, Flow6, Ranges, Rule4, Rule6, RuleExtra, Target } from "../bpf/tables.bpf.js";
 import { CompileError } from "./error.js";
 
 /** Most bytes of a table: the verifier lets no index lead further than BPF_MAX_VAR_OFF (linux/bpf_verifier.h). */
@@ -10,6 +10,7 @@ export const EntrySize = {
   slots: u64.size,
   rules4: Rule4.size,
   rules6: Rule6.size,
+  ranges: Ranges.size,
   extra4: RuleExtra.size,
   extra6: RuleExtra.size,
   trie4: u32.size,

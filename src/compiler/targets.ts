@@ -1,6 +1,7 @@
 import { Action, Target, TargetVerdict, XfrmSteerVerdict } from "../bpf/tables.bpf.js";
 import type { GroupMember, Policy, Rule } from "../config/policy.js";
 import { type Devices, locating } from "./alternatives.js";
+import { Distinct } from "./distinct.js";
 import { BUCKETS, groupBuckets } from "./flow-hash.js";
 import { memberWords, type Table } from "./table.js";
 
@@ -23,29 +24,20 @@ type ActionTable = "rule_targets" | "targets" | "groups";
 export function buildTargets(policy: Policy, devices: Devices, tables: Record<ActionTable, Table>): number {
   const byName = new Map(policy.connections.map(({ name }, index) => [name, index]));
   const connection = (name: string) => byName.get(name) as number; // the policy was checked: it is there
-  const { groups, targets } = tables;
-  const knownGroups = new Map<string, number>();
+  const { groups } = tables;
+  const targets = new Distinct(tables.targets);
+  const known = new Map<string, number>();
   const group = (members: readonly GroupMember[]) => {
     const key = JSON.stringify(members);
-    const start = knownGroups.get(key) ?? groups.reserve(BUCKETS);
-    if (!knownGroups.has(key)) {
+    const start = known.get(key) ?? groups.reserve(BUCKETS);
+    if (!known.has(key)) {
       const buckets = groupBuckets(members);
       buckets.forEach((member, i) => {
         groups.set(start + i, connection((members[member] as GroupMember).connection));
       });
-      knownGroups.set(key, start);
+      known.set(key, start);
     }
     return start;
-  };
-  const known = new Map<string, number>();
-  const numberOf = (words: readonly number[]) => {
-    const key = words.join(" ");
-    const number = known.get(key) ?? targets.reserve(1);
-    if (!known.has(key)) {
-      targets.set(number, ...words);
-      known.set(key, number);
-    }
-    return number;
   };
   let used = 0;
   tables.rule_targets.reserve(policy.rules.length);
@@ -70,14 +62,14 @@ export function buildTargets(policy: Policy, devices: Devices, tables: Record<Ac
     const { mark, dscp } = set;
     if (mark !== null) used |= Action.ACTION_MARK;
     if (dscp !== null) used |= Action.ACTION_DSCP;
-    const words = new Array<number>(TARGET.size);
+    const words = new Uint32Array(TARGET.size);
     words[TARGET.verdict] = verdict;
     words[TARGET.connection] = which;
     words[TARGET.link] = link;
     words[TARGET.mark] = mark ? (mark.value & mark.mask) >>> 0 : 0;
     words[TARGET.mark_mask] = mark?.mask ?? 0;
     words[TARGET.dscp] = dscp ?? TargetVerdict.DSCP_KEEP;
-    tables.rule_targets.set(index, numberOf(words));
+    tables.rule_targets.set(index, targets.numberOf(words));
   });
   return used;
 }

@@ -10,6 +10,7 @@ import {
   Owner,
   PrefixBlock,
   PrefixValue,
+  RuleRest,
   Slot,
 } from "../../src/bpf/tables.bpf.js";
 import { FRAGMENT } from "../../src/compiler/alternatives.js";
@@ -136,6 +137,14 @@ function lanes(key: Key, ported: boolean): bigint {
 const MORE_GUARDS = (1n << 17n) | (1n << 27n) | (1n << 30n) | (1n << 33n);
 const GUARDS = (1n << 16n) | (1n << 33n) | (1n << 43n) | (1n << 50n) | (1n << 52n);
 
+/** Masks of the source and of the destination below it, from the shifts in struct rule4. */
+function prefixMasks(rest: bigint): bigint {
+  const half = (shift: bigint) => (0xffffffffn << (shift & 63n)) & 0xffffffffn;
+  return (
+    (half(rest >> BigInt(RuleRest.RULE_SRC_SHIFT)) << 32n) | half(rest >> BigInt(RuleRest.RULE_DST_SHIFT))
+  );
+}
+
 /** Index of the first matching rule, or INDEX_NONE. */
 export function matchRules(
   generation: Generation,
@@ -146,7 +155,8 @@ export function matchRules(
   const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
   const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
   const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
-  const size = key.family === 4 ? 4 : 10;
+  const ranges = quads(generation.tables.ranges);
+  const size = key.family === 4 ? 2 : 9;
   const word = (i: number) => BigInt(key.words[i] as number);
   const address =
     key.family === 4 ? [(word(0) << 32n) | word(4)] : [0, 2, 4, 6].map((i) => (word(i) << 32n) | word(i + 1));
@@ -158,10 +168,12 @@ export function matchRules(
       const at = leaf.start + i;
       walked.steps++;
       const q = (j: number) => rules[at * size + j] as bigint;
+      const rest = q(size - 1);
       const values = key.family === 4 ? [q(0)] : [q(0), q(1), q(4), q(5)];
-      const masks = key.family === 4 ? [q(1)] : [q(2), q(3), q(6), q(7)];
+      const masks = key.family === 4 ? [prefixMasks(rest)] : [q(2), q(3), q(6), q(7)];
       if (address.some((a, j) => ((a ^ (values[j] as bigint)) & (masks[j] as bigint)) !== 0n)) continue;
-      const [lo, hi] = [q(size - 2), q(size - 1)];
+      const number = 2 * Number((rest >> BigInt(RuleRest.RULE_RANGES)) & 0x3fffffffn);
+      const [lo, hi] = [ranges[number] as bigint, ranges[number + 1] as bigint];
       const low = BigInt.asUintN(64, (k | GUARDS) - lo);
       const high = BigInt.asUintN(64, (hi | GUARDS) - k);
       if ((low & high & GUARDS) !== GUARDS) continue;
@@ -173,9 +185,7 @@ export function matchRules(
         const below = BigInt.asUintN(64, (e(3) | MORE_GUARDS) - more);
         if ((above & below & MORE_GUARDS) !== MORE_GUARDS) continue;
       }
-      const index = Number(
-        ((lo >> BigInt(Lane.LANE_INDEX)) << BigInt(Lane.INDEX_HALF_BITS)) | (hi >> BigInt(Lane.LANE_INDEX)),
-      );
+      const index = Number(rest & BigInt(INDEX_NONE));
       best = Math.min(best, index);
       break;
     }
