@@ -24,33 +24,28 @@ _Static_assert(offsetof(struct job, packet) == 2 * 4 && offsetof(struct job, wor
 	       sizeof(struct job) == 8 * 4, "struct job");
 
 #define CACHE_LINE 64
-/* What a packet reads of a key schedule of libipsec-mb: round keys and powers of the hash key. */
-#define KEY_BYTES 768
+/* A cipher, and what a packet reads of a key schedule of libipsec-mb, which stands behind it: round keys and powers of the hash key. */
+#define CIPHER_BYTES (64 + 1024)
 /* Packets between a prefetch and its use. */
-#define AHEAD 2
-
-static void prefetch(const void *start, size_t size)
-{
-	for (size_t i = 0; i < size; i += CACHE_LINE)
-		__builtin_prefetch((const uint8_t *)start + i);
-}
+#define AHEAD 4
 
 /* With thousands of SAs, none of which is in the cache, waiting for their keys takes as long as encrypting does. */
-static void prefetch_ahead(const struct job *job, const struct job *end)
+static void prefetch(const struct job *job, const struct job *end)
 {
-	const struct cipher *cipher = job->cipher;
-	const struct cipher *next = job + AHEAD < end ? job[AHEAD].cipher : NULL;
-
-	if (job + 2 * AHEAD < end && job[2 * AHEAD].cipher)
-		__builtin_prefetch(job[2 * AHEAD].cipher);
-	if (next && next != cipher)
-		prefetch(next->key, KEY_BYTES);
+	if (job >= end || !job->cipher || job->cipher == job[-1].cipher)
+		return;
+	for (size_t i = 0; i < CIPHER_BYTES; i += CACHE_LINE)
+		__builtin_prefetch((const uint8_t *)job->cipher + i);
 }
 
 void cipher_batch_run(struct job *jobs, size_t count, uint8_t *packets)
 {
-	for (struct job *job = jobs; job < jobs + count; job++) {
-		prefetch_ahead(job, jobs + count);
+	struct job *end = jobs + count;
+
+	for (size_t i = 1; i < AHEAD; i++)
+		prefetch(jobs + i, end);
+	for (struct job *job = jobs; job < end; job++) {
+		prefetch(job + AHEAD, end);
 		if (job->cipher)
 			job->worked = process_packet(job->cipher, packets + job->packet, packets + job->source,
 						     job->length, job->sequence_high);

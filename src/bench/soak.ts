@@ -8,8 +8,9 @@ import { Inbound } from "../esp/inbound.js";
 import { Outbound } from "../esp/outbound.js";
 import { type InboundState, makeInbound, makeOutbound, type OutboundState } from "../esp/sa.js";
 import { ANY_SELECTOR } from "../esp/selector.js";
-import { Counters, Traffic, XFRM_STATS } from "../esp/statistics.js";
+import { Counters, XFRM_STATS } from "../esp/statistics.js";
 import { keymatSize, type SuiteName } from "../esp/suite.js";
+import { Traffic } from "../esp/traffic.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 
 export interface SoakOptions {

@@ -21,13 +21,13 @@ export class BatchAead implements Sealer, Opener {
   /**
    * @param slab that the packets are in
    * @param cipher of makeCipher
-   * @param free wipes and frees the key
+   * @param free wipes and frees a key that is elsewhere
    */
-  constructor(slab: Slab, cipher: Slab, free: () => void) {
+  constructor(slab: Slab, cipher: Slab, free = () => {}) {
     this.#slab = slab;
     this.cipher = cipher;
-    this.#low = cipher.low;
-    this.#high = cipher.high;
+    this.#low = cipher.low | 0;
+    this.#high = cipher.high | 0;
     this.#free = free;
   }
 

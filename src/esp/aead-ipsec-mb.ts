@@ -6,7 +6,7 @@ import { packageRoot } from "../sys/paths.js";
 import { Slab } from "../sys/slab.js";
 import type { AeadBackend, CipherSpec, Opener, Sealer } from "./aead.js";
 import { BatchAead } from "./aead-batch.js";
-import { CipherBatch, makeCipher } from "./cipher-batch.js";
+import { CipherBatch, KEY_PLACE, makeCipher } from "./cipher-batch.js";
 import { keymatSize, SALT_SIZE, type SuiteName } from "./suite.js";
 
 /**
@@ -44,12 +44,14 @@ export function mbImplementations(): readonly MbImplementation[] {
   );
 }
 
-/** intel-ipsec-mb.h: struct gcm_key_data is aligned to 64 bytes, and no more than this in any 1.x or 2.0 of the library. */
-const KEY_DATA_SIZE = 4096;
+/** intel-ipsec-mb.h: struct gcm_key_data is aligned so, and no more than this in any 1.x or 2.0 of the library. */
 const KEY_DATA_ALIGNMENT = 64;
+const KEY_DATA_MAX = 4096;
 
 interface GcmCalls {
   readonly prepare: (key: number, keyData: number) => void;
+  /** Bytes of a key schedule. */
+  readonly keyDataSize: number;
   /** Addresses of the functions of struct ipsec_mb in native/cipher_batch.c. */
   readonly seal: number;
   readonly open: number;
@@ -57,11 +59,28 @@ interface GcmCalls {
 
 function bindGcm(library: string, bits: number, implementation: MbImplementation): GcmCalls {
   const named = (operation: string) => `aes_gcm_${operation}_${bits}_${implementation}`;
+  const prepare = koffi.load(library).func(named("pre"), "void", ["uintptr_t", "uintptr_t"]);
   return {
-    prepare: koffi.load(library).func(named("pre"), "void", ["uintptr_t", "uintptr_t"]),
+    prepare,
+    keyDataSize: measureKeyData(prepare),
     seal: functionAddress(library, named("enc")),
     open: functionAddress(library, named("dec")),
   };
+}
+
+/**
+ * What an implementation writes of a key schedule, a quarter of the most that there may be: thousands of SAs are as much
+ * better off in the caches.
+ */
+function measureKeyData(prepare: GcmCalls["prepare"]): number {
+  const key = new Slab(32);
+  const written = [0x00, 0xff].map((byte) => {
+    const data = new Slab(KEY_DATA_MAX, KEY_DATA_ALIGNMENT);
+    data.bytes.fill(byte);
+    prepare(key.base, data.base);
+    return data.bytes.findLastIndex((each) => each !== byte) + 1;
+  });
+  return Math.max(...written);
 }
 
 function makeAead(
@@ -71,20 +90,15 @@ function makeAead(
   direction: "seal" | "open",
 ): Sealer & Opener {
   const keySize = keymatSize(suite) - SALT_SIZE;
-  const own = new Slab(KEY_DATA_SIZE + KEY_DATA_ALIGNMENT);
-  const keyData = Math.ceil(own.base / KEY_DATA_ALIGNMENT) * KEY_DATA_ALIGNMENT;
+  const memory = new Slab(KEY_PLACE + calls.keyDataSize, KEY_DATA_ALIGNMENT);
   const key = new Slab(keySize);
   key.bytes.set(keymat.subarray(0, keySize));
-  calls.prepare(key.base, keyData);
+  calls.prepare(key.base, memory.base + KEY_PLACE);
   key.bytes.fill(0);
-  const cipher = makeCipher({
-    process: `ipsec_mb_${direction}`,
-    functions: [calls[direction]],
-    key: keyData,
-    salt: keymat.subarray(keySize),
-    esn,
-  });
-  return new BatchAead(slab, cipher, () => void own.bytes.fill(0));
+  const process = `ipsec_mb_${direction}` as const;
+  const salt = keymat.subarray(keySize);
+  const cipher = makeCipher({ process, functions: [calls[direction]], salt, esn }, memory);
+  return new BatchAead(slab, cipher);
 }
 
 /** @returns null where no library has the implementation */

@@ -14,6 +14,8 @@ const KEY = 40;
 const SALT = 48;
 const ESN = 52;
 const CIPHER_SIZE = 56;
+/** native/cipher_batch.c fetches what stands this far behind the beginning of a struct cipher together with it. */
+export const KEY_PLACE = 64;
 
 const LIBRARY = nativePath("cipher_batch");
 
@@ -28,19 +30,21 @@ export interface CipherFields {
   readonly process: Process;
   /** Addresses of the library's functions, in the order of native/cipher.h. */
   readonly functions: readonly number[];
-  /** Address of the library's key schedule or context. */
-  readonly key: number;
+  /** Address of the library's context; the key schedule at KEY_PLACE of `memory` if left out. */
+  readonly key?: number;
   readonly salt: Uint8Array;
   /** Extended sequence numbers (RFC 4304). */
   readonly esn: boolean;
 }
 
 /** @returns the memory of a struct cipher; wipe it when the SA ends */
-export function makeCipher({ process, functions, key, salt, esn }: CipherFields): Slab {
-  const cipher = new Slab(CIPHER_SIZE);
+export function makeCipher(
+  { process, functions, key, salt, esn }: CipherFields,
+  cipher = new Slab(CIPHER_SIZE),
+): Slab {
   cipher.setPointer(PROCESS, addresses[process]);
   for (let i = 0; i < FUNCTION_COUNT; i++) cipher.setPointer(FUNCTIONS + i * 8, functions[i] ?? 0);
-  cipher.setPointer(KEY, key);
+  cipher.setPointer(KEY, key ?? cipher.base + KEY_PLACE);
   cipher.bytes.set(salt, SALT);
   cipher.view.setUint32(ESN, esn ? 1 : 0, true);
   return cipher;

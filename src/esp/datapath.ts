@@ -13,7 +13,7 @@ import {
 } from "./connection.js";
 import type { Policy } from "./database.js";
 import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
-import { type Stage, stageOf } from "./lifetime.js";
+import { type Lifetime, type Stage, stageOf } from "./lifetime.js";
 import type { InboundSpec, OutboundSpec, StateSpec, Table } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
 import type { OffloadAnswer, OffloadProvider } from "./offload/provider.js";
@@ -140,6 +140,8 @@ export class Datapath {
   #connections = new Map<number, CheckedConnection>();
   readonly #offloads: SaOffloads;
   #sets = new Map<number, SaSet>();
+  /** The connections whose SAs grow old. */
+  #limited: readonly { readonly ifId: number; readonly lifetime: Lifetime; readonly set: SaSet }[] = [];
   #inUse: readonly SocketGroup[] = [];
   #updating = false;
 
@@ -265,9 +267,7 @@ export class Datapath {
 
   #checkLifetimes(): void {
     const now = this.#clock();
-    for (const [ifId, set] of this.#sets) {
-      const lifetime = this.#connections.get(ifId)?.lifetime;
-      if (lifetime === undefined || (lifetime.soft === undefined && lifetime.hard === undefined)) continue;
+    for (const { ifId, lifetime, set } of this.#limited) {
       for (const sa of [set.out, ...set.in]) {
         const limit = stageOf(lifetime, sa.traffic, ageOf(sa, now));
         if (limit === sa.stage) continue;
@@ -328,6 +328,9 @@ export class Datapath {
     }
     this.#connections = new Map(connections.map((connection) => [connection.ifId, connection]));
     this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
+    this.#limited = connections.flatMap(({ ifId, lifetime }, index) =>
+      lifetime.soft || lifetime.hard ? [{ ifId, lifetime, set: sets[index] as SaSet }] : [],
+    );
   }
 
   async #replaceTables(

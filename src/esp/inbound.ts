@@ -1,7 +1,7 @@
 import type { PacketSlab } from "../sys/packet-slab.js";
 import { Burst, OPENED, type Opened } from "./burst.js";
 import { BATCH_PACKETS, CipherBatch } from "./cipher-batch.js";
-import type { InboundEntry, Verdict } from "./database.js";
+import type { InboundEntry, StatesBySpi, Verdict } from "./database.js";
 import { decapsulateEcn, marksCongestion } from "./ecn.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
@@ -80,7 +80,7 @@ export class Inbound {
   /** The SA of the last packet that waited, null where that was dropped. */
   #added: InboundEntry<InboundState> | null = null;
   /** The SA of the packet before, and by what it was found. Tables are never changed: others take their place. */
-  #states: ReadonlyMap<number, InboundEntry<InboundState>> | null = null;
+  #states: StatesBySpi<InboundState> | null = null;
   #spi = 0;
   #entry: InboundEntry<InboundState> | undefined;
 
@@ -107,7 +107,7 @@ export class Inbound {
   process(
     packet: number,
     length: number,
-    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    states: StatesBySpi<InboundState>,
     link: number,
     tos: number,
   ): number {
@@ -129,7 +129,7 @@ export class Inbound {
     message: number,
     bytes: number,
     size: number,
-    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    states: StatesBySpi<InboundState>,
     link: number,
     tos: number,
     sink: FrameSink,
@@ -142,18 +142,24 @@ export class Inbound {
     if (bytes > size) this.finish(sink);
     // An empty datagram is one as well.
     do {
+      const whole = Math.floor((end - packet) / size) - 1;
+      const goesOn = tries > 0 && whole > 0 && this.#haveSameSpi(packet, packet + size);
       if (this.#batch.full) this.finish(sink);
       this.take(packet, Math.min(size, end - packet), states, link, tos, opened);
       opened = OPENED.NOT;
       packet += size;
-      const whole = Math.floor((end - packet) / size);
-      if (tries === 0 || !(whole > 0)) continue;
+      if (!goesOn) continue;
       this.finish(sink);
       const joined = this.#openBurst(packet, size, whole, tos, sink);
       if (joined === 0) tries--;
       packet += joined * size;
       opened = this.#burst.next;
     } while (packet < end);
+  }
+
+  #haveSameSpi(packet: number, next: number): boolean {
+    const { view } = this.#slab;
+    return view.getUint32(packet + esp.ESP_SPI) === view.getUint32(next + esp.ESP_SPI);
   }
 
   /**
@@ -164,7 +170,7 @@ export class Inbound {
   take(
     packet: number,
     length: number,
-    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    states: StatesBySpi<InboundState>,
     link: number,
     tos: number,
     opened: Opened = OPENED.NOT,
@@ -227,7 +233,7 @@ export class Inbound {
     if (joined === 0) return 0;
     replay.acceptNext(joined);
     traffic.add(joined * burst.innerSize, replay.topHigh * 2 ** 32 + replay.topLow, joined);
-    this.#counters.add(COUNTER.openedBytes, joined * (size - state.headerSize - state.icvSize));
+    this.#counters.add(COUNTER.openedBytes, joined * (size - state.layout.headerSize - state.layout.icvSize));
     return joined;
   }
 
@@ -236,7 +242,7 @@ export class Inbound {
     pending: Pending,
     packet: number,
     length: number,
-    states: ReadonlyMap<number, InboundEntry<InboundState>>,
+    states: StatesBySpi<InboundState>,
     link: number,
     tos: number,
   ): boolean {
@@ -253,9 +259,9 @@ export class Inbound {
     const { replay } = state;
     const sequence = view.getUint32(packet + esp.ESP_SEQUENCE);
     const sequenceHigh = replay.high(sequence);
-    const text = packet + state.headerSize;
-    const textSize = length - state.headerSize - state.icvSize;
-    const wellFormed = textSize >= esp.TRAILER_SIZE && textSize % state.blockSize === 0;
+    const text = packet + state.layout.headerSize;
+    const textSize = length - state.layout.headerSize - state.layout.icvSize;
+    const wellFormed = textSize >= esp.TRAILER_SIZE && textSize % state.layout.blockSize === 0;
     let received: Received = RECEIVED.ENCRYPTED;
     if (state.offload !== null && wellFormed) {
       // The device had the packet before the stack has; what it says of it counts before the replay window does.
@@ -281,7 +287,7 @@ export class Inbound {
     return true;
   }
 
-  #find(states: ReadonlyMap<number, InboundEntry<InboundState>>, spi: number) {
+  #find(states: StatesBySpi<InboundState>, spi: number) {
     if (spi === this.#spi && states === this.#states) return this.#entry;
     this.#spi = spi;
     this.#states = states;
@@ -353,7 +359,7 @@ export class Inbound {
     let payload = text;
     let options = 0;
     let protocol = nextHeader;
-    if (state.beet && nextHeader === esp.IPPROTO_BEETPH) {
+    if (state.layout.beet && nextHeader === esp.IPPROTO_BEETPH) {
       // net/xfrm/xfrm_input.c, xfrm4_remove_beet_encap
       options = size < 8 || addresses.v6 ? -1 : esp.beetOptionsSize(view, text);
       if (options < 0) return -1;
@@ -362,16 +368,15 @@ export class Inbound {
       if (payload + options > text + size) return -1;
     }
     const packet = payload - addresses.headerSize;
-    if (text - packet + framing.FRAME_HEADER_SIZE > state.headerSize + SPENT_SIZE) this.#flush();
+    if (text - packet + framing.FRAME_HEADER_SIZE > state.layout.headerSize + SPENT_SIZE) this.#flush();
     addresses.write(this.#slab, packet, text + size - packet, options, protocol, tos);
     return packet;
   }
 
   /** The first policy that is for the packet decides. @returns null where there is none */
-  #verdict({ checks }: InboundEntry<InboundState>, packet: number, end: number): Verdict | null {
-    for (const { test, verdict } of checks) {
-      if (test === null || test.matches(this.#slab.view, packet, end)) return verdict;
-    }
+  #verdict(entry: InboundEntry<InboundState>, packet: number, end: number): Verdict | null {
+    for (let check = entry.check; check !== null; check = check.next)
+      if (check.test === null || check.test.matches(this.#slab.view, packet, end)) return check.verdict;
     return null;
   }
 

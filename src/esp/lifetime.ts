@@ -1,4 +1,4 @@
-import type { HardLimits, Traffic } from "./statistics.js";
+import type { HardLimits, Traffic } from "./traffic.js";
 
 /** How much and how long an SA is used (RFC 4301 section 4.4.2.1); what is left out has no limit. */
 export interface Limits {

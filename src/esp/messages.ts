@@ -4,7 +4,7 @@ import type { Policy } from "./database.js";
 import type { OffloadType } from "./offload/contract.js";
 import type { Encapsulation } from "./packet.js";
 import type { SaParameters } from "./sa.js";
-import type { HardLimits } from "./statistics.js";
+import type { HardLimits, TrafficRow } from "./traffic.js";
 
 /** What a worker is started with. Descriptors belong to the main thread, which closes them after the worker ended. */
 export interface WorkerSetup {
@@ -40,8 +40,8 @@ export interface StateSpec extends SaParameters {
   readonly id: number;
   /** Keying material, transferred and wiped by the worker; null for an SA that it has already. */
   readonly keymat: Uint8Array<ArrayBuffer> | null;
-  /** Memory of the SA's Traffic. */
-  readonly traffic: SharedArrayBuffer;
+  /** Of the SA's Traffic. */
+  readonly traffic: TrafficRow;
   readonly limits: HardLimits;
   /** Null where no device has the SA. Looked at together with `keymat`. */
   readonly offload: OffloadSpec | null;

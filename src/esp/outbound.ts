@@ -1,3 +1,4 @@
+import { NumberTable } from "../sys/number-table.js";
 import type { PacketSlab } from "../sys/packet-slab.js";
 import type { Slab } from "../sys/slab.js";
 import type { Sealer } from "./aead.js";
@@ -44,7 +45,7 @@ interface Waiting<S> {
 /** Turns packets read from the TUN device into ESP packets: a GSO packet into one for each segment. Does no I/O. */
 export class Outbound<S extends OutboundState> {
   /** Replace it to change every SA and policy between two packets. */
-  table: OutboundTable<S> = new Map();
+  table: OutboundTable<S> = new NumberTable();
 
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
@@ -172,7 +173,7 @@ export class Outbound<S extends OutboundState> {
       cipher === undefined ||
       state.offload !== null ||
       state.padTo > 0 ||
-      state.beet ||
+      state.layout.beet ||
       segments > BATCH_PACKETS ||
       state.sequence > LAST_SEQUENCE - segments ||
       !state.traffic.allows(segments, size + segments * headers)
@@ -188,7 +189,7 @@ export class Outbound<S extends OutboundState> {
   #sealSegments(state: S, cipher: Slab, link: number, packet: number): void {
     const segmenter = this.#segmenter;
     const { segments } = segmenter;
-    const { alignment } = state;
+    const { alignment } = state.layout;
     const tos = trafficClass(this.#slab.view, packet);
     const skipped = this.#payload - packet;
     const sequence = state.sequence + 1;
@@ -217,7 +218,7 @@ export class Outbound<S extends OutboundState> {
       this.#counters.add(COUNTER.XfrmOutStateProtoError, segments);
       return;
     }
-    const around = state.headerSize + state.icvSize;
+    const around = state.layout.headerSize + state.layout.icvSize;
     for (let i = 1; i < segments; i++) this.#sink.commit(state, link, around + text, tos);
     this.#sink.commit(state, link, around + lastText, tos);
   }
@@ -263,15 +264,9 @@ export class Outbound<S extends OutboundState> {
     return null;
   }
 
-  #policy(
-    entries: readonly OutboundEntry<S>[] | undefined,
-    packet: number,
-    end: number,
-  ): OutboundEntry<S> | null {
-    if (entries === undefined) return null;
-    for (const entry of entries) {
+  #policy(first: OutboundEntry<S> | undefined, packet: number, end: number): OutboundEntry<S> | null {
+    for (let entry = first ?? null; entry !== null; entry = entry.next)
       if (entry.test === null || entry.test.matches(this.#slab.view, packet, end)) return entry;
-    }
     return null;
   }
 
@@ -321,7 +316,7 @@ export class Outbound<S extends OutboundState> {
   #findPayload(state: S, packet: number, size: number): boolean {
     const v6 = this.#slab.view.getUint8(packet) >>> 4 === 6;
     if (state.addresses !== null)
-      return v6 ? this.#withoutHeader6(packet, size) : this.#withoutHeader4(packet, size, state.beet);
+      return v6 ? this.#withoutHeader6(packet, size) : this.#withoutHeader4(packet, size, state.layout.beet);
     this.#payload = packet;
     this.#nextHeader = v6 ? esp.IPPROTO_IPV6 : esp.IPPROTO_IPIP;
     return true;
@@ -343,8 +338,8 @@ export class Outbound<S extends OutboundState> {
     }
     const source = this.#payload;
     const length = size + padded;
-    const padding = esp.paddingFor(length, state.alignment);
-    const total = state.headerSize + length + padding + esp.TRAILER_SIZE + state.icvSize;
+    const padding = esp.paddingFor(length, state.layout.alignment);
+    const total = state.layout.headerSize + length + padding + esp.TRAILER_SIZE + state.layout.icvSize;
     const sealer = this.#sealer;
     const batch = mayWait && sealer?.queue !== undefined ? this.#batch : null;
     if (batch === null || batch.full || this.#next + total > this.#end) this.finish();
@@ -381,12 +376,12 @@ export class Outbound<S extends OutboundState> {
     const { view, bytes } = this.#slab;
     view.setUint32(target + esp.ESP_SPI, state.spi);
     view.setUint32(target + esp.ESP_SEQUENCE, sequence);
-    if (state.ivSize === AEAD_IV_SIZE) {
+    if (state.layout.ivSize === AEAD_IV_SIZE) {
       view.setUint32(target + esp.ESP_IV, ivHigh(state, sequence));
       view.setUint32(target + esp.ESP_IV + 4, state.ivLow + sequence);
-    } else if (state.ivSize > 0) {
+    } else if (state.layout.ivSize > 0) {
       // That of CBC must not be predictable (RFC 3602 section 3).
-      this.#ivs.write(bytes, target + esp.ESP_IV, state.ivSize);
+      this.#ivs.write(bytes, target + esp.ESP_IV, state.layout.ivSize);
     }
   }
 

@@ -21,6 +21,23 @@ export function sequenceNumber(last: number, esn: boolean): SequenceNumber {
 }
 
 /**
+ * Memory for the blocks of many windows, as an array for each would be two cache misses more for each of many SAs. It is
+ * freed once none of them is left.
+ */
+const POOL_BLOCKS = 8192;
+let pool = new Uint32Array(0);
+let used = 0;
+
+function allocate(count: number): { readonly blocks: Uint32Array; readonly first: number } {
+  if (used + count > pool.length) {
+    pool = new Uint32Array(POOL_BLOCKS);
+    used = 0;
+  }
+  used += count;
+  return { blocks: pool, first: used - count };
+}
+
+/**
  * Anti-replay window (RFC 4303 section 3.4.3) as a ring of 32-bit blocks (RFC 6479): moving it forward clears whole
  * blocks and never shifts, so its cost does not depend on its size. A sequence number is given as its high and its low
  * 32 bits; the high ones are 0 without extended sequence numbers.
@@ -30,8 +47,12 @@ export class ReplayWindow {
   readonly size: number;
   /** Extended sequence numbers (RFC 4304). */
   readonly esn: boolean;
+  /** Those of this window begin at #first. */
   readonly #blocks: Uint32Array;
+  readonly #first: number;
   readonly #mask: number;
+  /** The block of the highest number: kept here, so that packets in order read no other memory. */
+  #newest = 0;
   /** The highest number accepted, 0 before the first. */
   #topHigh = 0;
   #topLow = 0;
@@ -43,14 +64,16 @@ export class ReplayWindow {
     // One block more than the window covers (RFC 6479 section 3), rounded up so that a mask finds the block.
     let count = 2;
     while (count < Math.ceil(size / 32) + 1) count *= 2;
-    this.#blocks = new Uint32Array(count);
+    const { blocks, first } = allocate(count);
+    this.#blocks = blocks;
+    this.#first = first;
     this.#mask = count - 1;
     if (last.high === 0 && last.low === 0) return;
     this.#topHigh = last.high;
     this.#topLow = last.low;
     // Blocks are cleared when the window comes to them; the bits above the top in its own block stand for numbers to come.
-    this.#blocks.fill(0xffffffff);
-    this.#blocks[(last.low >>> 5) & this.#mask] = 0xffffffff >>> (31 - (last.low & 31));
+    blocks.fill(0xffffffff, first, first + count);
+    this.#newest = 0xffffffff >>> (31 - (last.low & 31));
   }
 
   /** The highest number accepted. */
@@ -88,13 +111,15 @@ export class ReplayWindow {
     const ahead = -this.#behind(high, low);
     if (ahead > 0) {
       const from = this.#topLow >>> 5;
-      const steps = Math.min(Math.floor(((this.#topLow & 31) + ahead) / 32), this.#blocks.length);
-      for (let i = 1; i <= steps; i++) this.#blocks[(from + i) & this.#mask] = 0;
+      const steps = Math.min(Math.floor(((this.#topLow & 31) + ahead) / 32), this.#mask + 1);
+      if (steps > 0) this.#leaveNewest();
+      for (let i = 1; i <= steps; i++) this.#blocks[this.#index(from + i)] = 0;
       this.#topHigh = high;
       this.#topLow = low;
     }
-    const index = (low >>> 5) & this.#mask;
-    this.#blocks[index] = this.#block(low) | (1 << (low & 31));
+    const bit = 1 << (low & 31);
+    if (this.#isNewest(low)) this.#newest |= bit;
+    else this.#blocks[this.#index(low >>> 5)] = this.#block(low) | bit;
   }
 
   /** As `accept`, of the `count` numbers behind the highest; the low word must not overflow. */
@@ -103,10 +128,8 @@ export class ReplayWindow {
       const low = this.#topLow + 1;
       const bit = low & 31;
       const some = Math.min(left, 32 - bit);
-      const index = (low >>> 5) & this.#mask;
-      // A block's first number comes before all others of it.
-      const seen = bit === 0 ? 0 : this.#block(low);
-      this.#blocks[index] = seen | ((0xffffffff >>> (32 - some)) << bit);
+      if (bit === 0) this.#leaveNewest();
+      this.#newest |= (0xffffffff >>> (32 - some)) << bit;
       this.#topLow += some;
       left -= some;
     }
@@ -132,7 +155,23 @@ export class ReplayWindow {
     return (this.#topHigh - high) * WORD + (this.#topLow - low);
   }
 
+  #isNewest(low: number): boolean {
+    return low >>> 5 === this.#topLow >>> 5;
+  }
+
+  /** Before the highest number goes on to another block. */
+  #leaveNewest(): void {
+    this.#blocks[this.#index(this.#topLow >>> 5)] = this.#newest;
+    this.#newest = 0;
+  }
+
   #block(low: number): number {
-    return this.#blocks[(low >>> 5) & this.#mask] ?? 0;
+    if (this.#isNewest(low)) return this.#newest;
+    return this.#blocks[this.#index(low >>> 5)] ?? 0;
+  }
+
+  /** Where the block of 32 numbers is that has this number among all. */
+  #index(block: number): number {
+    return this.#first + (block & this.#mask);
   }
 }

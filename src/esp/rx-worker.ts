@@ -3,11 +3,12 @@ import { constants } from "node:os";
 import { workerData } from "node:worker_threads";
 import { kernelAtLeast } from "../sys/kernel.js";
 import { writev } from "../sys/libc.js";
+import { NumberTable } from "../sys/number-table.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { ReceiveVector } from "../sys/udp-receive.js";
 import { chooseBackend } from "./aead.js";
 import { Coalescer } from "./coalescer.js";
-import { type InboundEntry, inboundTable } from "./database.js";
+import { inboundTable, type StatesBySpi } from "./database.js";
 import { Inbound } from "./inbound.js";
 import type { InboundSpec, WorkerSetup } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
@@ -15,8 +16,9 @@ import { loadHardware } from "./offload/load-hardware.js";
 import { InboundOffload } from "./offload/receive.js";
 import type { Encapsulation } from "./packet.js";
 import { replaceStates } from "./replace-states.js";
-import { type InboundState, makeInbound, shaped } from "./sa.js";
-import { COUNTER, Counters, Traffic } from "./statistics.js";
+import { type InboundState, makeInbound } from "./sa.js";
+import { COUNTER, Counters } from "./statistics.js";
+import { Traffic } from "./traffic.js";
 import { run } from "./worker-loop.js";
 
 const { EAGAIN, EINTR } = constants.errno;
@@ -32,14 +34,45 @@ const PLACE_SIZE = 2 ** 16 + 64;
 const PACKET = 64;
 const MAX_UDP_PAYLOAD = 65535;
 
-interface RxState extends InboundState {
+interface RxFields extends InboundState {
   readonly destination: string;
+}
+
+/** Of one shape, as TxState is. */
+class RxState implements RxFields {
+  readonly replay;
+  readonly traffic;
+  readonly opener;
+  readonly offload;
+  readonly layout;
+  readonly addresses;
+  readonly ifId;
+  readonly spi;
+  readonly mode;
+  readonly local;
+  readonly remote;
+  readonly destination;
+
+  constructor(fields: RxFields) {
+    this.replay = fields.replay;
+    this.traffic = fields.traffic;
+    this.opener = fields.opener;
+    this.offload = fields.offload;
+    this.layout = fields.layout;
+    this.addresses = fields.addresses;
+    this.ifId = fields.ifId;
+    this.spi = fields.spi;
+    this.mode = fields.mode;
+    this.local = fields.local;
+    this.remote = fields.remote;
+    this.destination = fields.destination;
+  }
 }
 
 /** A socket's side of the SAD. */
 interface Source {
   /** The SAs of the address that it is bound to and of its encapsulation, by SPI. */
-  readonly entries: ReadonlyMap<number, InboundEntry<InboundState>>;
+  readonly entries: StatesBySpi<InboundState>;
   /** Whether packets come with their IPv4 header. */
   readonly withHeader: boolean;
 }
@@ -73,10 +106,10 @@ function makeState(spec: InboundSpec, kept: RxState | undefined): RxState {
   const traffic = new Traffic(spec.traffic, limits);
   if (kept !== undefined) {
     const replay = kept.replay.size === replayWindow ? kept.replay : kept.replay.resized(replayWindow);
-    return shaped({ ...kept, ifId, destination, traffic, replay });
+    return new RxState({ ...kept, ifId, destination, traffic, replay });
   }
   if (keymat === null) throw new Error(`the inbound SA ${spi} came without its key`);
-  return shaped({
+  return new RxState({
     ...makeInbound(slab, backend, spec, keymat, traffic),
     offload: makeOffload(spec, keymat),
     destination,
@@ -142,7 +175,7 @@ run<InboundSpec>(setup, {
       table.sockets.map(({ fd, local, encapsulation }) => [
         fd,
         {
-          entries: tables[encapsulation].get(local) ?? new Map(),
+          entries: tables[encapsulation].get(local) ?? new NumberTable(),
           withHeader: encapsulation === "none" && !local.includes(":"),
         },
       ]),

@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { type CheckedConnection, ConnectionError, inboundKeys, type SaKeys } from "./connection.js";
 import { hardLimits, type Stage } from "./lifetime.js";
 import type { StateSpec } from "./messages.js";
-import { Traffic } from "./statistics.js";
+import { Traffic, TrafficRows } from "./traffic.js";
 
 /** What the main thread keeps of an SA: never its key. */
 export interface Sa {
@@ -44,6 +44,7 @@ export class SaRegistry {
   /** The last number of each key that was used and is not any more, about 100 bytes each, until the process ends. */
   readonly #retired = new Map<string, number>();
   readonly #clock: Clock;
+  readonly #rows = new TrafficRows();
   #nextId = 1;
 
   constructor(clock: Clock) {
@@ -79,7 +80,7 @@ export class SaRegistry {
   }
 
   #make(spi: number, keyed: string): Sa {
-    const traffic = new Traffic();
+    const traffic = new Traffic(this.#rows.take());
     traffic.startFrom(this.#retired.get(keyed) ?? 0);
     return {
       id: this.#nextId++,
@@ -153,7 +154,7 @@ export function stateSpec(
     keymat: sa.installed ? null : new Uint8Array(key),
     local: localAddress.text,
     remote: remoteAddress.text,
-    traffic: sa.traffic.memory,
+    traffic: sa.traffic.row,
     limits: hardLimits(lifetime),
   };
 }

@@ -7,8 +7,8 @@ import type { InboundOffload } from "./offload/receive.js";
 import type { OutboundOffload } from "./offload/transmit.js";
 import { ESP_IV } from "./packet.js";
 import { ReplayWindow, sequenceNumber } from "./replay.js";
-import type { Traffic } from "./statistics.js";
-import { SUITES, type Suite, type SuiteName } from "./suite.js";
+import { SUITE_NAMES, SUITES, type SuiteName } from "./suite.js";
+import type { Traffic } from "./traffic.js";
 
 /** No inner packet is longer. */
 export const ANY_LENGTH = 65_535;
@@ -22,8 +22,11 @@ export interface SaParameters extends State {
   readonly inner: { readonly local: string; readonly remote: string } | null;
 }
 
-/** What both directions' packet paths need, as plain numbers: the paths are the same code for all suites and modes. */
-interface Layout {
+/**
+ * What both directions' packet paths need, as plain numbers: the paths are the same code for all suites and modes. All SAs
+ * of one suite and mode have one in common.
+ */
+export interface Layout {
   /** SPI, sequence number and IV. */
   readonly headerSize: number;
   readonly ivSize: number;
@@ -31,13 +34,17 @@ interface Layout {
   readonly alignment: number;
   /** What a received ciphertext must be a multiple of: the cipher's block. */
   readonly blockSize: number;
-  /** Null in tunnel mode. */
-  readonly addresses: AddressPair | null;
   readonly beet: boolean;
 }
 
+interface Shared extends State {
+  readonly layout: Layout;
+  /** Null in tunnel mode. */
+  readonly addresses: AddressPair | null;
+}
+
 /** An outbound SA. Its cipher must work on the Slab that the packets are in. */
-export interface OutboundState extends State, Layout {
+export interface OutboundState extends Shared {
   readonly sealer: Sealer;
   /** Of an SA that a device has; null for all others. */
   readonly offload: OutboundOffload | null;
@@ -59,7 +66,7 @@ export interface OutboundState extends State, Layout {
 }
 
 /** An inbound SA. Its cipher must work on the Slab that the packets are in. */
-export interface InboundState extends State, Layout {
+export interface InboundState extends Shared {
   readonly opener: Opener;
   /** Of an SA that a device has; null for all others. */
   readonly offload: InboundOffload | null;
@@ -67,40 +74,34 @@ export interface InboundState extends State, Layout {
   readonly replay: ReplayWindow;
 }
 
-function layout(suite: Suite, { mode, local, remote, inner }: SaParameters, outbound: boolean): Layout {
+const LAYOUTS = Object.fromEntries(
+  SUITE_NAMES.map((name) => {
+    const { ivSize, icvSize, alignment } = SUITES[name];
+    const blockSize = alignment > 4 ? alignment : 1;
+    const sizes = { headerSize: ESP_IV + ivSize, ivSize, icvSize, alignment, blockSize };
+    return [name, { beet: { ...sizes, beet: true }, other: { ...sizes, beet: false } }];
+  }),
+) as Record<SuiteName, Record<"beet" | "other", Layout>>;
+
+function addressesOf({ mode, local, remote, inner }: SaParameters, outbound: boolean): AddressPair | null {
   const ends = mode === "tunnel" ? null : (inner ?? { local, remote });
-  const addresses =
-    ends && (outbound ? new AddressPair(ends.local, ends.remote) : new AddressPair(ends.remote, ends.local));
-  const { ivSize, icvSize, alignment } = suite;
-  const blockSize = alignment > 4 ? alignment : 1;
+  return (
+    ends && (outbound ? new AddressPair(ends.local, ends.remote) : new AddressPair(ends.remote, ends.local))
+  );
+}
+
+const shared = (parameters: SaParameters, outbound: boolean): Shared => {
+  const { ifId, spi, suite, mode, local, remote } = parameters;
   return {
-    headerSize: ESP_IV + ivSize,
-    ivSize,
-    icvSize,
-    alignment,
-    blockSize,
-    addresses,
-    beet: mode === "beet",
+    layout: LAYOUTS[suite][mode === "beet" ? "beet" : "other"],
+    addresses: addressesOf(parameters, outbound),
+    spi,
+    ifId,
+    mode,
+    local,
+    remote,
   };
-}
-
-/**
- * @returns a copy in the one shape that all objects with these keys get. Those that spreading makes have many, by the
- * values in them, and the packet path's code for 100 SAs would look every field up by its name.
- */
-export function shaped<T extends object>(fields: T): T {
-  const copy: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(fields)) copy[name] = value;
-  return copy as T;
-}
-
-const place = ({ ifId, spi, mode, local, remote }: SaParameters): State => ({
-  ifId,
-  spi,
-  mode,
-  local,
-  remote,
-});
+};
 
 /**
  * @param keymat keymatSize(suite) bytes; the caller may wipe them
@@ -116,20 +117,19 @@ export function makeOutbound(
   const { suite, esn, padTo } = parameters;
   const iv = randomBytes(8);
   const { high, low } = sequenceNumber(traffic.sequence, esn);
-  return shaped({
-    ...place(parameters),
-    ...layout(SUITES[suite], parameters, true),
-    sealer: backend.sealer(slab, { suite, esn, keymat }),
-    offload: null,
-    traffic,
-    esn,
-    padTo,
-    longest: ANY_LENGTH,
+  return {
     sequenceHigh: high,
     sequence: low,
-    ivHigh: iv.readUInt32BE(0),
-    ivLow: iv.readUInt32BE(4),
-  });
+    traffic,
+    sealer: backend.sealer(slab, { suite, esn, keymat }),
+    offload: null,
+    padTo,
+    longest: ANY_LENGTH,
+    ivHigh: iv.readUInt32BE(0) >>> 1,
+    ivLow: iv.readUInt32BE(4) >>> 1,
+    esn,
+    ...shared(parameters, true),
+  };
 }
 
 /**
@@ -145,12 +145,11 @@ export function makeInbound(
   traffic: Traffic,
 ): InboundState {
   const { suite, esn, replayWindow } = parameters;
-  return shaped({
-    ...place(parameters),
-    ...layout(SUITES[suite], parameters, false),
+  return {
+    replay: new ReplayWindow(replayWindow, esn, sequenceNumber(traffic.sequence, esn)),
+    traffic,
     opener: backend.opener(slab, { suite, esn, keymat }),
     offload: null,
-    traffic,
-    replay: new ReplayWindow(replayWindow, esn, sequenceNumber(traffic.sequence, esn)),
-  });
+    ...shared(parameters, false),
+  };
 }

@@ -19,9 +19,10 @@ import { Outbound } from "./outbound.js";
 import type { Wrapping } from "./packet.js";
 import { PathMtu, type PathState } from "./path-mtu.js";
 import { replaceStates } from "./replace-states.js";
-import { ANY_LENGTH, makeOutbound, type OutboundState, shaped } from "./sa.js";
-import { Counters, Traffic } from "./statistics.js";
+import { ANY_LENGTH, makeOutbound, type OutboundState } from "./sa.js";
+import { Counters } from "./statistics.js";
 import { TooBig } from "./too-big.js";
+import { Traffic } from "./traffic.js";
 import { type Route, TransmitQueue } from "./transmit-queue.js";
 import { run } from "./worker-loop.js";
 
@@ -47,8 +48,60 @@ const ESP_END = ESP + 2 ** 18;
 /** How long one full socket may hold up the others. */
 const SEND_WAIT_MS = 10;
 
-interface TxState extends OutboundState, Route, PathState {
+interface TxFields extends OutboundState, Route, PathState {
   readonly destination: Destination;
+}
+
+/**
+ * All have one shape, whatever they are made from, and their fields are side by side, what each packet reads first: thousands
+ * of SAs are not in the caches.
+ */
+class TxState implements TxFields {
+  sequence;
+  sequenceHigh;
+  readonly traffic;
+  readonly sealer;
+  readonly offload;
+  readonly layout;
+  readonly addresses;
+  readonly padTo;
+  longest;
+  readonly spi;
+  readonly ivHigh;
+  readonly ivLow;
+  readonly fd;
+  readonly destination;
+  readonly link;
+  readonly esn;
+  readonly ifId;
+  readonly mode;
+  readonly local;
+  readonly remote;
+  readonly wrapping;
+
+  constructor(fields: TxFields) {
+    this.sequence = fields.sequence;
+    this.sequenceHigh = fields.sequenceHigh;
+    this.traffic = fields.traffic;
+    this.sealer = fields.sealer;
+    this.offload = fields.offload;
+    this.layout = fields.layout;
+    this.addresses = fields.addresses;
+    this.padTo = fields.padTo;
+    this.longest = fields.longest;
+    this.spi = fields.spi;
+    this.ivHigh = fields.ivHigh;
+    this.ivLow = fields.ivLow;
+    this.fd = fields.fd;
+    this.destination = fields.destination;
+    this.link = fields.link;
+    this.esn = fields.esn;
+    this.ifId = fields.ifId;
+    this.mode = fields.mode;
+    this.local = fields.local;
+    this.remote = fields.remote;
+    this.wrapping = fields.wrapping;
+  }
 }
 
 const setup = workerData as WorkerSetup;
@@ -111,13 +164,13 @@ function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
   const destination = destinationOf(spec);
   const traffic = new Traffic(spec.traffic, limits);
   const path = { fd, link, destination, wrapping: wrappingOf(spec), longest: ANY_LENGTH };
-  if (kept !== undefined) return shaped({ ...kept, ifId, padTo, traffic, ...path });
+  if (kept !== undefined) return new TxState({ ...kept, ifId, padTo, traffic, ...path });
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
   const state = makeOutbound(slab, backend, spec, keymat, traffic);
   if (traffic.sequence === 0) state.sequence = setup.sequence;
   const offload = makeOffload(spec, keymat, state.sealer);
   if (state.sequenceHigh > 0) offload?.advanceEsn(state.sequenceHigh);
-  return shaped({ ...state, offload, ...path });
+  return new TxState({ ...state, offload, ...path });
 }
 
 function makeOffload(

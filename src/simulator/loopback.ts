@@ -9,8 +9,9 @@ import { Outbound } from "../esp/outbound.js";
 import type { Mode } from "../esp/packet.js";
 import { makeInbound, makeOutbound, type OutboundState } from "../esp/sa.js";
 import { ANY_SELECTOR } from "../esp/selector.js";
-import { Counters, Traffic, XFRM_STATS } from "../esp/statistics.js";
+import { Counters, XFRM_STATS } from "../esp/statistics.js";
 import type { SuiteName } from "../esp/suite.js";
+import { Traffic } from "../esp/traffic.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { type ContextSpec, createHardware, type HardwareSpec } from "./hardware.js";
 

@@ -14,12 +14,19 @@ export class Slab {
   readonly low: number;
   readonly high: number;
 
-  /** @param memory size in bytes of new, zeroed memory; or memory that exists and is never to be detached */
-  constructor(memory: number | ArrayBuffer) {
-    const buffer = typeof memory === "number" ? new ArrayBuffer(memory) : memory;
-    this.bytes = new Uint8Array(buffer);
-    this.view = new DataView(buffer);
-    this.base = Number(koffi.address(buffer));
+  /**
+   * @param memory size in bytes of new, zeroed memory; or memory that exists and is never to be detached
+   * @param alignment of new memory
+   */
+  constructor(memory: number | ArrayBuffer, alignment = 1) {
+    const isNew = typeof memory === "number";
+    const buffer = isNew ? new ArrayBuffer(memory + alignment - 1) : memory;
+    const address = Number(koffi.address(buffer));
+    const offset = isNew ? (alignment - (address % alignment)) % alignment : 0;
+    const size = isNew ? memory : buffer.byteLength;
+    this.bytes = new Uint8Array(buffer, offset, size);
+    this.view = new DataView(buffer, offset, size);
+    this.base = address + offset;
     this.low = this.base >>> 0;
     this.high = Math.floor(this.base / 2 ** 32);
   }

@@ -1,13 +1,15 @@
 /** An outbound and an inbound engine over one Slab, joined back to back. */
 import { type AeadBackend, chooseBackend } from "../../src/esp/aead.js";
-import { type InboundEntry, inboundTable, outboundTable, type Policy } from "../../src/esp/database.js";
+import { inboundTable, outboundTable, type Policy, type StatesBySpi } from "../../src/esp/database.js";
 import { Inbound } from "../../src/esp/inbound.js";
 import { Outbound } from "../../src/esp/outbound.js";
 import type { Mode } from "../../src/esp/packet.js";
 import { type InboundState, makeInbound, makeOutbound, type OutboundState } from "../../src/esp/sa.js";
 import { ANY_SELECTOR } from "../../src/esp/selector.js";
-import { Counters, type HardLimits, IO_COUNTERS, Traffic, XFRM_STATS } from "../../src/esp/statistics.js";
+import { Counters, IO_COUNTERS, XFRM_STATS } from "../../src/esp/statistics.js";
 import { keymatSize, type SuiteName } from "../../src/esp/suite.js";
+import { type HardLimits, Traffic } from "../../src/esp/traffic.js";
+import { NumberTable } from "../../src/sys/number-table.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 
 const FRAME = 10;
@@ -68,7 +70,7 @@ export class Engine {
   readonly inbound = new Inbound(this.slab, this.counters, () => {});
   readonly out: OutboundState;
   readonly in: InboundState;
-  readonly entries: ReadonlyMap<number, InboundEntry<InboundState>>;
+  readonly entries: StatesBySpi<InboundState>;
   readonly #waits: boolean;
   /** Where the next ESP packet goes. */
   #next = ESP;
@@ -128,7 +130,7 @@ export class Engine {
     ]);
     this.entries =
       inboundTable(options.inPolicies ?? [policyAt("in", right, left, IF_ID, mode)], [this.in]).get(right) ??
-      new Map();
+      new NumberTable();
   }
 
   /** @returns the ESP packet, or null when the frame was dropped */

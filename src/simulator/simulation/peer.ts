@@ -7,7 +7,9 @@ import { AddressPair } from "../../esp/ip-header.js";
 import { Outbound } from "../../esp/outbound.js";
 import { type InboundState, makeInbound, makeOutbound, type OutboundState } from "../../esp/sa.js";
 import { ANY_SELECTOR } from "../../esp/selector.js";
-import { Counters, Traffic, XFRM_STATS } from "../../esp/statistics.js";
+import { Counters, XFRM_STATS } from "../../esp/statistics.js";
+import { Traffic } from "../../esp/traffic.js";
+import { NumberTable } from "../../sys/number-table.js";
 import { fold16, PacketSlab, swap16 } from "../../sys/packet-slab.js";
 import { parseAddress } from "../../sys/sockaddr.js";
 import type { Line } from "./ends.js";
@@ -74,7 +76,7 @@ export class Peer {
     const at = v6 ? ip.IPV6_SOURCE + 16 : ip.IPV4_SOURCE + 4;
     const destination = textOf(packet.subarray(at, at + (v6 ? 16 : 4)));
     bytes.set(packet.subarray(payload), ESP);
-    const entries = this.#entries.get(destination) ?? new Map();
+    const entries = this.#entries.get(destination) ?? new NumberTable();
     const size = this.#inbound.process(ESP, packet.length - payload, entries, 0, 0);
     this.#answers = [];
     if (size > 0 && isUdp(view, this.#inbound.frame + FRAME_HEADER_SIZE)) {
