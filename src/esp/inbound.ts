@@ -7,7 +7,7 @@ import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import { RECEIVED, type Received } from "./offload/receive.js";
 import * as esp from "./packet.js";
-import type { InboundState } from "./sa.js";
+import { type InboundState, MANY_SAS } from "./sa.js";
 import { COUNTER, type Counters } from "./statistics.js";
 
 /** RFC 3948 section 2.3. */
@@ -70,6 +70,9 @@ const newPending = (): Pending => ({
 export class Inbound {
   /** Where the frame that `process` last returned starts. */
   frame = 0;
+  /** Of no meaning: what is read ahead has to be used for something. */
+  read = 0;
+  readonly #found: (InboundEntry<InboundState> | undefined)[] = Array.from({ length: BATCH_PACKETS });
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
   readonly #flush: () => void;
@@ -135,6 +138,7 @@ export class Inbound {
     sink: FrameSink,
   ): void {
     const end = message + bytes;
+    if (states.size >= MANY_SAS) this.#readAhead(message, Math.floor(bytes / size), size, states);
     let packet = message;
     let tries = BURST_TRIES;
     let opened: Opened = OPENED.NOT;
@@ -155,6 +159,25 @@ export class Inbound {
       packet += joined * size;
       opened = this.#burst.next;
     } while (packet < end);
+  }
+
+  /**
+   * Reads what `take` will read of the SAs of the first `count` datagrams: first all of one kind, then what that leads to, so
+   * that the processor waits for the memory of all at once.
+   */
+  #readAhead(message: number, count: number, size: number, states: StatesBySpi<InboundState>): void {
+    const { view } = this.#slab;
+    const found = this.#found;
+    const most = Math.min(count, BATCH_PACKETS);
+    let read = 0;
+    for (let i = 0; i < most; i++) found[i] = states.get(view.getUint32(message + i * size + esp.ESP_SPI));
+    for (let i = 0; i < most; i++) read += found[i]?.state.spi ?? 0;
+    for (let i = 0; i < most; i++) {
+      const state = found[i]?.state;
+      if (state !== undefined)
+        read += state.replay.topLow + state.traffic.sequence + (state.opener.cipher ? 1 : 0);
+    }
+    this.read = read;
   }
 
   #haveSameSpi(packet: number, next: number): boolean {

@@ -10,7 +10,7 @@ import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 import * as esp from "./packet.js";
 import { RandomBytes } from "./random-bytes.js";
-import type { OutboundState } from "./sa.js";
+import { MANY_SAS, type OutboundState } from "./sa.js";
 import { Segmenter } from "./segmentation.js";
 import { COUNTER, type Counters } from "./statistics.js";
 
@@ -47,6 +47,9 @@ export class Outbound<S extends OutboundState> {
   /** Replace it to change every SA and policy between two packets. */
   table: OutboundTable<S> = new NumberTable();
 
+  /** Of no meaning: what is read ahead has to be used for something. */
+  read = 0;
+  readonly #found: (S | null | undefined)[] = Array.from({ length: BATCH_PACKETS });
   readonly #slab: PacketSlab;
   readonly #counters: Counters;
   readonly #sink: EspSink<S>;
@@ -87,6 +90,25 @@ export class Outbound<S extends OutboundState> {
     this.#refuses = refuses;
     this.#segmenter = new Segmenter(slab);
     this.#batch = waits ? new CipherBatch() : null;
+  }
+
+  /**
+   * Reads what `process` will read of the SAs of `count` frames, each `distance` bytes behind the one before: first all of one
+   * kind, then what that leads to, so that the processor waits for the memory of all at once.
+   */
+  readAhead(frames: number, distance: number, count: number): void {
+    if (this.table.size < MANY_SAS) return;
+    const { view } = this.#slab;
+    const found = this.#found;
+    const most = Math.min(count, BATCH_PACKETS);
+    let read = 0;
+    for (let i = 0; i < most; i++)
+      found[i] = this.table.get(view.getUint32(frames + i * distance + framing.SHIM_IF_ID, true))?.state;
+    for (let i = 0; i < most; i++) {
+      const state = found[i];
+      if (state) read += state.sequence + state.traffic.sequence + (state.sealer.cipher ? 1 : 0);
+    }
+    this.read = read;
   }
 
   /**

@@ -13,6 +13,9 @@ import type { Traffic } from "./traffic.js";
 /** No inner packet is longer. */
 export const ANY_LENGTH = 65_535;
 
+/** So many are not in the caches: what is needed of those of a batch is read ahead. */
+export const MANY_SAS = 256;
+
 /** What an SA is, its key left out. */
 export interface SaParameters extends State {
   readonly suite: SuiteName;

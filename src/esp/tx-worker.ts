@@ -202,6 +202,7 @@ function readSome(): boolean {
   const count = reads.runUntilError();
   const number = count < reads.length ? errno() : 0;
   let bytes = 0;
+  outbound.readAhead(FRAME, PLACE_SIZE, count);
   for (let i = 0; i < count; i++) {
     const length = reads.result(i);
     if (length === 0) throw new Error("reading from the TUN device: it is closed");

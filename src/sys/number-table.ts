@@ -23,6 +23,10 @@ export class NumberTable<V> {
     }
   }
 
+  get size(): number {
+    return this.#values.length;
+  }
+
   get(key: number): V | undefined {
     const at = this.#find(key);
     return this.#slots[at] === 0 ? undefined : this.#values[this.#slots[at + 1] as number];
