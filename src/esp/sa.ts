@@ -63,6 +63,7 @@ export interface OutboundState extends Shared {
   /**
    * An 8-byte IV is this 64-bit number plus the sequence number. Random for each SA, so that manual keys which are
    * used again after a restart do not meet the same nonce again (RFC 4106 section 3.1 asks only for uniqueness).
+   * Each half is below 2^31: V8 would keep a greater one in an object of its own.
    */
   readonly ivHigh: number;
   readonly ivLow: number;
