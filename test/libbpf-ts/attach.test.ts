@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import {
   ArgumentError,
@@ -192,6 +193,17 @@ kernelTest("LWT: a route takes a pinned program", async (t) => {
   });
 });
 
+/** Whether the program soon runs no more: a process that another test is starting holds copies of what was closed until its exec. */
+async function isQuiet(object: BpfObject): Promise<boolean> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const before = hits(object);
+    getppid();
+    if (hits(object) === before) return true;
+    await delay(10);
+  }
+  return false;
+}
+
 for (const name of ["raw_tracepoint", "btf_tracepoint", "user_function"] as const) {
   kernelTest(`tracing: ${name} runs while it is attached`, async (t) => {
     const object = await tracing(t, name);
@@ -199,9 +211,7 @@ for (const name of ["raw_tracepoint", "btf_tracepoint", "user_function"] as cons
     getppid();
     t.true(hits(object) > 0n);
     link.close();
-    const before = hits(object);
-    getppid();
-    t.is(hits(object), before);
+    t.true(await isQuiet(object));
     t.throws(() => link.fd, { instanceOf: ClosedError });
   });
 }
