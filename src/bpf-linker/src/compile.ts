@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { BpfError } from "libbpf-ts";
-import { install, ObjectCache, parseDependencies } from "./cache.js";
+import { install, ObjectCache, PrivateCache, parseDependencies } from "./cache.js";
 import { type Clang, findClang } from "./clang.js";
 import { CompileError, type Diagnostic, parseDiagnostics } from "./diagnostics.js";
+import { inTemporaryFolder } from "./private-folder.js";
 
 export interface CompileOptions {
   /** Where the object goes. */
@@ -19,7 +19,10 @@ export interface CompileOptions {
   cpu?: "v1" | "v2" | "v3" | "v4";
   /** Further arguments for clang. */
   flags?: readonly string[];
-  /** Folder for compiled objects, or false for none; default $XDG_CACHE_HOME/bpf-linker. */
+  /**
+   * Folder for compiled objects, or false for none; default $XDG_CACHE_HOME/bpf-linker, or ~/.cache/bpf-linker. It is made with
+   * mode 0700, and not used where another user could write to it.
+   */
   cache?: string | false;
   clang?: Clang;
   /** "bitcode" writes LLVM bitcode, for linkLlvm(), in place of a BPF object. */
@@ -47,11 +50,6 @@ function hostFlags(): string[] {
   if (host === undefined) return [];
   const headers = `/usr/include/${host.multiarch}`;
   return [`-D__TARGET_ARCH_${host.target}`, ...(existsSync(headers) ? ["-idirafter", headers] : [])];
-}
-
-/** Where compiled objects and headers are kept by default. */
-export function defaultCache(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "bpf-linker");
 }
 
 let newestClang: Promise<Clang> | undefined;
@@ -98,19 +96,17 @@ export async function compile(source: string, options: CompileOptions): Promise<
     ...(options.flags ?? []),
   ];
   const command = [clang.version, clang.path, process.cwd(), ...args, source];
-  const cache = options.cache === false ? undefined : new ObjectCache(options.cache ?? defaultCache());
-  const hit = await cache?.restore(command, output);
+  const folder = PrivateCache.open(options.cache);
+  const cache = folder && new ObjectCache(folder);
+  const hit = await cache?.restore(command, source, output);
   if (hit !== undefined) return { object: output, warnings: parseDiagnostics(hit), cached: true };
 
-  const work = await mkdtemp(join(tmpdir(), "bpf-linker-"));
-  try {
+  return await inTemporaryFolder(async (work) => {
     const object = join(work, "object.o");
     const rule = join(work, "object.d");
     const stderr = await runClang(clang, [...args, "-MD", "-MF", rule, "-c", source, "-o", object], source);
     await install(object, output);
     await cache?.store(command, object, parseDependencies(await readFile(rule, "utf8")), stderr);
     return { object: output, warnings: parseDiagnostics(stderr), cached: false };
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  });
 }

@@ -1,13 +1,12 @@
 import { execFile } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { BpfError } from "libbpf-ts";
 import { install } from "./cache.js";
 import type { Clang } from "./clang.js";
 import { type CompileOptions, type CompileResult, compile, defaultClang } from "./compile.js";
+import { inTemporaryFolder } from "./private-folder.js";
 
 const run = promisify(execFile);
 
@@ -71,9 +70,8 @@ function publicSymbols(module: string): string[] {
  */
 export async function linkLlvm(sources: readonly string[], options: LlvmOptions): Promise<CompileResult> {
   const clang = options.clang ?? (await defaultClang());
-  const work = await mkdtemp(join(tmpdir(), "bpf-linker-"));
-  const file = (name: string): string => join(work, name);
-  try {
+  return await inTemporaryFolder(async (work) => {
+    const file = (name: string): string => join(work, name);
     const { exports: keep = [], ...compileOptions } = options;
     const parts = await Promise.all(
       sources.map((source, index) =>
@@ -100,7 +98,5 @@ export async function linkLlvm(sources: readonly string[], options: LlvmOptions)
       warnings: parts.flatMap((part) => part.warnings),
       cached: parts.every((part) => part.cached),
     };
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  });
 }

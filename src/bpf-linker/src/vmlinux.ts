@@ -1,10 +1,7 @@
-import { createHash, randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { BpfError, dumpBtf } from "libbpf-ts";
-import { install } from "./cache.js";
-import { defaultCache } from "./compile.js";
+import { installBytes, PrivateCache } from "./cache.js";
 
 const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
 
@@ -51,17 +48,11 @@ export async function vmlinuxHeader({ output, btf = KERNEL_BTF, cache }: Vmlinux
       cause,
     });
   }
-  const folder = cache === false ? undefined : (cache ?? defaultCache());
-  const kept =
-    folder && join(folder, `vmlinux-${createHash("sha256").update(HEAD).update(bytes).digest("hex")}.h`);
-  if (kept && existsSync(kept)) {
-    await install(kept, output);
-    return output;
-  }
-  await mkdir(dirname(output), { recursive: true });
-  const temporary = `${output}.${randomUUID()}`;
-  await writeFile(temporary, HEAD + dumpBtf(btf) + TAIL);
-  await rename(temporary, output);
-  if (kept) await install(output, kept);
+  const kept = PrivateCache.open(cache);
+  const name = `vmlinux-${createHash("sha256").update(HEAD).update(bytes).digest("hex")}.h`;
+  const known = await kept?.readHashed(name);
+  const header = known ?? Buffer.from(HEAD + dumpBtf(btf) + TAIL);
+  await installBytes(header, output);
+  if (known === undefined) await kept?.writeHashed(name, header);
   return output;
 }
