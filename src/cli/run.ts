@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { userspaceBackend } from "../backends/userspace/backend.js";
+import { recordedInterfaces } from "../backends/userspace/device-record.js";
 import { readKeys } from "../backends/userspace/keys.js";
 import { serve } from "../backends/userspace/serve.js";
 import { withBuiltProgram } from "../program/build.js";
@@ -10,7 +11,9 @@ import { demandKeys, demandPolicy } from "./policy-file.js";
 
 export function runCommand(): Command {
   return new Command("run")
-    .description("the userspace backend in the foreground; ends at SIGINT, SIGTERM or `xfrm-steer unload`")
+    .description(
+      "the userspace backend in the foreground; ends at SIGINT or SIGTERM, which leave the interface, or at `xfrm-steer unload`",
+    )
     .argument("<file>", "steer.yaml")
     .option("--until-eof", "end when standard input does, so that the service cannot outlive its parent")
     .option("--json", "print what apply would, as JSON, once the interface is up")
@@ -34,6 +37,10 @@ export function runCommand(): Command {
         await served.stop();
         await served.ended;
         process.stdin.destroy();
+        if (recordedInterfaces().includes(name))
+          process.stderr.write(
+            `xfrm-steer: ${name} stays, and what is routed into it is dropped; \`xfrm-steer unload ${name}\` removes it\n`,
+          );
       }
     });
 }

@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
-import { ask, controlledInterfaces } from "../backends/userspace/control.js";
+import { ask } from "../backends/userspace/control.js";
 import type { XfrmDatabases } from "../backends/userspace/databases.js";
+import { recordedInterfaces } from "../backends/userspace/device-record.js";
 import { readHexKey } from "../backends/userspace/keys.js";
 import type { KeySource } from "../config/index.js";
 import { backendOf, demandRoot } from "./backend.js";
@@ -113,7 +114,7 @@ function keySource(text: string): KeySource {
 /** Of one interface, or of all that run here. */
 async function databases(doing: string, name: string | undefined): Promise<XfrmDatabases[]> {
   demandRoot(doing);
-  const names = name === undefined ? controlledInterfaces() : [name];
+  const names = name === undefined ? recordedInterfaces() : [name];
   const found = await Promise.all(names.map((each) => ask(each, "xfrm", {})));
   const running = found.filter((each) => each !== null);
   if (name !== undefined && running.length === 0) {

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import type { Status } from "../backends/backend.js";
 import { allBackends } from "../backends/select.js";
+import { recordedInterfaces } from "../backends/userspace/device-record.js";
 import { allInterfaces, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print, table } from "./output.js";
@@ -14,14 +15,23 @@ export function statusCommand(): Command {
     .action(async (interfaceName: string | undefined, options: { json?: boolean }) => {
       demandRoot("status");
       const all = await statusOf(interfaceName);
-      if (interfaceName !== undefined && all.length === 0)
+      const shown = new Set(all.map((status) => status.interface));
+      const left = recordedInterfaces().filter((name) => !shown.has(name));
+      const lost = interfaceName === undefined ? left : left.filter((name) => name === interfaceName);
+      if (interfaceName !== undefined && all.length + lost.length === 0)
         throw new CliError(
           `${interfaceName} is not set up here; \`xfrm-steer apply\` sets it up`,
           ExitCode.failed,
         );
       print(options.json, all, () =>
-        all.length === 0 ? "no interface is set up here" : all.map(format).join("\n\n"),
+        all.length + lost.length === 0 ? "no interface is set up here" : all.map(format).join("\n\n"),
       );
+      for (const name of lost)
+        process.stderr.write(
+          `xfrm-steer: ${name} was left by a process that ended, and what is routed into it is dropped; ` +
+            `\`xfrm-steer apply\` takes it over, \`xfrm-steer unload ${name}\` removes it\n`,
+        );
+      if (lost.length > 0) process.exitCode = ExitCode.failed;
     });
 }
 

@@ -15,9 +15,19 @@ const IFLA_STATS64 = 23;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_XFRM_COLLECT_METADATA = 3;
+const IFLA_TUN_OWNER = 1;
+const IFLA_TUN_TYPE = 3;
+const IFLA_TUN_PI = 4;
+const IFLA_TUN_VNET_HDR = 5;
+const IFLA_TUN_PERSIST = 6;
+const IFLA_TUN_MULTI_QUEUE = 7;
+const IFLA_TUN_NUM_QUEUES = 8;
+const IFLA_TUN_NUM_DISABLED_QUEUES = 9;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFF_UP = 1;
+/** <linux/if_tun.h> */
+const IFF_TUN = 1;
 /** struct ifinfomsg: family, type, index, flags, change. struct ifaddrmsg: family, prefix length, flags, scope, index. */
 const IFINFOMSG_SIZE = 16;
 const IFADDRMSG_SIZE = 8;
@@ -34,6 +44,18 @@ export interface Link {
   /** Its root queueing discipline; "noop" while none is needed, as of most devices that are down. */
   readonly qdisc: string | undefined;
   readonly errors: LinkErrors;
+  /** Null for a device that is not of drivers/net/tun.c. */
+  readonly tun: TunSettings | null;
+}
+
+/** How a TUN or TAP device was made, and who reads it. */
+export interface TunSettings {
+  /** Made for IP packets, with struct tun_pi and virtio_net_hdr in front, multi-queue and persistent. */
+  readonly asOurs: boolean;
+  /** User id; null: anybody may open a queue of a persistent one. */
+  readonly owner: number | null;
+  /** Queues that are open in some process. */
+  readonly queues: number;
 }
 
 /** Of struct rtnl_link_stats64, packets. */
@@ -82,6 +104,19 @@ function linkOf(message: Uint8Array): Link {
     up: (viewOf(message).getUint32(8, LITTLE_ENDIAN) & IFF_UP) !== 0,
     qdisc: attributes.text(IFLA_QDISC),
     errors: Object.fromEntries(counts) as unknown as LinkErrors,
+    tun: kind === "tun" ? tunSettings(info?.nested(IFLA_INFO_DATA)) : null,
+  };
+}
+
+/** <linux/if_link.h>, enum of IFLA_TUN_; drivers/net/tun.c, tun_fill_info. */
+function tunSettings(data: Attributes | undefined): TunSettings {
+  const is = (type: number, value: number) => data?.bytes(type)?.[0] === value;
+  return {
+    asOurs:
+      is(IFLA_TUN_TYPE, IFF_TUN) &&
+      [IFLA_TUN_PI, IFLA_TUN_VNET_HDR, IFLA_TUN_PERSIST, IFLA_TUN_MULTI_QUEUE].every((flag) => is(flag, 1)),
+    owner: data?.uint32(IFLA_TUN_OWNER) ?? null,
+    queues: (data?.uint32(IFLA_TUN_NUM_QUEUES) ?? 0) + (data?.uint32(IFLA_TUN_NUM_DISABLED_QUEUES) ?? 0),
   };
 }
 

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import koffi from "koffi";
 import { errno, SystemError } from "./libc.js";
@@ -62,5 +63,26 @@ async function lock(folder: string, end: number): Promise<number> {
         `another xfrm-steer has been changing this interface for long; \`fuser ${folder}\` finds it`,
       );
     await delay(POLL_MS);
+  }
+}
+
+/**
+ * Takes the lock (flock(2)) of a file, made where it is not there, mode 0600. It ends with the descriptor, and so with this
+ * process, however that ends. Whoever holds it may remove the file.
+ *
+ * @returns the file's descriptor; null where another process has the lock
+ */
+export function tryLockFile(path: string): number | null {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  for (;;) {
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    if (flock(fd, LOCK_EX_NB) !== 0) {
+      const code = errno();
+      closeSync(fd);
+      if (code === EAGAIN) return null;
+      throw new SystemError(`lock ${path}`, code);
+    }
+    if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;
+    closeSync(fd); // its holder removed it in between
   }
 }

@@ -16,6 +16,8 @@ import { Slab } from "./slab.js";
 
 /** linux/if_tun.h */
 const TUNSETIFF = 0x400454ca;
+const TUNSETPERSIST = 0x400454cb;
+const TUNSETOWNER = 0x400454cc;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETSTEERINGEBPF = 0x800454e0;
 const IFF_TUN = 0x0001;
@@ -67,6 +69,8 @@ export interface TunOptions {
   readonly offload?: keyof typeof OFFLOADS;
   /** Each packet is in one of so many queues, by default in that of its flow; 1 if left out. */
   readonly queues?: number;
+  /** Opens the queues of a device that makePersistentTun() made; by default a device is made that ends with its queues. */
+  readonly persistent?: boolean;
 }
 
 export interface Tun {
@@ -75,37 +79,31 @@ export interface Tun {
   /** Of all queues. */
   readonly fds: readonly number[];
   readonly name: string;
-  /** Closes the descriptors, with the last of which the device goes. */
+  /** Closes the descriptors. A device that is not persistent goes with the last of them. */
   close(): void;
 }
 
 /**
- * Makes a TUN device in the calling thread's network namespace. Each read and write carries one packet behind a 4-byte
- * struct tun_pi and then a 10-byte struct virtio_net_hdr (drivers/net/tun.c, tun_get_user and tun_put_user).
+ * Makes a TUN device in the calling thread's network namespace, or opens a persistent one. Each read and write carries one
+ * packet behind a 4-byte struct tun_pi and then a 10-byte struct virtio_net_hdr (drivers/net/tun.c, tun_get_user and
+ * tun_put_user).
  * @throws TunError
  */
-export function openTun(name: string, { offload = "segmentation", queues = 1 }: TunOptions = {}): Tun {
-  const ifreq = new Slab(IFREQ_SIZE);
-  const encoded = new TextEncoder().encode(name);
-  if (encoded.length === 0 || encoded.length >= IFNAMSIZ) {
-    throw new TunError("bad-name", `TUN device name "${name}": it must have 1 to ${IFNAMSIZ - 1} bytes`);
-  }
+export function openTun(
+  name: string,
+  { offload = "segmentation", queues = 1, persistent = false }: TunOptions = {},
+): Tun {
+  const ifreq = namedIfreq(name);
   const fds: number[] = [];
   const closeAll = (): void => {
     for (const fd of fds.splice(0)) close(fd);
   };
-  ifreq.bytes.set(encoded);
-  const flags = IFF_TUN | IFF_VNET_HDR | (queues > 1 ? IFF_MULTI_QUEUE : 0);
   try {
     for (let queue = 0; queue < queues; queue++) {
-      const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-      if (fd < 0) throw openFailure(errno());
+      const fd = openNode();
       fds.push(fd);
-      // A queue would else join those of another process that has a device of that name.
-      const first = queues > 1 && queue === 0 ? IFF_TUN_EXCL : 0;
-      ifreq.view.setUint16(IFR_FLAGS, flags | first, true);
-      // The kernel writes the name back, which the other queues are of: it may have numbered "ipsec%d".
-      if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
+      // Without IFF_TUN_EXCL the queue could join another process's device of the same name.
+      attachQueue(fd, ifreq, name, persistent || queue > 0 ? 0 : IFF_TUN_EXCL);
     }
     const [fd = -1] = fds;
     const accepted = OFFLOADS[offload].some((flags) => ioctl(fd, TUNSETOFFLOAD, flags) === 0);
@@ -117,6 +115,46 @@ export function openTun(name: string, { offload = "segmentation", queues = 1 }: 
     closeAll();
     throw error;
   }
+}
+
+/**
+ * Makes a TUN device that stays until it is deleted (TUNSETPERSIST): down, without queues and root's own. Nothing reads
+ * what is sent to it until openTun() gives it queues; until then the kernel drops it (tun_net_xmit).
+ * @throws TunError where there is a link of that name
+ */
+export function makePersistentTun(name: string): void {
+  const ifreq = namedIfreq(name);
+  const fd = openNode();
+  try {
+    attachQueue(fd, ifreq, name, IFF_TUN_EXCL);
+    // Anybody may open a queue of a persistent device without an owner (tun_not_capable).
+    check(ioctl(fd, TUNSETOWNER, 0), `making root the owner of the TUN device ${name}`);
+    check(ioctl(fd, TUNSETPERSIST, 1), `making the TUN device ${name} persistent`);
+  } finally {
+    close(fd);
+  }
+}
+
+function namedIfreq(name: string): Slab {
+  const encoded = new TextEncoder().encode(name);
+  if (encoded.length === 0 || encoded.length >= IFNAMSIZ)
+    throw new TunError("bad-name", `TUN device name "${name}": it must have 1 to ${IFNAMSIZ - 1} bytes`);
+  const ifreq = new Slab(IFREQ_SIZE);
+  ifreq.bytes.set(encoded);
+  return ifreq;
+}
+
+function openNode(): number {
+  const fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) throw openFailure(errno());
+  return fd;
+}
+
+/** Multi-queue always: a device keeps for life which of the two it is, and may be taken over with more queues. */
+function attachQueue(fd: number, ifreq: Slab, name: string, exclusive: number): void {
+  ifreq.view.setUint16(IFR_FLAGS, IFF_TUN | IFF_VNET_HDR | IFF_MULTI_QUEUE | exclusive, true);
+  // The kernel writes the name back, which the other queues are of: it may have numbered "ipsec%d".
+  if (ioctl(fd, TUNSETIFF, ifreq.base) < 0) throw attachFailure(name, errno());
 }
 
 /**

@@ -9,11 +9,13 @@
 
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
 import type { Status } from "../../src/backends/backend.js";
+import { PacketSocket } from "../../src/selftest/netns-socket.js";
 import { inNetns } from "../../src/sys/netns.js";
 import { clearRuntimeDir, runtimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, type Ran, xfrmSteer } from "../support/cli.js";
@@ -49,6 +51,11 @@ export class Gateway {
     this.#folder = folder;
   }
 
+  /** The node's network namespace. */
+  name(node: Node): string {
+    return this.#netns[node];
+  }
+
   /** Where a node's services keep what belongs to them. */
   runtimeDir(node: Node): string {
     return inNetns(this.#netns[node], runtimeDir);
@@ -62,6 +69,7 @@ export class Gateway {
     const gateway = new Gateway(netns, folder);
     t.teardown(async () => {
       for (const node of ["hub", "site"] as const) {
+        if (!existsSync(`/run/netns/${netns[node]}`)) continue;
         await gateway.cli(node, "unload").catch(() => {});
         clearRuntimeDir(netns[node]);
         await execute("ip", ["netns", "delete", netns[node]]);
@@ -126,6 +134,22 @@ export class Gateway {
 
   cli(node: Node, ...args: string[]): Promise<Ran> {
     return xfrmSteer("--netns", this.#netns[node], ...args);
+  }
+
+  /** Sees every frame of a device from now on; the caller closes it. */
+  capture(node: Node, device: string): PacketSocket {
+    return new PacketSocket(`/run/netns/${this.#netns[node]}`, device);
+  }
+
+  /** Kills the processes that serve the namespace's interface, and waits until they are gone. */
+  async kill(node: Node, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    for (const pid of await this.servers(node)) process.kill(pid, signal);
+    for (let i = 0; i < 500 && (await this.servers(node)).length > 0; i++) await sleep(20);
+  }
+
+  /** Takes the namespace's name away; whoever is in it stays. */
+  async deleteNamespace(node: Node): Promise<void> {
+    await must("ip", "netns", "delete", this.#netns[node]);
   }
 
   /** Starts `xfrm-steer`; the caller ends it. */

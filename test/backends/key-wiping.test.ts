@@ -46,8 +46,8 @@ serialRootTest("an apply that fails in whatever place leaves no key", async (t) 
   for (const name of names) process.env[name] = randomBytes(20).toString("hex");
   const netns = makeNamespace(t);
   const seen = watchKeys(t);
-  const service = inNetns(netns, () => new UserspaceService("wipe0"));
-  t.teardown(() => service.stop());
+  const service = inNetns(netns, () => new UserspaceService("wipe0", null));
+  t.teardown(() => service.remove());
   const apply = (policy: Policy) => withinNetns(netns, () => service.apply(policy, readKeys(policy)));
   const good = policyOf("10.0.0.1/32");
   await t.throwsAsync(apply(policyOf("10.0.0.1/32", "link: nowhere0, ")), { message: /nowhere0/ });

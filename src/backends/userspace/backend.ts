@@ -1,17 +1,20 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, rmSync } from "node:fs";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import { allSas } from "../../config/keys.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
+import { findIfindex } from "../../sys/ifindex.js";
 import { modulePath } from "../../sys/paths.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import type { FlowAnswer } from "../flow-requests.js";
 import { locked } from "../kernel/locked.js";
 import { NOT_KNOWN } from "../kernel-probe.js";
-import { ask, controlledInterfaces, forgetSocket } from "./control.js";
+import { ask, socketPath } from "./control.js";
 import type { Announcement } from "./daemon.js";
+import { TunDevice } from "./device.js";
+import { DeviceRecord, recordedInterfaces } from "./device-record.js";
 import { readKeys } from "./keys.js";
 
 /** TUN device, TC programs that carry the metadata in front of the packet, and the ESP engine in a process of its own. */
@@ -33,7 +36,7 @@ export const userspaceBackend: Backend = {
     }
   },
 
-  interfaces: controlledInterfaces,
+  interfaces: recordedInterfaces,
 
   apply: (policy: Policy): Promise<Applied> => locked(() => apply(policy)),
 
@@ -49,8 +52,24 @@ export const userspaceBackend: Backend = {
   flows: (interfaceName, request): Promise<FlowAnswer | null> => ask(interfaceName, "flows", request),
 
   remove: (interfaceName: string): Promise<boolean> =>
-    locked(async () => (await ask(interfaceName, "stop", {})) !== null || forgetSocket(interfaceName)),
+    locked(
+      async () =>
+        (await ask(interfaceName, "stop", { device: "remove" })) !== null || removeLeftDevice(interfaceName),
+    ),
 };
+
+/** Removes the device that a process left. @returns false where there is none */
+async function removeLeftDevice(interfaceName: string): Promise<boolean> {
+  if (!recordedInterfaces().includes(interfaceName)) return false;
+  const record = await DeviceRecord.take(
+    interfaceName,
+    `a process holds ${interfaceName} but does not answer; \`fuser ${socketPath(interfaceName)}\` finds it`,
+  );
+  if (findIfindex(interfaceName) === null) record.forget();
+  else TunDevice.claim(interfaceName, record).remove();
+  rmSync(socketPath(interfaceName), { force: true });
+  return true;
+}
 
 async function apply(given: Policy): Promise<Applied> {
   const policy = await withBuiltProgram(given); // here, not in the service: its errors keep their kind
@@ -65,7 +84,7 @@ async function apply(given: Policy): Promise<Applied> {
     if (first) return first;
     throw new BackendError(`the service of ${name} ended right after its start`);
   } catch (error) {
-    await ask(name, "stop", {}).catch(() => {});
+    await ask(name, "stop", { device: "leave" }).catch(() => {});
     throw error;
   }
 }

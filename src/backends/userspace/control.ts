@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
@@ -18,7 +18,8 @@ export interface Requests {
   status: { request: Record<never, never>; answer: Status | null };
   xfrm: { request: Record<never, never>; answer: XfrmDatabases };
   rekey: { request: RekeyRequest; answer: Record<never, never> };
-  stop: { request: Record<never, never>; answer: Record<never, never> };
+  /** `device`: whether it is removed, or left for another process where it had a policy. */
+  stop: { request: { device: "remove" | "leave" }; answer: Record<never, never> };
 }
 
 /** A policy as a bundle (compiler/bundle), in base64: bulk flows are columns of bytes, which JSON has no form for. */
@@ -50,33 +51,14 @@ export function socketPath(interfaceName: string): string {
   return join(runtimeDir(), `${interfaceName}${SUFFIX}`);
 }
 
-/** Interfaces of this network namespace that have a control socket, live or left behind. */
-export function controlledInterfaces(): string[] {
-  if (!existsSync(runtimeDir())) return [];
-  return readdirSync(runtimeDir())
-    .filter((name) => name.endsWith(SUFFIX))
-    .map((name) => name.slice(0, -SUFFIX.length));
-}
-
-/** Removes the socket that a killed process left. @returns false where there is none */
-export function forgetSocket(interfaceName: string): boolean {
-  const path = socketPath(interfaceName);
-  if (!existsSync(path)) return false;
-  rmSync(path);
-  return true;
-}
-
-/** Serves requests, one at a time, until the server is closed; a socket that a killed process left is replaced. */
+/**
+ * Serves requests, one at a time, until the server is closed; a socket that a killed process left is replaced. The caller
+ * has the interface's DeviceRecord.
+ */
 export async function serveControl(interfaceName: string, handlers: Handlers): Promise<Server> {
   const path = socketPath(interfaceName);
   makeRuntimeDir();
-  if (existsSync(path)) {
-    if (await isServed(path))
-      throw new ControlError(
-        `${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`,
-      );
-    rmSync(path);
-  }
+  rmSync(path, { force: true });
   let queue = Promise.resolve();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     let text = "";
@@ -132,9 +114,10 @@ export async function ask<O extends Operation>(
   return reply.ok as Requests[O]["answer"];
 }
 
-async function isServed(path: string): Promise<boolean> {
+/** Whether a process answers on an interface's control socket. */
+export async function isServed(interfaceName: string): Promise<boolean> {
   return await new Promise((resolve) => {
-    const socket = createConnection(path, () => {
+    const socket = createConnection(socketPath(interfaceName), () => {
       socket.destroy();
       resolve(true);
     });

@@ -1,26 +1,34 @@
 import { rmSync } from "node:fs";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import { deferred } from "../../sys/deferred.js";
+import { watchNamespace } from "../../sys/netns-reach.js";
 import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
-import { serveControl, socketPath } from "./control.js";
+import { ControlError, isServed, serveControl, socketPath } from "./control.js";
+import { DeviceRecord } from "./device-record.js";
 import { UserspaceService } from "./service.js";
 
 export interface Served {
   readonly service: UserspaceService;
   /** Resolves when the interface was told to stop, by a request or by stop(); rejects when the data path failed. */
   readonly ended: Promise<void>;
+  /** Ends serving. The device stays where it had a policy (see UserspaceService.stop). */
   stop(): Promise<void>;
 }
 
-/** Makes an interface and answers requests about it until it is told to stop. */
+/**
+ * Makes an interface, or takes over the one that a process left, and answers requests about it until it is told to stop. It
+ * stops by itself where its network namespace is one that nobody can reach any more.
+ */
 export async function serve(interfaceName: string): Promise<Served> {
   const stopped = deferred<void>();
+  const taken = `${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`;
+  if (await isServed(interfaceName)) throw new ControlError(taken);
+  const record = await DeviceRecord.take(interfaceName, taken); // one that was killed may be on its way out
   let service: UserspaceService | null = null;
   const demand = () => {
     if (!service) throw new Error("the interface is being made or removed; try again");
     return service;
   };
-  // The socket first: it is what two processes for one interface would fight over.
   const server = await serveControl(interfaceName, {
     apply: ({ bundle, keys }) => demand().apply(decodeBundle(Buffer.from(bundle, "base64")), keys),
     policy: async () => {
@@ -34,8 +42,8 @@ export async function serve(interfaceName: string): Promise<Served> {
       await demand().rekey(request);
       return {};
     },
-    stop: async () => {
-      await demand().stop();
+    stop: async ({ device }) => {
+      await (device === "remove" ? demand().remove() : demand().stop());
       stopped.resolve();
       return {};
     },
@@ -45,12 +53,18 @@ export async function serve(interfaceName: string): Promise<Served> {
     stopped.resolve();
   };
   try {
-    service = new UserspaceService(interfaceName);
+    service = new UserspaceService(interfaceName, record);
   } catch (error) {
     server.close();
+    rmSync(socketPath(interfaceName), { force: true });
+    record.close();
     throw error;
   }
+  const watch = watchNamespace(() => {
+    void service?.remove().then(stopped.resolve);
+  });
   const ended = Promise.race([stopped.promise, service.failed]).finally(async () => {
+    watch.close();
     await service?.stop();
     server.close();
     rmSync(socketPath(interfaceName), { force: true });

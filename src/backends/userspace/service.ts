@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { attachTc, type BpfObject, type TcLink } from "libbpf-ts";
+import { attachTc, type BpfObject, findClsact, type TcDirection, type TcLink } from "libbpf-ts";
 import { compile, type Generation } from "../../compiler/compile.js";
 import type { Policy } from "../../config/policy.js";
 import { connectionOf, formatTarget } from "../../config/target.js";
@@ -16,7 +16,7 @@ import {
 import { loadSteering } from "../../program/load.js";
 import { deferred } from "../../sys/deferred.js";
 import { hostDevices } from "../../sys/devices.js";
-import { openTun, type Tun } from "../../sys/tun.js";
+import type { Tun } from "../../sys/tun.js";
 import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { BackendError } from "../errors.js";
@@ -25,6 +25,8 @@ import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } fro
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
+import { TunDevice } from "./device.js";
+import type { DeviceRecord } from "./device-record.js";
 
 /** What is set for the data path by who makes it, and not by a policy. */
 export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
@@ -43,18 +45,23 @@ interface Running {
   readonly number: number;
 }
 
+/** Place of our filters where clsact takes the part of tcx; the handle tells them from other people's. */
+const CLSACT_PLACE = { priority: 1, handle: 0x7866 };
+
 /**
- * A userspace interface: a TUN device, the steering programs on it and the ESP data path behind it. All of it lives in
- * this process and is gone when the process is.
+ * A userspace interface: a TUN device, the steering programs on it and the ESP data path behind it. The device stays when
+ * this process ends, in whatever way, and drops what is sent to it until another process takes it over or removes it.
  */
 export class UserspaceService {
   readonly #name: string;
   readonly #options: ServiceOptions;
-  readonly #tun: Tun;
-  readonly #ifindex: number;
+  readonly #device: TunDevice;
+  /** Null until programs are attached: a frame without metadata is not to be read. */
+  #tun: Tun | null = null;
   #links: { egress: TcLink; ingress: TcLink } | null = null;
   #datapath: Datapath | null = null;
   #running: Running | null = null;
+  #ended = false;
   readonly #events = new EventLog();
   /** Counters of the generations before. */
   #carried: Counters | null = null;
@@ -62,12 +69,15 @@ export class UserspaceService {
   /** Rejects when the data path fails. */
   readonly failed: Promise<never>;
 
-  /** Makes the device, down and without addresses. @throws TunError */
-  constructor(name: string, options: ServiceOptions = {}) {
+  /**
+   * Makes the device, down and without addresses, or takes over the one that another process left.
+   * @param record where the device is written down; null for one that nobody is to take over
+   * @throws TunError
+   */
+  constructor(name: string, record: DeviceRecord | null, options: ServiceOptions = {}) {
     this.#name = name;
     this.#options = options;
-    this.#tun = openTun(name, { queues: queuesOf(options) });
-    this.#ifindex = ifindexOf(name);
+    this.#device = TunDevice.claim(name, record);
     const failed = deferred<never>();
     this.failed = failed.promise;
     this.failed.catch(() => {});
@@ -122,18 +132,36 @@ export class UserspaceService {
   }
 
   async #start(connections: ConnectionConfig[], object: BpfObject, link: LinkState): Promise<void> {
-    // Programs before the device is up: no packet without metadata reaches the engine.
-    const attach = (direction: "egress" | "ingress") =>
-      attachTc({ ifindex: this.#ifindex, direction, program: object.program(`tun_${direction}`) });
-    this.#links = { egress: attach("egress"), ingress: attach("ingress") };
-    this.#datapath = await startDatapath({
-      ...this.#options,
-      tunFds: this.#tun.fds,
-      connections,
-      onExpire: (event) => this.#events.add(event),
-    });
-    this.#datapath.ended.catch(this.#failed);
-    setUpLink(this.#name, link);
+    try {
+      // Programs before the first queue is opened, as a device that was taken over is up: no packet without metadata
+      // reaches the engine.
+      this.#links = { egress: this.#attach("egress", object), ingress: this.#attach("ingress", object) };
+      this.#tun = this.#device.open(queuesOf(this.#options));
+      this.#datapath = await startDatapath({
+        ...this.#options,
+        tunFds: this.#tun.fds,
+        connections,
+        onExpire: (event) => this.#events.add(event),
+      });
+      this.#datapath.ended.catch(this.#failed);
+      const { addresses } = this.#device;
+      this.#device.keep([...addresses, ...link.addresses]);
+      setUpLink(this.#name, link);
+      changeLink(this.#name, { mtu: link.mtu, addresses }, link); // without those of a policy before
+      this.#device.keep(link.addresses);
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+  }
+
+  /** A filter of clsact, unlike a link, outlives the process that attached it. */
+  #attach(direction: TcDirection, object: BpfObject): TcLink {
+    const program = object.program(`tun_${direction}`);
+    const place = { ifindex: this.#device.ifindex, direction, ...CLSACT_PLACE };
+    const left = findClsact(place);
+    left?.update(program);
+    return left ?? attachTc({ ...place, program });
   }
 
   async #change(
@@ -143,6 +171,7 @@ export class UserspaceService {
     object: BpfObject,
     link: LinkState,
   ): Promise<void> {
+    this.#device.keep([...before.link.addresses, ...link.addresses]);
     changeLink(this.#name, before.link, link);
     try {
       await datapath.update(connections);
@@ -151,6 +180,7 @@ export class UserspaceService {
       throw error;
     }
     this.#swap(before, object);
+    this.#device.keep(link.addresses);
   }
 
   #swap(before: Running, object: BpfObject): void {
@@ -233,7 +263,7 @@ export class UserspaceService {
     return {
       backend: "userspace",
       interface: this.#name,
-      ifindex: this.#ifindex,
+      ifindex: this.#device.ifindex,
       generation: running.number,
       applied: running.applied,
       connections,
@@ -251,18 +281,38 @@ export class UserspaceService {
     };
   }
 
-  /** Ends the data path and removes the device; idempotent. */
+  /**
+   * Ends the data path. The device stays, but for one that was made for a first policy that failed; what is sent to it is
+   * dropped. Idempotent.
+   */
   async stop(): Promise<void> {
-    const { egress, ingress } = this.#links ?? {};
-    this.#links = null;
-    egress?.close();
-    ingress?.close();
-    const datapath = this.#datapath;
-    this.#datapath = null;
-    await datapath?.stop().catch(() => {});
+    const served = this.#running !== null || !this.#device.made;
+    await this.#end(() => (served ? this.#device.leave() : this.#device.remove()));
+  }
+
+  /** Ends the data path and removes the device. Idempotent. */
+  async remove(): Promise<void> {
+    await this.#end(() => this.#device.remove());
+  }
+
+  async #end(release: () => void): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    await this.#close();
+    release();
     this.#running?.object.close();
     this.#running = null;
-    this.#tun.close();
+  }
+
+  /** Programs last: as long as there are queues, no frame without metadata is to be read from them. */
+  async #close(): Promise<void> {
+    const [datapath, tun, links] = [this.#datapath, this.#tun, this.#links];
+    this.#datapath = null;
+    this.#tun = null;
+    this.#links = null;
+    await datapath?.stop().catch(() => {});
+    tun?.close();
+    for (const link of Object.values(links ?? {})) link.close();
   }
 }
 

@@ -134,8 +134,8 @@ async function run(options: SimulationOptions, lines: readonly Line[]): Promise<
     const wire = new Wire(WIRE, peer);
     undo.push(() => wire.tun.close());
     setUpWire(lines);
-    const service = new UserspaceService(policy.interface.name, { offload, sequence });
-    undo.push(() => service.stop());
+    const service = new UserspaceService(policy.interface.name, null, { offload, sequence });
+    undo.push(() => service.remove());
     await service.apply(
       policy,
       lines.map(({ keys }) => keys),
