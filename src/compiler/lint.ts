@@ -1,4 +1,4 @@
-import { contains, formatPrefix, parseAddress } from "../config/address.js";
+import { contains, formatPrefix, overlaps, parseAddress } from "../config/address.js";
 import { coversMatch } from "../config/cover.js";
 import type { Diagnostic } from "../config/diagnostics.js";
 import { sidePrefixes } from "../config/families.js";
@@ -23,13 +23,7 @@ function warning(at: Rule | Connection, message: string, hint: string): Diagnost
 
 /** Rules and subnets that would send a tunnel's own outer packets into the tunnel: a loop, if routing brings them here. */
 function* swallowedTunnels({ connections, rules }: Policy): Generator<Diagnostic> {
-  const byTarget = new Map<string, number[]>();
-  for (const [index, { to }] of rules.entries())
-    for (const name of targetConnections(to)) {
-      const list = byTarget.get(name);
-      if (list === undefined) byTarget.set(name, [index]);
-      else list.push(index);
-    }
+  const byTarget = rulesByTarget(rules);
   const decidedBefore = (end: number, key: PacketKey) =>
     rules.some(({ match }, index) => index < end && matches(match, key));
   for (const connection of connections) {
@@ -58,6 +52,18 @@ function* swallowedTunnels({ connections, rules }: Policy): Generator<Diagnostic
       "narrow the subnet, or add a rule that takes the tunnel's packets",
     );
   }
+}
+
+/** Indexes of the rules that lead to each connection, in their order. */
+function rulesByTarget(rules: readonly Rule[]): Map<string, number[]> {
+  const byTarget = new Map<string, number[]>();
+  for (const [index, { to }] of rules.entries())
+    for (const name of targetConnections(to)) {
+      const list = byTarget.get(name);
+      if (list === undefined) byTarget.set(name, [index]);
+      else list.push(index);
+    }
+  return byTarget;
 }
 
 interface OuterPacket {
@@ -97,7 +103,7 @@ function yamlAddress(address: string): string {
   return address.includes(":") ? `"${address}"` : address;
 }
 
-/** Subnets all of whose packets a rule takes elsewhere. */
+/** Subnets all of whose packets a rule takes elsewhere, while no rule in front of it leads any of them here. */
 function* shadowedSubnets({ connections, rules }: Policy): Generator<Diagnostic> {
   // By dst: the first rule that asks for nothing else. Only such a rule can take a whole subnet.
   const takers = new PrefixMap<number>();
@@ -106,10 +112,16 @@ function* shadowedSubnets({ connections, rules }: Policy): Generator<Diagnostic>
     for (const prefix of sidePrefixes(match, "dst"))
       if (takers.get(prefix) === undefined) takers.set(prefix, index);
   }
+  const byTarget = rulesByTarget(rules);
   for (const connection of connections)
     for (const prefix of connection.subnets) {
-      const rule = rules[Math.min(...takers.covering(prefix))];
+      const taker = Math.min(...takers.covering(prefix));
+      const rule = rules[taker];
       if (rule === undefined || targetConnections(rule.to).includes(connection.name)) continue;
+      const leadsHere = (index: number) =>
+        index < taker &&
+        sidePrefixes((rules[index] as Rule).match, "dst").some((dst) => overlaps(dst, prefix));
+      if ((byTarget.get(connection.name) ?? []).some(leadsHere)) continue;
       yield warning(
         connection,
         `no packet goes to ${formatPrefix(prefix)} of ${connection.name} by its subnet: rule ${rule.name} takes them all`,

@@ -62,6 +62,11 @@ const shadows: readonly (readonly [title: string, rules: string, said: string[]]
   ["a rule to its own connection", "{name: r, match: {dst: 10.1.0.0/16}, to: a}", []],
   ["a rule for a part of it", "{name: r, match: {dst: 10.1.0.0/17}, to: b}", []],
   ["a rule for some of its packets", "{name: r, match: {dst: 10.0.0.0/8, proto: tcp}, to: b}", []],
+  [
+    "a rule for the rest, behind one to its own connection",
+    "{match: {dst: 10.1.0.0/16, proto: tcp}, to: a}\n  - {name: r, match: {dst: 10.0.0.0/15}, to: b}",
+    [],
+  ],
 ];
 
 for (const [title, rules, said] of shadows)
