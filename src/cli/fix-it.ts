@@ -1,5 +1,6 @@
-import { readFileSync } from "node:fs";
 import type { Diagnostic } from "../config/index.js";
+import { MAX_YAML_BYTES } from "../config/read-error.js";
+import { readRegular } from "../sys/regular-file.js";
 
 /** Shows what a diagnostic's fix would make of its line, as a diff does. Files are read once. */
 export class FixIts {
@@ -18,7 +19,7 @@ export class FixIts {
   #read(file: string): readonly string[] {
     let lines = this.#lines.get(file);
     if (lines === undefined) {
-      lines = readFileSync(file, "utf8").split(/\r?\n/);
+      lines = readRegular(file, MAX_YAML_BYTES).toString("utf8").split(/\r?\n/);
       this.#lines.set(file, lines);
     }
     return lines;

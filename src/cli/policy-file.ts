@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { BundleError, decodeBundle, isBundle } from "../compiler/bundle/index.js";
 import {
   checkKeys,
@@ -8,6 +8,8 @@ import {
   loadPolicy,
   type Policy,
 } from "../config/index.js";
+import { MAX_BUNDLE_BYTES } from "../config/read-error.js";
+import { openRegular, readRegular } from "../sys/regular-file.js";
 import { CliError, ExitCode } from "./exit.js";
 
 export interface Loaded {
@@ -45,7 +47,7 @@ const HEAD = 64;
 function startsAsBundle(file: string): boolean {
   const head = Buffer.alloc(HEAD);
   try {
-    const fd = openSync(file, "r");
+    const fd = openRegular(file, MAX_BUNDLE_BYTES);
     try {
       return isBundle(head.subarray(0, readSync(fd, head, 0, HEAD, 0)));
     } finally {
@@ -58,7 +60,7 @@ function startsAsBundle(file: string): boolean {
 
 function loadBundle(file: string): Loaded {
   try {
-    return { policy: decodeBundle(readFileSync(file)), diagnostics: [] };
+    return { policy: decodeBundle(readRegular(file, MAX_BUNDLE_BYTES)), diagnostics: [] };
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     const [message = "", hint = ""] = error.message.split("; ");

@@ -7,6 +7,11 @@ const QUOTE = 0x22;
 const SPACE = 0x20;
 const TAB = 0x09;
 
+/** Whether a name is that of a field, or nearly so. */
+export function namesField(name: string): boolean {
+  return FLOW_FIELDS.some((known) => known === name) || closest(name, FLOW_FIELDS) !== null;
+}
+
 /**
  * Reads a CSV header: names of fields in any order.
  *
@@ -15,6 +20,13 @@ const TAB = 0x09;
  */
 export function readHeader(line: string, needed: readonly FlowField[]): FlowField[] {
   const names = line.split(",").map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
+  // A file with none of them is no flow file, and nothing of it is quoted.
+  if (!names.some(namesField))
+    throw new FlowRowError(
+      "the first line names no field of a flow (it is not shown)",
+      `the fields are ${FLOW_FIELDS.join(", ")}`,
+      null,
+    );
   const fields: FlowField[] = [];
   for (const name of names) {
     const field = FLOW_FIELDS.find((known) => known === name);

@@ -1,4 +1,5 @@
 import { show } from "./diagnostics.js";
+import { namesField } from "./flow-csv.js";
 import { FLOW_FIELDS, type FlowRow, FlowRowError } from "./flow-row.js";
 import { closest } from "./names.js";
 
@@ -12,8 +13,18 @@ export function readNdjsonLine(row: FlowRow, bytes: Buffer, start: number, end: 
   } catch {
     throw new FlowRowError("this is not JSON", `write one object a line, such as ${EXAMPLE}`, null);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new FlowRowError(`this is ${show(value)}`, `write an object such as ${EXAMPLE}`, null);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const found = typeof value === "object" ? show(value) : "a plain value (not shown)";
+    throw new FlowRowError(`this is ${found}`, `write an object such as ${EXAMPLE}`, null);
+  }
+  const names = Object.keys(value);
+  // A line with none of them is none of a flow file, and nothing of it is quoted.
+  if (names.length > 0 && !names.some(namesField))
+    throw new FlowRowError(
+      "the object has no field of a flow (it is not shown)",
+      `the fields are ${FLOW_FIELDS.join(", ")}`,
+      null,
+    );
   for (const [name, content] of Object.entries(value)) {
     const field = FLOW_FIELDS.find((known) => known === name);
     if (field === undefined) {

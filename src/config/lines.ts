@@ -1,4 +1,6 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
+import { openRegular } from "../sys/regular-file.js";
+import { MAX_FLOW_BYTES } from "./read-error.js";
 
 /** Bytes read at once. */
 const CHUNK = 1 << 20;
@@ -11,9 +13,9 @@ export const LONGEST_LINE = 4096;
  */
 export type LineVisitor = (bytes: Buffer, start: number, end: number, line: number) => void;
 
-/** Reads a file line by line, in constant memory. @throws what open(2) and read(2) say, with `code` */
+/** Reads a file line by line, in constant memory. @throws RegularFileError, and what open(2) and read(2) say, with `code` */
 export function forEachLine(file: string, visit: LineVisitor): void {
-  const fd = openSync(file, "r");
+  const fd = openRegular(file, MAX_FLOW_BYTES);
   try {
     forEachLineOf(fd, visit);
   } finally {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readRegular } from "../sys/regular-file.js";
 import { parseInterfaceAddress } from "./address.js";
 import { checkInterfaceName, type ReadConnection, readConnections } from "./connections.js";
 import { type Diagnostic, Report } from "./diagnostics.js";
@@ -9,7 +9,7 @@ import { filesOf, type Part, readParts } from "./parts.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
 import { readProgram } from "./program.js";
 import { findUnreachable } from "./reachability.js";
-import { describeReadError } from "./read-error.js";
+import { describeReadError, MAX_YAML_BYTES } from "./read-error.js";
 import { readRules } from "./rules.js";
 import type { PartlyRaw } from "./shape.js";
 import { type Context, readEach } from "./values.js";
@@ -30,7 +30,7 @@ export interface LoadOptions {
 export function loadPolicy(file: string, options: LoadOptions = {}): LoadResult {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    bytes = readRegular(file, MAX_YAML_BYTES);
   } catch (error) {
     const [message, hint] = describeReadError(error, "the file");
     return { policy: null, diagnostics: [{ file, line: 1, column: 1, severity: "error", message, hint }] };

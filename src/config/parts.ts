@@ -1,9 +1,10 @@
-import { readFileSync } from "node:fs";
 import path from "node:path";
+import { readRegular } from "../sys/regular-file.js";
 import { type Report, show } from "./diagnostics.js";
 import type { FlowFile } from "./flow-files.js";
 import type { Location } from "./policy.js";
-import { describeReadError } from "./read-error.js";
+import { describeReadError, MAX_YAML_BYTES } from "./read-error.js";
+import { policySchema } from "./schema.js";
 import { checkShape, type Shape } from "./shape.js";
 import { readSource } from "./source.js";
 import { type Context, readEach } from "./values.js";
@@ -12,6 +13,9 @@ import { type Context, readEach } from "./values.js";
 export interface Part extends Shape {
   readonly context: Context;
 }
+
+/** A file with none of them is no policy, but something that a path led to by mistake or by malice. */
+const POLICY_KEYS: ReadonlySet<string> = new Set(Object.keys(policySchema.shape));
 
 /** Files deep; a chain of includes that is longer has most likely no end. */
 const MAX_DEPTH = 16;
@@ -33,7 +37,7 @@ export function readParts(content: string | Uint8Array, file: string, report: Re
   function readPart(bytes: string | Uint8Array, name: string, depth: number): boolean {
     report.opens(name);
     const text = typeof bytes === "string" ? bytes : decode(bytes, name, report);
-    const source = text === null ? null : readSource(text, name, report);
+    const source = text === null ? null : readSource(text, name, POLICY_KEYS, report);
     const shape = source === null ? null : checkShape(source, report);
     if (source === null || shape === null) return false;
     const context = { source, report };
@@ -60,7 +64,7 @@ export function readParts(content: string | Uint8Array, file: string, report: Re
   function include(name: string, location: Location, depth: number): void {
     let bytes: Buffer;
     try {
-      bytes = readFileSync(name);
+      bytes = readRegular(name, MAX_YAML_BYTES);
     } catch (error) {
       const [message, hint] = describeReadError(error, name);
       report.error(location, message, hint);

@@ -1,3 +1,12 @@
+import { RegularFileError } from "../sys/regular-file.js";
+
+/** Most bytes of a YAML file. One of 100,000 connections is 20 MB, and read in as many seconds. */
+export const MAX_YAML_BYTES = 256 << 20;
+/** Most bytes of a bulk file, which is read line by line: thirty times those of a million flows. */
+export const MAX_FLOW_BYTES = 4 * 2 ** 30;
+/** Most bytes of a bundle: larger than any policy that fits the tables. */
+export const MAX_BUNDLE_BYTES = 2 ** 30;
+
 const READ_ERRORS: Readonly<Record<string, readonly [message: string, hint: string]>> = {
   ENOENT: ["does not exist", "check the path"],
   EISDIR: ["is a directory", "name a file in it"],
@@ -6,6 +15,11 @@ const READ_ERRORS: Readonly<Record<string, readonly [message: string, hint: stri
 
 /** Why a file that the policy names cannot be read, and what to do. */
 export function describeReadError(error: unknown, file: string): readonly [message: string, hint: string] {
+  if (error instanceof RegularFileError) {
+    return error.code === "ENOTREG"
+      ? [`${file} is ${error.found}`, "name a regular file"]
+      : [`${file} is larger than ${error.found}`, "name a smaller file; many flows belong into flow files"];
+  }
   const { code } = error as NodeJS.ErrnoException;
   const [why, hint] = READ_ERRORS[code ?? ""] ?? [
     `cannot be read (${code ?? error})`,

@@ -82,11 +82,28 @@ const SYNTAX_HINTS: Readonly<Record<string, string>> = {
   TAG_RESOLVE_FAILED: "remove the tag; a policy needs none",
 };
 
-/** Reads YAML 1.2 text; null when it is not well-formed, with the reasons in `report`. Duplicate keys keep the first value. */
-export function readSource(text: string, file: string, report: Report): Source | null {
+/**
+ * Reads YAML 1.2 text; null when it is not well-formed, with the reasons in `report`. Duplicate keys keep the first value.
+ *
+ * @param keys a mapping that has none of them is not ours to speak of: it may be /etc/shadow, and diagnostics quote what they read
+ */
+export function readSource(
+  text: string,
+  file: string,
+  keys: ReadonlySet<string>,
+  report: Report,
+): Source | null {
   const lines = new LineCounter();
   // Duplicates are looked for below: the package's own check is quadratic in the number of keys.
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
+  if (document.contents !== null && !hasOneOf(keys, document.contents)) {
+    report.error(
+      { file, line: 1, column: 1 },
+      "this is not a policy (nothing of it is shown)",
+      "write a mapping that starts with 'version: 1'",
+    );
+    return null;
+  }
   const problems: readonly YAMLError[] = [...document.errors, ...document.warnings];
   for (const { code, message, pos } of problems) {
     // Behind the first colon some messages quote the source, which may be a key.
@@ -104,6 +121,11 @@ export function readSource(text: string, file: string, report: Report): Source |
     return null;
   }
   return new Reader(file, lines, report).read(contents);
+}
+
+function hasOneOf(keys: ReadonlySet<string>, contents: ParsedNode): boolean {
+  if (!isMap<ParsedNode, ParsedNode | null>(contents)) return false;
+  return contents.items.some(({ key }) => isScalar(key) && keys.has(String(key.value)));
 }
 
 class Reader {

@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { parse, YAMLParseError } from "yaml";
+import { parse } from "yaml";
 import * as z from "zod";
 import {
   FEATURES,
@@ -10,6 +10,7 @@ import {
   type Operation,
 } from "../esp/offload/contract.js";
 import { packageRoot } from "../sys/paths.js";
+import { readRegular } from "../sys/regular-file.js";
 
 /** A profile that cannot be used. The message names the file, the key and what would be right. */
 export class ProfileError extends Error {
@@ -108,6 +109,9 @@ const bond = z.strictObject({
   bond: z.tuple([z.string(), z.string()]),
 });
 
+/** What has none of them is not quoted. */
+const PROFILE_KEYS: ReadonlySet<string> = new Set([...Object.keys(nic.shape), ...Object.keys(bond.shape)]);
+
 export type NicProfile = z.infer<typeof nic>;
 export type StateCheck = z.infer<typeof stateCheck>;
 export type Answer = z.infer<typeof answer>;
@@ -122,6 +126,7 @@ export interface Profile {
   readonly ports: readonly [NicProfile, ...NicProfile[]];
 }
 
+const MAX_PROFILE_BYTES = 1 << 20;
 const FOLDER = join(packageRoot, "src", "simulator", "profiles");
 
 /** Names of the built-in profiles. */
@@ -145,7 +150,7 @@ export function loadProfile(nameOrFile: string): Profile {
   const file = isFile ? nameOrFile : join(FOLDER, `${nameOrFile}.yaml`);
   let text: string;
   try {
-    text = readFileSync(file, "utf8");
+    text = readRegular(file, MAX_PROFILE_BYTES).toString("utf8");
   } catch (cause) {
     throw new ProfileError(`reading the profile ${file}: ${(cause as Error).message}`, { cause });
   }
@@ -156,12 +161,18 @@ export function loadProfile(nameOrFile: string): Profile {
 export function parseProfile(text: string, file: string): Profile {
   let raw: unknown;
   try {
-    raw = parse(text, { maxAliasCount: 100 });
+    raw = parse(text, { maxAliasCount: 100, prettyErrors: false });
   } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error;
-    throw new ProfileError(`${file}: ${error.message}`, { cause: error });
+    // Behind the first colon some messages quote the source.
+    throw new ProfileError(`${file}: YAML: ${(error as Error).message.replace(/: .*/s, "")}`, {
+      cause: error,
+    });
   }
-  const bonded = typeof raw === "object" && raw !== null && "bond" in raw;
+  if (typeof raw !== "object" || raw === null || !Object.keys(raw).some((key) => PROFILE_KEYS.has(key)))
+    throw new ProfileError(
+      `${file}: this is no profile (nothing of it is shown); write a mapping with name, source, features`,
+    );
+  const bonded = "bond" in raw;
   if (bonded) {
     const { name, description = "", source, bond: names } = validated(bond, raw, file);
     const ports = names.map((port) => {
