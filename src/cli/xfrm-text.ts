@@ -8,21 +8,29 @@ const HIDDEN = "<<Keys hidden>>";
 /** Each suite under the names of the kernel's crypto API (net/xfrm/xfrm_algo.c), with its ICV in bits. */
 const ALGORITHMS: Readonly<Record<ShownState["suite"], readonly string[]>> = {
   "aes128-gcm": [`aead rfc4106(gcm(aes)) ${HIDDEN} 128`],
+  "aes192-gcm": [`aead rfc4106(gcm(aes)) ${HIDDEN} 128`],
   "aes256-gcm": [`aead rfc4106(gcm(aes)) ${HIDDEN} 128`],
   "chacha20-poly1305": [`aead rfc7539esp(chacha20,poly1305) ${HIDDEN} 128`],
-  "aes128-cbc-sha256": withHmac("cbc(aes)", 256),
-  "aes128-cbc-sha384": withHmac("cbc(aes)", 384),
-  "aes128-cbc-sha512": withHmac("cbc(aes)", 512),
-  "aes256-cbc-sha256": withHmac("cbc(aes)", 256),
-  "aes256-cbc-sha384": withHmac("cbc(aes)", 384),
-  "aes256-cbc-sha512": withHmac("cbc(aes)", 512),
-  "null-sha256": withHmac("ecb(cipher_null)", 256),
-  "null-sha384": withHmac("ecb(cipher_null)", 384),
-  "null-sha512": withHmac("ecb(cipher_null)", 512),
+  "aes128-cbc-sha1": withHmac("cbc(aes)", "sha1", 96),
+  "aes128-cbc-sha256": withHmac("cbc(aes)", "sha256", 128),
+  "aes128-cbc-sha384": withHmac("cbc(aes)", "sha384", 192),
+  "aes128-cbc-sha512": withHmac("cbc(aes)", "sha512", 256),
+  "aes192-cbc-sha1": withHmac("cbc(aes)", "sha1", 96),
+  "aes192-cbc-sha256": withHmac("cbc(aes)", "sha256", 128),
+  "aes192-cbc-sha384": withHmac("cbc(aes)", "sha384", 192),
+  "aes192-cbc-sha512": withHmac("cbc(aes)", "sha512", 256),
+  "aes256-cbc-sha1": withHmac("cbc(aes)", "sha1", 96),
+  "aes256-cbc-sha256": withHmac("cbc(aes)", "sha256", 128),
+  "aes256-cbc-sha384": withHmac("cbc(aes)", "sha384", 192),
+  "aes256-cbc-sha512": withHmac("cbc(aes)", "sha512", 256),
+  "null-sha1": withHmac("ecb(cipher_null)", "sha1", 96),
+  "null-sha256": withHmac("ecb(cipher_null)", "sha256", 128),
+  "null-sha384": withHmac("ecb(cipher_null)", "sha384", 192),
+  "null-sha512": withHmac("ecb(cipher_null)", "sha512", 256),
 };
 
-function withHmac(cipher: string, bits: number): string[] {
-  return [`auth-trunc hmac(sha${bits}) ${HIDDEN} ${bits / 2}`, `enc ${cipher} ${HIDDEN}`];
+function withHmac(cipher: string, digest: string, icvBits: number): string[] {
+  return [`auth-trunc hmac(${digest}) ${HIDDEN} ${icvBits}`, `enc ${cipher} ${HIDDEN}`];
 }
 
 const hex = (value: number): string => `0x${value.toString(16).padStart(8, "0")}`;

@@ -107,6 +107,7 @@ function bindAll(implementation: MbImplementation): Calls | null {
     try {
       return {
         "aes128-gcm": bindGcm(library, 128, implementation),
+        "aes192-gcm": bindGcm(library, 192, implementation),
         "aes256-gcm": bindGcm(library, 256, implementation),
       };
     } catch {

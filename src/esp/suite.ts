@@ -24,7 +24,7 @@ export interface HmacSuite extends Shape {
   readonly kind: "hmac";
   /** OpenSSL's name of the cipher, null where nothing is encrypted. */
   readonly cipher: string | null;
-  /** OpenSSL's name of the digest, and its output in bytes: the integrity key's size (RFC 4868 section 2.1.1). */
+  /** OpenSSL's name of the digest, and its output in bytes: the integrity key's size (RFC 2404, RFC 4868 section 2.1.1). */
   readonly digest: string;
   readonly digestSize: number;
 }
@@ -47,32 +47,53 @@ const aead = (cipher: string, cipherKey: number): AeadSuite => ({
   keySize: cipherKey + SALT_SIZE,
 });
 
-/** The ICV is half of the digest (RFC 4868 section 2.3). */
-const hmac = (cipher: string | null, cipherKey: number, digest: string, digestSize: number): HmacSuite => ({
+/** A digest by OpenSSL's name, with the bytes of its output and of them those that make the ICV. */
+interface Digest {
+  readonly name: string;
+  readonly size: number;
+  readonly icv: number;
+}
+
+/** RFC 2404 section 2: 96 of 160 bits. */
+const SHA1: Digest = { name: "SHA1", size: 20, icv: 12 };
+/** RFC 4868 section 2.3: half of the output. */
+const SHA256: Digest = { name: "SHA256", size: 32, icv: 16 };
+const SHA384: Digest = { name: "SHA384", size: 48, icv: 24 };
+const SHA512: Digest = { name: "SHA512", size: 64, icv: 32 };
+
+const hmac = (cipher: string | null, cipherKey: number, digest: Digest): HmacSuite => ({
   kind: "hmac",
   cipher,
-  digest,
-  digestSize,
+  digest: digest.name,
+  digestSize: digest.size,
   ivSize: cipher === null ? 0 : AES_BLOCK,
-  icvSize: digestSize / 2,
+  icvSize: digest.icv,
   alignment: cipher === null ? 4 : AES_BLOCK,
-  keySize: cipherKey + digestSize,
+  keySize: cipherKey + digest.size,
 });
 
-/** RFC 4106, RFC 7634, RFC 3602 with RFC 4868, RFC 2410 with RFC 4868. */
+/** RFC 4106, RFC 7634, RFC 3602 with RFC 2404 or RFC 4868, RFC 2410 with the same. */
 const TABLE = {
   "aes128-gcm": aead("AES-128-GCM", 16),
+  "aes192-gcm": aead("AES-192-GCM", 24),
   "aes256-gcm": aead("AES-256-GCM", 32),
   "chacha20-poly1305": aead("ChaCha20-Poly1305", 32),
-  "aes128-cbc-sha256": hmac("AES-128-CBC", 16, "SHA256", 32),
-  "aes128-cbc-sha384": hmac("AES-128-CBC", 16, "SHA384", 48),
-  "aes128-cbc-sha512": hmac("AES-128-CBC", 16, "SHA512", 64),
-  "aes256-cbc-sha256": hmac("AES-256-CBC", 32, "SHA256", 32),
-  "aes256-cbc-sha384": hmac("AES-256-CBC", 32, "SHA384", 48),
-  "aes256-cbc-sha512": hmac("AES-256-CBC", 32, "SHA512", 64),
-  "null-sha256": hmac(null, 0, "SHA256", 32),
-  "null-sha384": hmac(null, 0, "SHA384", 48),
-  "null-sha512": hmac(null, 0, "SHA512", 64),
+  "aes128-cbc-sha1": hmac("AES-128-CBC", 16, SHA1),
+  "aes128-cbc-sha256": hmac("AES-128-CBC", 16, SHA256),
+  "aes128-cbc-sha384": hmac("AES-128-CBC", 16, SHA384),
+  "aes128-cbc-sha512": hmac("AES-128-CBC", 16, SHA512),
+  "aes192-cbc-sha1": hmac("AES-192-CBC", 24, SHA1),
+  "aes192-cbc-sha256": hmac("AES-192-CBC", 24, SHA256),
+  "aes192-cbc-sha384": hmac("AES-192-CBC", 24, SHA384),
+  "aes192-cbc-sha512": hmac("AES-192-CBC", 24, SHA512),
+  "aes256-cbc-sha1": hmac("AES-256-CBC", 32, SHA1),
+  "aes256-cbc-sha256": hmac("AES-256-CBC", 32, SHA256),
+  "aes256-cbc-sha384": hmac("AES-256-CBC", 32, SHA384),
+  "aes256-cbc-sha512": hmac("AES-256-CBC", 32, SHA512),
+  "null-sha1": hmac(null, 0, SHA1),
+  "null-sha256": hmac(null, 0, SHA256),
+  "null-sha384": hmac(null, 0, SHA384),
+  "null-sha512": hmac(null, 0, SHA512),
 };
 
 export type SuiteName = keyof typeof TABLE;

@@ -48,6 +48,13 @@ const VECTORS: Vector[] = [
   },
   {
     // What is signed is "Hi There", which stands for SPI and sequence number here, and no payload.
+    name: "RFC 2202 section 3 test case 1, truncated as RFC 2404 says",
+    suite: "null-sha1",
+    keymat: repeat("0b", 20),
+    plaintext: "",
+    packet: "4869205468657265 b617318655057264e28bc0b6",
+  },
+  {
     name: "RFC 4868 test case AUTH256-1",
     suite: "null-sha256",
     keymat: repeat("0b", 32),
@@ -99,6 +106,16 @@ const VECTORS: Vector[] = [
       bc3bd57873ed4d181d19d4d5c8c18af3f821d496eeb096e98ad2b69e4799c71d`,
   },
   {
+    name: "draft-mcgrew-gcm-test-01 case 7",
+    suite: "aes192-gcm",
+    keymat: "feffe9928665731c6d6a8f9467308308feffe9928665731c cafebabe",
+    plaintext: `45000028a4ad4000400678800a01038f0a010612802306b8cb712602dd6bb03e
+      501016d075680001`,
+    packet: `0000a5f80000000afacedbaddecaf888a5b1f8066029aea40e598b8122de0242
+      0938b3ab33f828e687b8858b5bfbdbd0315b27452144cc7795457b9652037f53
+      18027b5b4cd7a636`,
+  },
+  {
     name: "draft-mcgrew-gcm-test-01 case 12, the last sequence number and only padding",
     suite: "aes128-gcm",
     keymat: "7d773d00c144c525ac619d18c84a3f47 d9664267",
@@ -120,6 +137,16 @@ const CBC_VECTORS: (Omit<Vector, "keymat"> & { readonly key: string })[] = [
   },
   {
     // SPI and sequence number are ours: what is encrypted does not depend on them.
+    name: "NIST SP 800-38A F.2.3 (192 bits, of which RFC 3602 has none)",
+    suite: "aes192-cbc-sha1",
+    key: "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+    plaintext: `6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51
+      30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710`,
+    packet: `0000432100000001 000102030405060708090a0b0c0d0e0f
+      4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a
+      571b242012fb7ae07fa9baac3df102e008b0e27988598881d920a9e64f5615cd`,
+  },
+  {
     name: "NIST SP 800-38A F.2.5 (256 bits, of which RFC 3602 has none)",
     suite: "aes256-cbc-sha256",
     key: "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
@@ -194,7 +221,7 @@ for (const backend of backends) {
       const text = hex(plaintext);
       const expected = hex(packet);
       // These have no ICV.
-      const keymat = Buffer.concat([hex(key), Buffer.alloc(32)]);
+      const keymat = Buffer.concat([hex(key), Buffer.alloc(keymatSize(suite) - hex(key).length)]);
       slab.bytes.set(expected.subarray(0, 24), 0);
       slab.bytes.set(text, PLAIN);
       const sealer = backend.sealer(slab, { suite, esn: false, keymat });

@@ -18,6 +18,7 @@ const IP_HEADER = 20;
 const GCM = "AES-GCM with 16 octet ICV [RFC4106]";
 const CBC = "AES-CBC [RFC3602]";
 const INTEGRITY: Readonly<Record<string, string>> = {
+  sha1: "HMAC-SHA-1-96 [RFC2404]",
   sha256: "HMAC-SHA-256-128 [RFC4868]",
   sha384: "HMAC-SHA-384-192 [RFC4868]",
   sha512: "HMAC-SHA-512-256 [RFC4868]",
@@ -34,7 +35,7 @@ function algorithms(suite: SuiteName, keymat: Uint8Array): string[] {
   };
   if (suite.endsWith("-gcm")) return [GCM, hex(0), "NULL", ""];
   const split = suite.startsWith("null") ? 0 : Number(/^aes(\d+)/.exec(suite)?.[1]) / 8;
-  const integrity = INTEGRITY[suite.slice(-6)] ?? "";
+  const integrity = INTEGRITY[suite.slice(suite.lastIndexOf("-") + 1)] ?? "";
   return [split === 0 ? "NULL" : CBC, hex(0, split), integrity, hex(split)];
 }
 
