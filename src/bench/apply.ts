@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { attachTc, BpfMap, type BpfObject, MapType, type TcLink } from "libbpf-ts";
 import { loadRules } from "../backends/classifier.js";
 import { type Compiled, compile } from "../compiler/compile.js";
@@ -16,6 +17,8 @@ export interface ApplyOptions {
   readonly sizes: readonly number[];
   readonly runs: number;
   readonly seed: number;
+  /** Given each row when it is done. */
+  readonly onRow?: (row: BenchCase) => void;
   readonly progress?: (what: string) => void;
 }
 
@@ -47,16 +50,21 @@ function openHook(): Hook {
  * From a file with bulk subnets to the running program, in steps, against a batched update of as many entries of a hash
  * map; and a change of one connection against all of that anew.
  */
-export function benchApply({ sizes, runs, seed, progress }: ApplyOptions): BenchResult {
+export async function benchApply(options: ApplyOptions): Promise<BenchResult> {
+  const { sizes, runs, seed } = options;
   const hook = openHook();
   try {
-    const cases = sizes.flatMap((size) => {
-      progress?.(`subnets ${size}`);
-      return [
+    const cases: BenchCase[] = [];
+    for (const size of sizes) {
+      await turn(); // for signals
+      options.progress?.(`subnets ${size}`);
+      const rows = [
         ...subnets(size, runs, seed, hook),
         ...(size <= RULES_LARGEST ? oneChange(size, runs, seed, hook) : []),
       ];
-    });
+      for (const row of rows) options.onRow?.(row);
+      cases.push(...rows);
+    }
     return { bench: "apply", machine: machine(), cases };
   } finally {
     hook.close();

@@ -1,5 +1,6 @@
+import { setImmediate as turn } from "node:timers/promises";
 import type { Policy } from "../config/policy.js";
-import { benchPolicy, type Case, familyOf } from "./cases.js";
+import { benchPolicy, type Case, familyOf, LARGEST } from "./cases.js";
 import { crossingKeys, type Keys, matchingKeys } from "./keys.js";
 import { type BenchCase, type BenchResult, machine, median, summarise } from "./measure.js";
 import { Subject, type SubjectName } from "./subjects.js";
@@ -13,6 +14,8 @@ export interface ClassifyOptions {
   readonly seed: number;
   /** Without the others: ours alone. */
   readonly peers: boolean;
+  /** Given each row when it is done. */
+  readonly onRow?: (row: BenchCase) => void;
   /** Told what is being measured. */
   readonly progress?: (what: string) => void;
 }
@@ -43,14 +46,20 @@ const PEERS: Readonly<Record<Case, readonly SubjectName[]>> = {
 };
 
 /** Measures each case at each size: ns a key for every subject, interleaved, with keys that match and adversarial ones. */
-export function benchClassify(options: ClassifyOptions): BenchResult {
-  const cases = options.cases.flatMap((name) =>
-    options.sizes.flatMap((size) => {
+export async function benchClassify(options: ClassifyOptions): Promise<BenchResult> {
+  const cases: BenchCase[] = [];
+  for (const name of options.cases)
+    for (const size of options.sizes.filter((each) => each <= LARGEST[name])) {
+      await turn(); // for signals
       options.progress?.(`${name} ${size}`);
       const isBeside = options.peers && VETH_CASES.has(name) && size <= VETH_LARGEST && hasNftables();
-      return [...measureCase(name, size, options), ...(isBeside ? measureVeth(name, size, options) : [])];
-    }),
-  );
+      const rows = [
+        ...measureCase(name, size, options),
+        ...(isBeside ? measureVeth(name, size, options) : []),
+      ];
+      for (const row of rows) options.onRow?.(row);
+      cases.push(...rows);
+    }
   return { bench: "classify", machine: machine(), cases };
 }
 

@@ -13,6 +13,8 @@ export interface EspBenchOptions {
   readonly runs: number;
   /** How long each measurement lasts: 1 or more, whole (iperf3 takes 0 for no end). */
   readonly seconds: number;
+  /** Given each row when it is done. */
+  readonly onRow?: (row: BenchCase) => void;
   /** Told what is being measured, and which subject is left out for what reason. */
   readonly progress?: (what: string) => void;
 }
@@ -36,10 +38,11 @@ export async function benchEsp(options: EspBenchOptions): Promise<BenchResult> {
       }
     }
     const cases: BenchCase[] = [];
-    for (const name of options.cases)
-      cases.push(
-        ...(name === "sas" ? await measureSas(options) : await measureCase(name, subjects, options)),
-      );
+    for (const name of options.cases) {
+      const rows = name === "sas" ? await measureSas(options) : await measureCase(name, subjects, options);
+      for (const row of rows) options.onRow?.(row);
+      cases.push(...rows);
+    }
     return { bench: "esp", machine: machine(), cases };
   } finally {
     for (const subject of subjects) await subject.stop();

@@ -23,7 +23,11 @@ export interface KernelBenchOptions {
   readonly interfaces?: readonly number[] | undefined;
   /** Runs of each subject on the whole way. */
   readonly runs: number;
-  /** Called with what it does, and with each result as it comes. */
+  /** Given each row when it is done: those of ours when the peers that they are compared with are. */
+  readonly onRow?: (row: BenchCase) => void;
+  /** Given the VM, before the first row. */
+  readonly onMachine?: (machine: BenchResult["machine"]) => void;
+  /** Called with what it does. */
   readonly progress?: (what: string) => void;
 }
 
@@ -65,12 +69,19 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
       progress(`${Math.round((performance.now() - started) / 1000)} s: ${report.progress}`);
     } else if ("machine" in report) {
       machine = report.machine;
+      options.onMachine?.(machine);
     } else {
       cases.push(report);
-      const { case: name, subject, size, median, extra } = report;
-      const more = Object.entries(extra).map(([what, value]) => `, ${what} ${value}`);
-      progress(`  ${name} ${subject} ${size || ""}: ${median}${more.join("")}`);
+      if (report.subject === "xfrm-steer" && report.case === "path") waiting.push(report);
+      else options.onRow?.(compared(report, cases));
+      if (report.subject === "lwt") release(({ size }) => size === report.size);
     }
+  };
+  /** Rows of ours, until LWT was measured at their size. */
+  let waiting: BenchCase[] = [];
+  const release = (ready: (row: BenchCase) => boolean) => {
+    for (const row of waiting.filter(ready)) options.onRow?.(compared(row, cases));
+    waiting = waiting.filter((row) => !ready(row));
   };
   const large = Math.max(...sizes) > 100_000;
   const { status, console: said } = await runVm({
@@ -89,6 +100,7 @@ export async function benchKernel(options: KernelBenchOptions): Promise<BenchRes
   });
   if (status !== 0 || !machine)
     throw new BenchError(`the bench in the VM ended with status ${status}:\n${said.trim().slice(-2000)}`);
+  release(() => true);
   return { bench: "kernel", machine, cases: cases.map((entry) => compared(entry, cases)) };
 }
 

@@ -1,40 +1,16 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { cpus, release, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { compile } from "bpf-linker";
 import { BpfObject, Btf, codec, modelOf, RingBuffer } from "libbpf-ts";
 import { bpfObjectPath, packageRoot } from "../sys/paths.js";
-import { median } from "./measure.js";
-
-/** One subject's rates in one case. */
-export interface LibbpfCase {
-  readonly case: string;
-  readonly size: number;
-  readonly subject: "libbpf-ts" | "libbpf in C";
-  readonly unit: "operations/s" | "entries/s" | "events/s" | "loads/s";
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-  readonly runs: number;
-  /** libbpf-ts only: its median over that of C. */
-  readonly extra: { readonly ratio?: number };
-}
-
-export interface LibbpfBench {
-  readonly bench: "libbpf";
-  readonly machine: {
-    readonly cpu: string;
-    readonly cpus: number;
-    readonly kernel: string;
-    readonly node: string;
-  };
-  readonly cases: readonly LibbpfCase[];
-}
+import { type BenchCase, type BenchResult, machine, median } from "./measure.js";
 
 interface Work {
-  readonly case: string;
-  readonly unit: LibbpfCase["unit"];
+  readonly case: (typeof LIBBPF_CASES)[number];
+  readonly unit: string;
   readonly size: number;
   /** The object, and the work on it; gives the ns it took. */
   readonly object: string;
@@ -115,9 +91,14 @@ function load(path: string, size: number): number {
   });
 }
 
+/** In order. */
+export const LIBBPF_CASES = ["update", "lookup", "update batch", "lookup batch", "ring", "load"] as const;
+
 export interface LibbpfBenchOptions {
   /** Runs of each case and subject, one after the other in turn; 9 if left out. */
   runs?: number;
+  /** Given each row when it is done. */
+  onRow?: (row: BenchCase) => void;
   /** Called with a case's name before it starts. */
   onCase?: (name: string) => void;
 }
@@ -127,7 +108,11 @@ export interface LibbpfBenchOptions {
  * libbpf-dev), in one run, the two in turn. Needs root.
  * @throws Error where cc is missing; the errors of bpf-linker and libbpf-ts
  */
-export async function benchLibbpf({ runs = 9, onCase }: LibbpfBenchOptions = {}): Promise<LibbpfBench> {
+export async function benchLibbpf({
+  runs = 9,
+  onRow,
+  onCase,
+}: LibbpfBenchOptions = {}): Promise<BenchResult> {
   const folder = mkdtempSync(join(tmpdir(), "bench-libbpf-"));
   try {
     const source = (name: string): string => join(packageRoot, "src", "bench", name);
@@ -154,27 +139,21 @@ export async function benchLibbpf({ runs = 9, onCase }: LibbpfBenchOptions = {})
       { case: "ring", unit: "events/s", size: 500_000, object, ours: ring },
       { case: "load", unit: "loads/s", size: 20, object: bpfObjectPath("steer_test"), ours: load },
     ];
-    const cases: LibbpfCase[] = [];
+    const cases: BenchCase[] = [];
     for (const work of works) {
+      await turn(); // for signals
       onCase?.(work.case);
-      cases.push(...measure(work, peer, runs));
+      const rows = measure(work, peer, runs);
+      for (const row of rows) onRow?.(row);
+      cases.push(...rows);
     }
-    return {
-      bench: "libbpf",
-      machine: {
-        cpu: cpus()[0]?.model ?? "unknown",
-        cpus: cpus().length,
-        kernel: release(),
-        node: process.version,
-      },
-      cases,
-    };
+    return { bench: "libbpf", machine: machine(), cases };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function measure(work: Work, peer: string, runs: number): LibbpfCase[] {
+function measure(work: Work, peer: string, runs: number): BenchCase[] {
   const rates = { ours: [] as number[], theirs: [] as number[] };
   const rate = (ns: number): number => (work.size * 1e9) / ns;
   work.ours(work.object, work.size); // the JIT's turn
@@ -182,7 +161,7 @@ function measure(work: Work, peer: string, runs: number): LibbpfCase[] {
     rates.ours.push(rate(work.ours(work.object, work.size)));
     rates.theirs.push(rate(Number(execFileSync(peer, [work.object, work.case, String(work.size)]))));
   }
-  const result = (subject: LibbpfCase["subject"], values: readonly number[], extra: LibbpfCase["extra"]) => ({
+  const result = (subject: string, values: readonly number[], extra: BenchCase["extra"]): BenchCase => ({
     case: work.case,
     size: work.size,
     subject,

@@ -1,7 +1,8 @@
 import { Command, Option } from "commander";
 import { benchEsp, ESP_CASES, ESP_SUBJECTS, type EspCaseName, type EspSubjectName } from "../bench/esp.js";
+import { machine } from "../bench/measure.js";
 import { demandRoot } from "./backend.js";
-import { print, table } from "./output.js";
+import { BenchReport, FIRST_COLUMNS, VALUE_COLUMNS } from "./bench-report.js";
 import { count } from "./values.js";
 
 interface EspFlags {
@@ -36,24 +37,23 @@ export function benchEspCommand(): Command {
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer bench esp --case tcp1")
     .action(async (options: EspFlags) => {
       demandRoot("bench esp");
-      const result = await benchEsp({
-        cases: options.case ?? ESP_CASES,
+      const cases = options.case ?? ESP_CASES;
+      const report = new BenchReport({
+        bench: "esp",
+        machine,
+        json: options.json,
+        columns: [...FIRST_COLUMNS, ...VALUE_COLUMNS],
+        planned: cases,
+        partOf: (row) => row.case,
+      });
+      await benchEsp({
+        cases,
         subjects: options.subject ?? (options.device === undefined ? ESP_SUBJECTS : OURS),
         runs: options.runs,
         seconds: options.seconds,
+        onRow: report.row,
         progress: (what) => console.error(what),
       });
-      print(options.json, result, () =>
-        table(
-          ["case", "size", "subject", "median", "min", "max", "unit"],
-          result.cases.map((each) => [
-            each.case,
-            each.size,
-            each.subject,
-            ...[each.median, each.min, each.max].map((value) => Number(value.toPrecision(4))),
-            each.unit,
-          ]),
-        ),
-      );
+      report.end();
     });
 }

@@ -1,8 +1,8 @@
 import { Command, Option } from "commander";
 import { benchKernel, KERNEL_CASES, type KernelCase } from "../bench/kernel.js";
-import type { BenchCase } from "../bench/measure.js";
+import { machine } from "../bench/measure.js";
 import { DEFAULT_KERNEL } from "../selftest/index.js";
-import { print, table } from "./output.js";
+import { BenchReport, type Column, extra, FIRST_COLUMNS } from "./bench-report.js";
 import { count, counts } from "./values.js";
 
 const SIZES = [1, 100, 10_000, 100_000, 1_000_000];
@@ -37,34 +37,34 @@ export function benchKernelCommand(): Command {
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench kernel --size 1 100 10000")
     .action(async ({ kernel, case: cases, size = SIZES, interfaces, runs, json }: KernelFlags) => {
-      const progress = (what: string) => console.error(what);
-      const result = await benchKernel({ cases, kernel, sizes: size, interfaces, runs, progress });
-      print(json, result, () => asTable(result.cases));
+      let guest = machine();
+      const report = new BenchReport({
+        bench: "kernel",
+        machine: () => guest,
+        json,
+        columns: COLUMNS,
+        planned: cases.flatMap((name) => size.map((each) => `${name} ${each}`)),
+        partOf: (row) => `${row.case} ${row.size}`,
+      });
+      await benchKernel({
+        ...{ cases, kernel, sizes: size, interfaces, runs },
+        onMachine: (found) => {
+          guest = found;
+        },
+        onRow: report.row,
+        progress: (what) => console.error(what),
+      });
+      report.end();
     });
 }
 
-function asTable(cases: readonly BenchCase[]): string {
-  return table(
-    [
-      "case",
-      "subject",
-      "size",
-      "instructions",
-      "min",
-      "max",
-      "above fixed",
-      "x lwt",
-      "make one",
-      "bytes of one",
-    ],
-    cases.map(({ case: name, subject, size, median, min, max, extra }) => [
-      ...[name, subject, size, median, min, max],
-      ...[
-        extra.above_fixed ?? "",
-        extra.to_lwt ?? "",
-        extra.create_instructions ?? "",
-        extra.memory_bytes ?? "",
-      ],
-    ]),
-  );
-}
+const COLUMNS: readonly Column[] = [
+  ...FIRST_COLUMNS,
+  { title: "instructions", width: 12, cell: ({ median }) => median },
+  { title: "min", width: 9, cell: ({ min }) => min },
+  { title: "max", width: 9, cell: ({ max }) => max },
+  extra("above fixed", 11, "above_fixed"),
+  extra("x lwt", 7, "to_lwt"),
+  extra("make one", 9, "create_instructions"),
+  extra("bytes of one", 12, "memory_bytes"),
+];

@@ -1,7 +1,8 @@
 import { Command } from "commander";
-import { benchLibbpf } from "../bench/libbpf.js";
+import { benchLibbpf, LIBBPF_CASES } from "../bench/libbpf.js";
+import { machine } from "../bench/measure.js";
 import { demandRoot } from "./backend.js";
-import { print, table } from "./output.js";
+import { BenchReport, extra, FIRST_COLUMNS, VALUE_COLUMNS } from "./bench-report.js";
 
 export function benchLibbpfCommand(): Command {
   return new Command("libbpf")
@@ -10,18 +11,15 @@ export function benchLibbpfCommand(): Command {
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer bench libbpf")
     .action(async ({ json }: { json?: boolean }) => {
       demandRoot("bench libbpf");
-      const result = await benchLibbpf({ onCase: (name) => console.error(name) });
-      print(json, result, () =>
-        table(
-          ["case", "subject", "median", "unit", "of C"],
-          result.cases.map((each) => [
-            each.case,
-            each.subject,
-            Math.round(each.median),
-            each.unit,
-            each.extra.ratio?.toFixed(2) ?? "",
-          ]),
-        ),
-      );
+      const report = new BenchReport({
+        bench: "libbpf",
+        machine,
+        json,
+        columns: [...FIRST_COLUMNS, ...VALUE_COLUMNS, extra("of C", 6, "ratio")],
+        planned: LIBBPF_CASES,
+        partOf: (row) => row.case,
+      });
+      await benchLibbpf({ onRow: report.row, onCase: (name) => console.error(name) });
+      report.end();
     });
 }

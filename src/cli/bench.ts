@@ -2,12 +2,12 @@ import { Command, Option } from "commander";
 import { benchApply } from "../bench/apply.js";
 import { CASES, type Case, LARGEST } from "../bench/cases.js";
 import { benchClassify } from "../bench/classify.js";
-import type { BenchCase, BenchResult } from "../bench/measure.js";
+import { machine } from "../bench/measure.js";
 import { benchEspCommand } from "./bench-esp.js";
 import { benchKernelCommand } from "./bench-kernel.js";
 import { benchLibbpfCommand } from "./bench-libbpf.js";
+import { BenchReport, type Column, extra, FIRST_COLUMNS, VALUE_COLUMNS } from "./bench-report.js";
 import { benchSoakCommand } from "./bench-soak.js";
-import { print, table } from "./output.js";
 import { count, counts } from "./values.js";
 
 const SIZES = [10, 1_000, 10_000, 100_000, 1_000_000];
@@ -34,32 +34,23 @@ function applyCommand(): Command {
     .option("--seed <n>", "seed of the rule sets", count, 1)
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench apply --size 100000")
-    .action((options: { size?: number[]; runs: number; seed: number; json?: boolean }) => {
-      const result = benchApply({ ...options, sizes: options.size ?? SIZES, progress: say });
-      clear();
-      print(options.json, result, () =>
-        table(
-          ["case", "size", "subject", "median", "min", "max", "unit"],
-          result.cases.map((entry) => [
-            entry.case,
-            entry.size,
-            entry.subject,
-            entry.median,
-            entry.min,
-            entry.max,
-            entry.unit,
-          ]),
-        ),
-      );
+    .action(async (options: { size?: number[]; runs: number; seed: number; json?: boolean }) => {
+      const sizes = options.size ?? SIZES;
+      const report = new BenchReport({
+        bench: "apply",
+        machine,
+        json: options.json,
+        columns: [...FIRST_COLUMNS, ...VALUE_COLUMNS],
+        planned: sizes.map(String),
+        partOf: ({ size }) => String(size),
+      });
+      await benchApply({ ...options, sizes, onRow: report.row, progress: say });
+      report.end();
     });
 }
 
 function say(what: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${what} ...`);
-}
-
-function clear(): void {
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
 }
 
 function classifyCommand(): Command {
@@ -75,7 +66,7 @@ function classifyCommand(): Command {
     .option("--json", "one JSON document on stdout")
     .addHelpText("after", "\nExample:\n  xfrm-steer bench classify --case prefix4 acl --size 10000")
     .action(
-      (options: {
+      async (options: {
         case?: Case[];
         size?: number[];
         runs: number;
@@ -83,47 +74,40 @@ function classifyCommand(): Command {
         peers: boolean;
         json?: boolean;
       }) => {
-        const cases = options.case ?? CASES;
-        const results = cases.map((name) =>
-          benchClassify({
-            cases: [name],
-            sizes: (options.size ?? SIZES).filter((size) => size <= LARGEST[name]),
-            runs: options.runs,
-            seed: options.seed,
-            peers: options.peers,
-            progress: say,
-          }),
-        );
-        clear();
-        const all = { ...(results[0] as BenchResult), cases: results.flatMap((result) => result.cases) };
-        print(options.json, all, () => asTable(all.cases));
+        const { case: cases = CASES, size: sizes = SIZES } = options;
+        const report = new BenchReport({
+          bench: "classify",
+          machine,
+          json: options.json,
+          columns: CLASSIFY_COLUMNS,
+          planned: cases.flatMap((name) =>
+            sizes.filter((size) => size <= LARGEST[name]).map((size) => `${name} ${size}`),
+          ),
+          partOf: (row) => `${row.case.split("-")[0]} ${row.size}`,
+        });
+        await benchClassify({ ...options, cases, sizes, onRow: report.row, progress: say });
+        report.end();
       },
     );
 }
 
-/** As JSON, and how many times a peer's added cost ours goes into. */
-function asTable(cases: readonly BenchCase[]): string {
-  const ours = new Map(
-    cases
-      .filter(({ subject }) => subject === "xfrm-steer")
-      .map((entry) => [`${entry.case} ${entry.size}`, entry]),
-  );
-  return table(
-    ["case", "size", "subject", "median", "added", "x added", "bytes/rule", "build ms", "unit"],
-    cases.map((entry) => {
-      const own = Number(ours.get(`${entry.case} ${entry.size}`)?.extra.added ?? Number.NaN);
-      const added = Number(entry.extra.added ?? Number.NaN);
-      return [
-        entry.case,
-        entry.size,
-        entry.subject,
-        entry.median,
-        added,
-        own > 0 ? Math.round((added / own) * 10) / 10 : "",
-        entry.extra.bytes_per_rule ?? "",
-        entry.extra.build_ms ?? "",
-        entry.unit,
-      ];
-    }),
-  );
-}
+/** With what a key costs above a table of one entry, and how many times ours goes into a peer's. */
+const CLASSIFY_COLUMNS: readonly Column[] = [
+  ...FIRST_COLUMNS,
+  { title: "median", width: 9, cell: ({ median }) => median },
+  extra("added", 9, "added"),
+  {
+    title: "x added",
+    width: 8,
+    cell: (row, all) => {
+      const own = all.find(
+        (each) => each.subject === "xfrm-steer" && each.case === row.case && each.size === row.size,
+      );
+      const [base, added] = [Number(own?.extra.added), Number(row.extra.added)];
+      return base > 0 ? Math.round((added / base) * 10) / 10 : "";
+    },
+  },
+  extra("bytes/rule", 10, "bytes_per_rule"),
+  extra("build ms", 8, "build_ms"),
+  { title: "unit", width: 9, text: true, cell: ({ unit }) => unit },
+];
