@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * Which queue of the userspace data path takes a packet, where it has several. All packets of an SA belong to one, as
- * its sequence numbers or its replay window are there: on the way out they are found by the if_id that tun_egress wrote
- * in front of the packet, on the way in by destination and SPI. What belongs to none goes to queue 0, which counts it.
+ * its sequence numbers or its replay window are there: on the way out they are found by the tag and the if_id that
+ * tun_egress wrote in front of the packet, on the way in by destination and SPI. What belongs to none goes to queue 0,
+ * which counts it.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
+#include "tun_shim.h"
 
 /* As long as a socket's snapshot may be. */
 #define WHOLE 0x40000
+
+/* The beginning of a struct tun_shim: while an if_id changes hands, both connections have a queue of their own. */
+struct tx_key {
+	__be32 tag;
+	__u32 if_id;
+};
 
 /* Network byte order; an IPv4 address is followed by zeros. */
 struct sa_key {
@@ -20,8 +28,8 @@ struct sa_key {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
-	__type(key, __u32);
+	__uint(max_entries, 1 << 21); /* of two epochs while one takes the place of another */
+	__type(key, struct tx_key);
 	__type(value, __u32);
 } queue_of_if_id SEC(".maps");
 
@@ -37,11 +45,12 @@ struct {
 SEC("socket")
 int tun_queue(struct __sk_buff *skb)
 {
-	__u32 if_id, *queue;
+	struct tx_key key;
+	__u32 *queue;
 
-	if (bpf_skb_load_bytes(skb, 0, &if_id, sizeof(if_id)))
+	if (bpf_skb_load_bytes(skb, 0, &key, sizeof(key)))
 		return 0;
-	queue = bpf_map_lookup_elem(&queue_of_if_id, &if_id);
+	queue = bpf_map_lookup_elem(&queue_of_if_id, &key);
 	return queue ? *queue : 0;
 }
 

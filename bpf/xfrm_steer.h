@@ -4,8 +4,8 @@
  *
  * One half decides: it looks at a packet and says which IPsec connection takes it. That is our classifier
  * (classifier.bpf.c), with a program of your own in front of it where there is one. The other half carries the decision
- * out: xfrm_egress.bpf.c gives the packet the kernel's xfrm metadata, tun_egress.bpf.c writes the same two words in front
- * of it for the userspace ESP engine. The halves are compiled apart and joined by the linker, so a deciding half runs on
+ * out: xfrm_egress.bpf.c gives the packet the kernel's xfrm metadata, tun_egress.bpf.c writes the same two words, behind
+ * one of its own, in front of it for the userspace ESP engine. The halves are compiled apart and joined by the linker, so a deciding half runs on
  * either backend unchanged.
  *
  * A program of your own is a C file that includes this header and defines the one function `steer` below, with what

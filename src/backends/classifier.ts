@@ -19,6 +19,8 @@ export interface ClassifierOptions {
   readonly l3Offset?: number;
   /** Most flows that can be added to the running program (LiveFlows); 0, if left out, leaves their code out. */
   readonly liveFlows?: number;
+  /** Of the carrier "tun": what the if_ids of its frames mean (bpf/tun_shim.h); 0 if left out. */
+  readonly epoch?: number;
   /** What the names of the classifier's constants and maps begin with in this object; "" if left out. */
   readonly prefix?: string;
   /** Called before the object is loaded, for what it has beside the classifier. */
@@ -69,6 +71,9 @@ export function loadClassifier(
       set("only_subnets", 0);
     }
     if (options.before) reuseTables(object, generation, options.before);
+    if (options.epoch !== undefined)
+      for (const name of ["xfrm_steer_tx_epoch", "xfrm_steer_rx_epoch"])
+        object.rodata.set(name, Uint32Array.of(options.epoch));
     options.prepare?.(object);
     object.load();
     return object;
@@ -129,7 +134,6 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
   set("if_ids", prefixTrie(generation.ifIds));
   set("n_rules", generation.rules.length);
   set("n_connections", generation.connections.length);
-  set("has_held", generation.hasHeld ? 1 : 0);
   set("flow_table4", generation.flowTable4);
   set("flow_table6", generation.flowTable6);
   set("only_subnets", onlySubnets(generation) ? 1 : 0);

@@ -31,8 +31,6 @@ export interface Counters {
   readonly default: Traffic;
   readonly malformed: Traffic;
   readonly unknownIfId: Traffic;
-  /** In both directions. */
-  readonly held: Traffic;
 }
 
 /**
@@ -65,7 +63,6 @@ export function readCounters(
     default: txReason(TxReason.TX_DEFAULT),
     malformed: add(txReason(TxReason.TX_MALFORMED), rxReason(RxReason.RX_MALFORMED)),
     unknownIfId: rxReason(RxReason.RX_UNKNOWN_IF_ID),
-    held: add(txReason(TxReason.TX_HELD), rxReason(RxReason.RX_HELD)),
   };
 }
 
@@ -84,7 +81,6 @@ export function addCounters(a: Counters, b: Counters): Counters {
     default: add(a.default, b.default),
     malformed: add(a.malformed, b.malformed),
     unknownIfId: add(a.unknownIfId, b.unknownIfId),
-    held: add(a.held, b.held),
   };
 }
 

@@ -42,7 +42,7 @@ export interface SoakResult {
 const [LEFT, RIGHT] = ["192.0.2.1", "192.0.2.2"];
 const IF_ID = 1;
 const PACKET_SIZE = 64;
-const FRAME = 10;
+const FRAME = 6;
 /** Packets under way: at a rekey they are of the SA before. */
 const UNDER_WAY = 64;
 const ESP = 2 ** 16;
@@ -150,6 +150,7 @@ function ipv4Frame(): Uint8Array {
   const view = new DataView(frame.buffer);
   const packet = framing.FRAME_HEADER_SIZE;
   view.setUint16(framing.PI_PROTO, framing.ETH_P_IP);
+  view.setInt32(framing.SHIM_TAG, framing.tagOf(0));
   view.setUint32(framing.SHIM_IF_ID, IF_ID, true);
   view.setUint8(packet, 0x40 + IPV4_HEADER_SIZE / 4);
   view.setUint16(packet + 2, PACKET_SIZE);

@@ -1,4 +1,4 @@
-import { SHIM_SIZE } from "../esp/index.js";
+import { readShim } from "../esp/index.js";
 import { PacketSocket, type SeenPacket } from "../sys/packet-socket.js";
 import { espAddress } from "./esp-packet.js";
 import type { CapturedSa, KnownSas } from "./known-sas.js";
@@ -55,12 +55,12 @@ export class SteeringCapture {
   }
 
   #inner({ data, outgoing, time }: SeenPacket, known: KnownSas): void {
-    // Its size in front of the packet (framing.ts); what is shorter was never steered.
-    if (this.#options.what === "outer" || data.length <= SHIM_SIZE) return;
-    const ifId = data.readUInt32LE(0);
+    const shim = this.#options.what === "outer" ? null : readShim(data);
+    if (shim === null) return; // it was never steered
+    const { ifId, packet } = shim;
     const sas = known.candidates(outgoing ? "out" : "in", ifId);
     const spi = sas.length === 1 ? sas[0]?.spi : undefined;
-    this.#write(INNER, data.subarray(SHIM_SIZE), outgoing, time, comment(ifId, spi, sas[0]));
+    this.#write(INNER, packet, outgoing, time, comment(ifId, spi, sas[0]));
   }
 
   #outer({ data, protocol, outgoing, time }: SeenPacket, known: KnownSas): void {

@@ -2,6 +2,9 @@ import { type PacketSlab, swap16 } from "../sys/packet-slab.js";
 import * as framing from "./framing.js";
 import * as ip from "./headers.js";
 
+/** All frames that are held at a time have one tag. */
+const IF_ID_AND_LINK = framing.SHIM_TAG + framing.SHIM_SIZE - framing.SHIM_IF_ID;
+
 /** What an inner packet is to the coalescer. */
 export type Kind =
   /** Neither TCP nor UDP, a fragment, or with options or extension headers: of no flow that we could name. */
@@ -93,7 +96,7 @@ export class Candidate {
         this.#slab.view,
         this.frame + framing.SHIM_IF_ID,
         other.frame + framing.SHIM_IF_ID,
-        framing.SHIM_SIZE,
+        IF_ID_AND_LINK,
       )
     );
   }

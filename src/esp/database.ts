@@ -47,7 +47,7 @@ interface Asked<Self> {
 export interface OutboundEntry<S extends State> extends Asked<OutboundEntry<S>> {
   readonly blocks: boolean;
   /** The newest state that serves the template, null where there is none. */
-  readonly state: S | null;
+  state: S | null;
 }
 
 /** if_id to the first of its policies. */
@@ -72,6 +72,16 @@ export function outboundTable<S extends State>(
       ] as const,
   );
   return new NumberTable(asked.flatMap(([ifId, first]) => (first === null ? [] : [[ifId, first]])));
+}
+
+/** Takes states out of a table that stays in use. */
+export function withdrawAllBut<S extends State>(
+  table: OutboundTable<S>,
+  isKept: (state: S) => boolean,
+): void {
+  for (const first of table.values())
+    for (let entry: OutboundEntry<S> | null = first; entry !== null; entry = entry.next)
+      if (entry.state !== null && !isKept(entry.state)) entry.state = null;
 }
 
 /** What the inbound policy check says of a packet of a state. */

@@ -12,6 +12,7 @@ import {
   wipeKeys,
 } from "./connection.js";
 import type { Policy } from "./database.js";
+import { tagOf } from "./framing.js";
 import { ageOf, type ShownPolicy, type ShownState, showPolicies, showStates } from "./inventory.js";
 import { type Lifetime, type Stage, stageOf } from "./lifetime.js";
 import type { InboundSpec, OutboundSpec, StateSpec, Table } from "./messages.js";
@@ -46,10 +47,20 @@ export interface DatapathOptions {
   readonly onExpire?: (event: ExpireEvent) => void;
   /** The devices that SAs may be offloaded to; none if left out. */
   readonly offload?: OffloadProvider | null;
+  /** Of the first frames, as the programs on the device have it: xfrm_steer_tx_epoch and _rx_epoch; 0 if left out. */
+  readonly epoch?: number;
   /** Lower half of the number before a new outbound SA's first, as replay-oseq of `ip xfrm state`; 0 if left out. */
   readonly sequence?: number;
   /** What SAs grow old by; that of the process if left out. Times that are shown are the wall clock's. */
   readonly clock?: Clock;
+}
+
+/** Programs that take the place of others on the device in the course of an update. */
+export interface SwitchOver {
+  /** What they give their frames: another than before wherever an if_id was that of another connection before. */
+  readonly epoch: number;
+  /** Puts them on the device, receive first. Where this fails, the data path ends. */
+  run(): void;
 }
 
 /** An SA has reached its soft or its hard limits (XFRM_MSG_EXPIRE). */
@@ -143,6 +154,7 @@ export class Datapath {
   /** The connections whose SAs grow old. */
   #limited: readonly { readonly ifId: number; readonly lifetime: Lifetime; readonly set: SaSet }[] = [];
   #inUse: readonly SocketGroup[] = [];
+  #epoch: number;
   #updating = false;
 
   /** @internal */
@@ -152,9 +164,11 @@ export class Datapath {
     onExpire = () => {},
     offload = null,
     sequence = 0,
+    epoch = 0,
     clock = () => performance.now(),
   }: Omit<DatapathOptions, "connections">) {
     this.#onExpire = onExpire;
+    this.#epoch = epoch;
     this.#clock = clock;
     this.#registry = new SaRegistry(clock);
     this.#queues = new Queues(tunFds);
@@ -180,19 +194,25 @@ export class Datapath {
    * Puts other connections in force. Each packet sees either all of the old or all of the new ones of its direction. SAs
    * with the same SPI, key, suite, mode and addresses as before keep their sequence numbers, replay windows and statistics;
    * others whose key was used before go on from its last number, and lose what is under way if it is used yet.
+   *
+   * Frames of another epoch than that of `switchOver` are sent as before, as long as such are in the queue when its
+   * programs are in place; frames that are written from then on are of its epoch.
    * New sockets are opened before this returns its promise, in the calling thread's network namespace.
    *
    * The `key` buffers are overwritten with zeros once the workers have them, or when the update fails or is refused. After a failure
    * the connections from before stay in force, unless the data path has ended.
    * @throws ConnectionError, SystemError
    */
-  async update(connections: readonly ConnectionConfig[]): Promise<void> {
+  async update(
+    connections: readonly ConnectionConfig[],
+    switchOver: SwitchOver | null = null,
+  ): Promise<void> {
     try {
       await this.#alone(async () => {
         const checked = checkConnections(connections);
         const { sets, commit } = this.#registry.resolve(checked);
         demandOwnKeys(checked.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
-        await this.#install(checked, sets);
+        await this.#install(checked, sets, switchOver);
         commit();
       });
     } finally {
@@ -318,14 +338,21 @@ export class Datapath {
   }
 
   /** @param sets the SAs of each connection, in order; the keys of those that are new stand in the connections */
-  async #install(connections: readonly CheckedConnection[], sets: readonly SaSet[]): Promise<void> {
+  async #install(
+    connections: readonly CheckedConnection[],
+    sets: readonly SaSet[],
+    switchOver: SwitchOver | null = null,
+  ): Promise<void> {
     try {
       const sockets = this.#sockets.resolve(connections);
-      await this.#replaceTables(connections, sets, sockets);
+      await this.#replaceTables(connections, sets, sockets, switchOver);
       this.#inUse = sockets;
     } finally {
       this.#sockets.retain(this.#inUse);
     }
+  }
+
+  #adopt(connections: readonly CheckedConnection[], sets: readonly SaSet[]): void {
     this.#connections = new Map(connections.map((connection) => [connection.ifId, connection]));
     this.#sets = new Map(connections.map(({ ifId }, index) => [ifId, sets[index] as SaSet]));
     this.#limited = connections.flatMap(({ ifId, lifetime }, index) =>
@@ -337,7 +364,9 @@ export class Datapath {
     connections: readonly CheckedConnection[],
     sets: readonly SaSet[],
     sockets: readonly SocketGroup[],
+    switchOver: SwitchOver | null,
   ): Promise<void> {
+    const epoch = switchOver?.epoch ?? this.#epoch;
     const offloads = this.#offloads.offer(connections, sets);
     const spec = (keys: SaKeys, sa: Sa, connection: CheckedConnection) => ({
       ...stateSpec(connection, keys, sa),
@@ -347,6 +376,8 @@ export class Datapath {
     const tables = this.#tx.map((_, queue) => {
       const own = groups.flatMap((group) => group[queue] ?? []);
       const table = <S extends StateSpec>() => ({
+        tag: tagOf(epoch),
+        stays: epoch === this.#epoch ? null : { without: [] },
         policies: [] as Policy[],
         states: [] as S[],
         sockets: own,
@@ -379,7 +410,11 @@ export class Datapath {
       });
     });
     try {
-      await this.#handOver(connections, tables, new Succession(this.#sets.values(), sets));
+      await this.#handOver(connections, tables, new Succession(this.#sets.values(), sets), epoch, () => {
+        this.#epoch = epoch;
+        this.#adopt(connections, sets);
+        switchOver?.run();
+      });
     } catch (error) {
       this.#offloads.drop(offloads);
       throw error;
@@ -392,23 +427,31 @@ export class Datapath {
     this.#offloads.keep(offloads);
   }
 
-  /** @param tables of each queue */
+  /**
+   * @param tables of each queue
+   * @param adopt once the workers have the tables: frames of the epoch may come
+   */
   async #handOver(
     connections: readonly CheckedConnection[],
     tables: readonly Tables[],
     succession: Succession,
+    epoch: number,
+    adopt: () => void,
   ): Promise<void> {
-    const leads = this.#queues.prepare(connections);
+    const leads = this.#queues.prepare(connections, tagOf(epoch));
+    const isNew = epoch !== this.#epoch;
+    const replacing = (these: readonly Tables[]) => this.#replacing(these, isNew);
     const first = tables.map(({ rx, tx }) => ({ rx: succession.without(rx), tx: succession.without(tx) }));
     const second = tables.map(({ rx, tx }) => ({ rx: succession.complete(rx), tx: succession.complete(tx) }));
-    const steps = succession.isEmpty
-      ? [...this.#replacing(tables), () => leads.commit()]
-      : [
-          ...this.#replacing(first),
-          () => succession.inherit(),
-          ...this.#replacing(second),
-          () => leads.commit(),
-        ];
+    const steps = [
+      ...(succession.isEmpty
+        ? replacing(tables)
+        : [...replacing(first), () => succession.inherit(), ...replacing(second)]),
+      () => leads.lead(),
+      adopt,
+      ...(isNew ? this.#tx.map((worker) => () => worker.retire()) : []),
+      () => leads.forget(),
+    ];
     for (const [index, step] of steps.entries()) {
       try {
         await step();
@@ -421,20 +464,23 @@ export class Datapath {
     }
   }
 
-  /** The steps that hand over tables of each queue. Receive first: a peer may answer the first packet that we send. */
-  #replacing(tables: readonly Tables[]): (() => Promise<void> | undefined)[] {
-    return [
-      ...tables.map(
-        ({ rx }, queue) =>
-          () =>
-            this.#rx[queue]?.replace(rx),
-      ),
-      ...tables.map(
-        ({ tx }, queue) =>
-          () =>
-            this.#tx[queue]?.replace(tx),
-      ),
-    ];
+  /**
+   * The steps that hand over tables of each queue. Receive first: a peer may answer the first packet that we send. But those
+   * of a new epoch come into use for sending with its programs, which take no frames from the receiving workers before: these
+   * come last, so that little is lost.
+   */
+  #replacing(tables: readonly Tables[], isNew: boolean): (() => Promise<void> | undefined)[] {
+    const receive = tables.map(
+      ({ rx }, queue) =>
+        () =>
+          this.#rx[queue]?.replace(rx),
+    );
+    const send = tables.map(
+      ({ tx }, queue) =>
+        () =>
+          this.#tx[queue]?.replace(tx),
+    );
+    return isNew ? [...send, ...receive] : [...receive, ...send];
   }
 }
 

@@ -16,8 +16,8 @@ const NON_ESP_MARKER_SIZE = 4;
 
 /** Bytes that must lie in front of a received packet: the frame's header and an IPv6 header, less SPI and sequence number. */
 export const HEADROOM = framing.FRAME_HEADER_SIZE + ip.IPV6_HEADER_SIZE - esp.ESP_IV;
-/** What every ESP packet ends with, and is of no use once it is opened: trailer and ICV. */
-const SPENT_SIZE = esp.TRAILER_SIZE + 16;
+/** What every ESP packet ends with, and is of no use once it is opened: trailer and ICV, the shortest (RFC 2404). */
+const SPENT_SIZE = esp.TRAILER_SIZE + 12;
 
 /** Where opened packets go. */
 export interface FrameSink {
@@ -70,6 +70,8 @@ const newPending = (): Pending => ({
 export class Inbound {
   /** Where the frame that `process` last returned starts. */
   frame = 0;
+  /** The tag of frames of the epoch that the SAs' if_ids are of. */
+  tag = framing.tagOf(0);
   /** Of no meaning: what is read ahead has to be used for something. */
   read = 0;
   readonly #found: (InboundEntry<InboundState> | undefined)[] = Array.from({ length: BATCH_PACKETS });
@@ -358,6 +360,7 @@ export class Inbound {
     if (state.addresses === null) {
       packetSize = innerSize(view, text, size, nextHeader);
       if (packetSize > 0 && !decapsulateEcn(view, text, tos)) return this.#drop(COUNTER.XfrmInHdrError);
+      if (framing.FRAME_HEADER_SIZE > state.layout.headerSize + SPENT_SIZE) this.#flush();
     } else {
       packet = this.#rebuild(state, text, size, nextHeader, tos);
       packetSize = packet < 0 ? 0 : text + size - packet;
@@ -414,6 +417,7 @@ export class Inbound {
     view.setUint32(frame + framing.VNET_HDR, 0);
     view.setUint32(frame + framing.VNET_HDR + 4, 0);
     view.setUint16(frame + framing.VNET_HDR + 8, 0);
+    view.setInt32(frame + framing.SHIM_TAG, this.tag);
     view.setUint32(frame + framing.SHIM_IF_ID, ifId, true);
     view.setInt32(frame + framing.SHIM_LINK, link, true);
   }

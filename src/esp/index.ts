@@ -7,9 +7,10 @@ export type {
   ExpireEvent,
   OffloadStatus,
   SaStatistics,
+  SwitchOver,
 } from "./datapath.js";
 export { startDatapath } from "./datapath.js";
-export { FRAME_HEADER_SIZE, SHIM_SIZE } from "./framing.js";
+export { EPOCHS, FRAME_HEADER_SIZE, readShim, SHIM_SIZE } from "./framing.js";
 export type { ShownPolicy, ShownState } from "./inventory.js";
 export type { Lifetime, Limits } from "./lifetime.js";
 export type { Encapsulation, Mode, Wrapping } from "./packet.js";

@@ -73,10 +73,22 @@ export interface SocketSpec {
 
 /** Everything a worker works from. It takes the place of the table before, between two packets. */
 export interface Table<S extends StateSpec> {
+  /** tagOf the epoch that its if_ids are of. */
+  readonly tag: number;
+  /**
+   * Of a sender: the table before, of another epoch, stays in use for its frames until the worker is told to retire it,
+   * without these SAs. Null: nothing of it stays.
+   */
+  readonly stays: { readonly without: readonly number[] } | null;
   readonly policies: readonly Policy[];
   readonly states: readonly S[];
   readonly sockets: readonly SocketSpec[];
 }
 
-/** A worker's answer to a table: null, or why it stayed with the one before. */
+/** Tells a worker to serve what waits in its queue, and then to let go of the table before. */
+export const RETIRE = "retire";
+
+export type Message<S extends StateSpec> = Table<S> | typeof RETIRE;
+
+/** A worker's answer to a message: null, or why it stayed with the one before. */
 export type Answer = string | null;

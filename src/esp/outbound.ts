@@ -31,8 +31,15 @@ export interface EspSink<S> {
   commit(state: S, link: number, size: number, tos: number): void;
 }
 
-/** Whether a packet of `size` bytes at `packet`, more than its SA's `longest`, is not to be sent. */
-export type Refuses<S> = (state: S, packet: number, size: number) => boolean;
+/** Whether a packet of `size` bytes at `packet`, out of the frame at `frame`, more than its SA's `longest`, is not to be sent. */
+export type Refuses<S> = (state: S, frame: number, packet: number, size: number) => boolean;
+
+/** What the if_ids of an epoch's frames mean. */
+export interface EpochTable<S extends OutboundState> {
+  /** tagOf its epoch. */
+  readonly tag: number;
+  readonly table: OutboundTable<S>;
+}
 
 /** A packet that is sealed, or waits for it. */
 interface Waiting<S> {
@@ -46,6 +53,10 @@ interface Waiting<S> {
 export class Outbound<S extends OutboundState> {
   /** Replace it to change every SA and policy between two packets. */
   table: OutboundTable<S> = new NumberTable();
+  /** The tag of the frames that `table` is for. */
+  tag = framing.tagOf(0);
+  /** For frames of the epoch before, which wait in the queue yet. */
+  previous: EpochTable<S> | null = null;
 
   /** Of no meaning: what is read ahead has to be used for something. */
   read = 0;
@@ -118,17 +129,20 @@ export class Outbound<S extends OutboundState> {
    */
   process(frame: number, length: number): void {
     const { view } = this.#slab;
+    const tag = view.getInt32(frame + framing.SHIM_TAG);
+    const table = tag === this.tag ? this.table : this.#tableOf(tag, length);
+    if (table === null) return;
     if (!completeFrame(this.#slab, frame, length)) {
       this.#counters.count(COUNTER.XfrmOutError);
       return;
     }
     const packet = frame + framing.FRAME_HEADER_SIZE;
-    const state = this.#find(view.getUint32(frame + framing.SHIM_IF_ID, true), packet, frame + length);
+    const state = this.#find(table, view.getUint32(frame + framing.SHIM_IF_ID, true), packet, frame + length);
     if (state === null) return;
     const link = view.getInt32(frame + framing.SHIM_LINK, true);
     const size = length - framing.FRAME_HEADER_SIZE;
     if (view.getUint8(frame + framing.VNET_GSO_TYPE) === framing.VIRTIO_NET_HDR_GSO_NONE) {
-      if (size <= state.longest || !this.#tooLong(state, packet, size))
+      if (size <= state.longest || !this.#tooLong(state, frame, packet, size))
         this.#transform(state, link, packet, size, false, true);
       return;
     }
@@ -140,7 +154,7 @@ export class Outbound<S extends OutboundState> {
     // The first segment has its headers again for the answer, which quotes it.
     if (
       segmenter.headers + segmenter.segmentSize > state.longest &&
-      this.#tooLong(state, segmenter.write(0), segmenter.size)
+      this.#tooLong(state, frame, segmenter.write(0), segmenter.size)
     )
       return;
     const { segments } = segmenter;
@@ -156,8 +170,8 @@ export class Outbound<S extends OutboundState> {
   }
 
   /** Asks about a packet that may not fit the path. @returns whether it is dropped */
-  #tooLong(state: S, packet: number, size: number): boolean {
-    const refused = this.#refuses(state, packet, size);
+  #tooLong(state: S, frame: number, packet: number, size: number): boolean {
+    const refused = this.#refuses(state, frame, packet, size);
     if (refused) this.#counters.count(COUNTER.XfrmOutStateModeError);
     return refused;
   }
@@ -266,9 +280,17 @@ export class Outbound<S extends OutboundState> {
     this.#seal(state, link, size, 0, 0);
   }
 
+  /** For a frame that is not of the epoch in force. @returns null where it is not to be sent; that is counted then */
+  #tableOf(tag: number, length: number): OutboundTable<S> | null {
+    if (this.previous !== null && tag === this.previous.tag) return this.previous.table;
+    if (length < framing.FRAME_HEADER_SIZE) this.#counters.count(COUNTER.XfrmOutError);
+    else this.#counters.count(framing.isTag(tag) ? COUNTER.txOtherEpoch : COUNTER.txNoShim);
+    return null;
+  }
+
   /** SPD, then SAD. @returns null where the packet is not to be sent; that is counted then */
-  #find(ifId: number, packet: number, end: number): S | null {
-    const entry = this.#policy(this.table.get(ifId), packet, end);
+  #find(table: OutboundTable<S>, ifId: number, packet: number, end: number): S | null {
+    const entry = this.#policy(table.get(ifId), packet, end);
     if (entry === null) {
       this.#counters.count(COUNTER.txCarrierErrors);
       return null;

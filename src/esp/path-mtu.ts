@@ -11,7 +11,6 @@ const IPV6_MIN_MTU = 1280;
 
 /** What of an outbound SA its path's MTU depends on, and what is known of that. */
 export interface PathState {
-  readonly ifId: number;
   readonly destination: Destination;
   readonly wrapping: Wrapping;
   longest: number;
@@ -39,8 +38,8 @@ export class PathMtu<S extends PathState> {
       if (state.destination === destination) state.longest = innerMtu(destination.mtu, state.wrapping);
   }
 
-  /** Whether an inner packet that is longer than the SA's `longest` is not to be sent. It is answered then. */
-  refuses(state: S, packet: number, size: number): boolean {
+  /** Whether an inner packet, out of the frame at `frame`, that is longer than the SA's `longest` is not to be sent. It is answered then. */
+  refuses(state: S, frame: number, packet: number, size: number): boolean {
     if (performance.now() >= state.destination.mtuUntil) {
       state.longest = ANY_LENGTH;
       return false;
@@ -50,7 +49,7 @@ export class PathMtu<S extends PathState> {
     if (!v6 && (view.getUint16(packet + ip.IPV4_FRAGMENT) & ip.IPV4_DF) === 0) return false;
     const mtu = v6 ? Math.max(state.longest, IPV6_MIN_MTU) : state.longest;
     if (size <= mtu) return false;
-    this.#answers.send(state.ifId, packet, size, mtu);
+    this.#answers.send(frame, packet, size, mtu);
     return true;
   }
 }

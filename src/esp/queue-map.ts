@@ -3,7 +3,7 @@ import type { BpfMap, MapKey } from "libbpf-ts";
 /** The queue of each key, by a name of the key. */
 export type Wanted = ReadonlyMap<string, { readonly key: MapKey; readonly queue: number }>;
 
-/** A map of the kernel to queues, changed in two steps: what may fail comes first, and can be taken back. */
+/** A map of the kernel to queues, changed in steps: what may fail comes first, and can be taken back. */
 export class QueueMap {
   readonly #map: BpfMap;
   #present: Wanted = new Map();
@@ -31,10 +31,14 @@ export class QueueMap {
     return undo;
   }
 
-  /** After `add` of the same: changes the others, and deletes what is not wanted any more. */
-  settle(wanted: Wanted): void {
+  /** After `add` of the same: changes the others. */
+  lead(wanted: Wanted): void {
     for (const [name, { key, queue }] of wanted)
       if ((this.#present.get(name)?.queue ?? queue) !== queue) this.#map.update(key, Uint32Array.of(queue));
+  }
+
+  /** After that: deletes what is not wanted any more. */
+  forget(wanted: Wanted): void {
     for (const [name, { key }] of this.#present) if (!wanted.has(name)) this.#map.delete(key);
     this.#present = wanted;
   }

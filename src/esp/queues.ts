@@ -8,6 +8,13 @@ import { QueueMap } from "./queue-map.js";
 /** Programs for so many are in bpf/esp_queues.bpf.c. */
 export const MAX_QUEUES = 8;
 
+/** The steps of a change of what leads to which queue. */
+export interface Leads {
+  lead(): void;
+  forget(): void;
+  revert(): void;
+}
+
 /**
  * The queues of a data path: each has a queue of the TUN device, sockets and workers of its own. All packets of an SA go
  * through one, so that its numbers and its replay window are in one place and its flows stay in order.
@@ -63,17 +70,18 @@ export class Queues {
   }
 
   /**
-   * Leads what is new to its queue; what is there stays where it is. Then `commit` leads the rest to where it belongs
-   * and forgets what is gone, or `revert` takes back what was done.
+   * Leads what is new to its queue; what is there stays where it is. Then `lead` leads the rest to where it belongs and
+   * `forget` forgets what is gone, or `revert` takes back what was done.
+   * @param tag of the frames in which the connections' if_ids are theirs
    * @throws BpfError, with nothing changed
    */
-  prepare(connections: readonly CheckedConnection[]): { commit(): void; revert(): void } {
-    if (this.#steering === null) return { commit: () => {}, revert: () => {} };
+  prepare(connections: readonly CheckedConnection[], tag: number): Leads {
+    if (this.#steering === null) return { lead: () => {}, forget: () => {}, revert: () => {} };
     const { ifIds, sas } = this.#steering;
     const outbound = new Map(
       connections.map((connection) => {
         const { ifId } = connection;
-        return [`${ifId}`, { key: ifId, queue: this.of(connection) }] as const;
+        return [`${tag} ${ifId}`, { key: txKey(tag, ifId), queue: this.of(connection) }] as const;
       }),
     );
     const inbound = new Map(
@@ -94,9 +102,13 @@ export class Queues {
       throw error;
     }
     return {
-      commit() {
-        ifIds.settle(outbound);
-        sas.settle(inbound);
+      lead() {
+        ifIds.lead(outbound);
+        sas.lead(inbound);
+      },
+      forget() {
+        ifIds.forget(outbound);
+        sas.forget(inbound);
       },
       revert() {
         undoOutbound();
@@ -122,6 +134,15 @@ export function queueOf(local: Address, remote: Address, count: number): number 
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return ((hash ^ (hash >>> 16)) >>> 0) % count;
+}
+
+/** struct tx_key. */
+function txKey(tag: number, ifId: number): Uint8Array {
+  const key = new Uint8Array(8);
+  const view = new DataView(key.buffer);
+  view.setInt32(0, tag);
+  view.setUint32(4, ifId, true);
+  return key;
 }
 
 /** struct sa_key. */

@@ -162,6 +162,7 @@ function takeAll(index: number, { entries, withHeader }: Source): number {
 run<InboundSpec>(setup, {
   apply(table) {
     states = replaceStates(states, table.states, makeState, closeState);
+    inbound.tag = table.tag;
     const served = (wanted: Encapsulation) =>
       inboundTable(
         table.policies,
@@ -182,6 +183,7 @@ run<InboundSpec>(setup, {
     );
     return [...sources.keys()];
   },
+  retire() {},
   serve,
   close() {
     for (const state of states.values()) closeState(state);

@@ -34,6 +34,10 @@ export const XFRM_STATS = [
 export const IO_COUNTERS = [
   /** No policy or no SA has the packet's if_id: the xfrm device's tx_carrier_errors (xfrm_interface_core.c, xfrmi_xmit2). */
   "txCarrierErrors",
+  /** A frame without our shim in front: none of our programs let it out. */
+  "txNoShim",
+  /** A frame of an epoch that is over: its if_id may be another connection's now. */
+  "txOtherEpoch",
   /** The socket did not take an ESP packet: no route, link down, buffers full. */
   "txErrors",
   /** Receiving from the socket failed. */

@@ -28,9 +28,14 @@ export class Succession {
     return this.#ids.size === 0;
   }
 
-  /** The first step's table: neither an heir nor its predecessor is in it. */
+  /** The first step's table: neither an heir nor its predecessor is in it, nor in what stays of the table before. */
   without<S extends StateSpec>(table: Table<S>): Table<S> {
-    return { ...table, states: table.states.filter(({ id }) => !this.#ids.has(id)) };
+    const without = [...this.#heirs.values()].map(({ id }) => id);
+    return {
+      ...table,
+      states: table.states.filter(({ id }) => !this.#ids.has(id)),
+      stays: table.stays && { without },
+    };
   }
 
   /** The second step's table: the workers have all but the heirs. */

@@ -25,7 +25,7 @@ const LOOPBACK_IFINDEX = 1;
 /** What net.ipv4.icmp_msgs_per_sec and icmp_msgs_burst are by default. */
 const PER_MS = 1;
 const BURST = 50;
-const FRAME = 10;
+const FRAME = 6;
 
 /**
  * Tells senders that a packet is too big: ICMP "fragmentation needed" (RFC 1191) or ICMPv6 "packet too big" (RFC 8201),
@@ -51,8 +51,11 @@ export class TooBig {
     this.#tunFd = tunFd;
   }
 
-  /** Answers the IP packet of `size` bytes at `packet`, unless it is of a kind that never is, or there were too many. */
-  send(ifId: number, packet: number, size: number, mtu: number): void {
+  /**
+   * Answers the IP packet of `size` bytes at `packet`, unless it is of a kind that never is, or there were too many.
+   * @param frame the frame that it was in, which names the connection and the epoch in which it is named so
+   */
+  send(frame: number, packet: number, size: number, mtu: number): void {
     const v6 = this.#packets.view.getUint8(packet) >>> 4 === 6;
     if (!(v6 ? this.#mayAnswer6(packet) : this.#mayAnswer4(packet)) || !this.#take(this.#now())) return;
     const { view, bytes, base } = this.#slab;
@@ -62,7 +65,9 @@ export class TooBig {
     const icmp = answer + header;
     bytes.fill(0, FRAME, icmp + ICMP_SIZE);
     view.setUint16(FRAME + framing.PI_PROTO, v6 ? framing.ETH_P_IPV6 : framing.ETH_P_IP);
-    view.setUint32(FRAME + framing.SHIM_IF_ID, ifId, true);
+    const { view: given } = this.#packets;
+    view.setUint32(FRAME + framing.SHIM_TAG, given.getUint32(frame + framing.SHIM_TAG));
+    view.setUint32(FRAME + framing.SHIM_IF_ID, given.getUint32(frame + framing.SHIM_IF_ID));
     view.setInt32(FRAME + framing.SHIM_LINK, LOOPBACK_IFINDEX, true);
     bytes.set(this.#packets.bytes.subarray(packet, packet + quoted), icmp + ICMP_SIZE);
     view.setUint32(icmp + ICMP_MTU, mtu);

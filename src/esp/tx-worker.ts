@@ -7,18 +7,19 @@ import { errno, SystemError } from "../sys/libc.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { PollSet } from "../sys/poll-set.js";
 import { parseAddress } from "../sys/sockaddr.js";
+import { TX_QUEUE_LENGTH } from "../sys/tun.js";
 import { Destination } from "../sys/udp-send.js";
 import { chooseBackend, type Sealer } from "./aead.js";
-import { outboundTable } from "./database.js";
+import { outboundTable, withdrawAllBut } from "./database.js";
 import { FRAME_HEADER_SIZE } from "./framing.js";
 import type { OutboundSpec, WorkerSetup } from "./messages.js";
 import { OffloadCounters } from "./offload/counters.js";
 import { loadHardware } from "./offload/load-hardware.js";
 import { OutboundOffload } from "./offload/transmit.js";
 import { Outbound } from "./outbound.js";
+import { OutboundStates } from "./outbound-states.js";
 import type { Wrapping } from "./packet.js";
 import { PathMtu, type PathState } from "./path-mtu.js";
-import { replaceStates } from "./replace-states.js";
 import { ANY_LENGTH, makeOutbound, type OutboundState } from "./sa.js";
 import { Counters } from "./statistics.js";
 import { TooBig } from "./too-big.js";
@@ -41,7 +42,7 @@ const FRAME_CAPACITY = FRAME_HEADER_SIZE + MAX_IP_PACKET;
 /** Distance of the places that frames are read to: with room for a trailer, and of no power of 2, which caches dislike. */
 const PLACE_SIZE = 2 ** 16 + 128;
 /** Places the IP packet on a 16-byte boundary. */
-const FRAME = 10;
+const FRAME = 6;
 /** Where ESP packets are sealed to: behind the last frame's place and its padding, room for two of Outbound's runs. */
 const ESP = (FRAMES + 1) * PLACE_SIZE;
 const ESP_END = ESP + 2 ** 18;
@@ -52,6 +53,12 @@ interface TxFields extends OutboundState, Route, PathState {
   readonly destination: Destination;
 }
 
+/** What of a state every table says anew. */
+type Said = Pick<
+  TxFields,
+  "ifId" | "padTo" | "traffic" | "fd" | "link" | "destination" | "wrapping" | "longest"
+>;
+
 /**
  * All have one shape, whatever they are made from, and their fields are side by side, what each packet reads first: thousands
  * of SAs are not in the caches.
@@ -59,25 +66,25 @@ interface TxFields extends OutboundState, Route, PathState {
 class TxState implements TxFields {
   sequence;
   sequenceHigh;
-  readonly traffic;
+  traffic;
   readonly sealer;
   readonly offload;
   readonly layout;
   readonly addresses;
-  readonly padTo;
+  padTo;
   longest;
   readonly spi;
   readonly ivHigh;
   readonly ivLow;
-  readonly fd;
-  readonly destination;
-  readonly link;
+  fd;
+  destination;
+  link;
   readonly esn;
-  readonly ifId;
+  ifId;
   readonly mode;
   readonly local;
   readonly remote;
-  readonly wrapping;
+  wrapping;
 
   constructor(fields: TxFields) {
     this.sequence = fields.sequence;
@@ -102,6 +109,17 @@ class TxState implements TxFields {
     this.remote = fields.remote;
     this.wrapping = fields.wrapping;
   }
+
+  change({ ifId, padTo, traffic, fd, link, destination, wrapping, longest }: Said): void {
+    this.ifId = ifId;
+    this.padTo = padTo;
+    this.traffic = traffic;
+    this.fd = fd;
+    this.link = link;
+    this.destination = destination;
+    this.wrapping = wrapping;
+    this.longest = longest;
+  }
 }
 
 const setup = workerData as WorkerSetup;
@@ -115,7 +133,7 @@ const queue = new TransmitQueue<TxState>(
   ESP,
   ESP_END,
   (fd) => PollSet.forWriting(setup.wakeFd, fd).wait(SEND_WAIT_MS),
-  (destination, link, size) => pathMtu.learn(states.values(), destination, link, size),
+  (destination, link, size) => pathMtu.learn(states.current, destination, link, size),
 );
 const hardware = await loadHardware(setup.offload);
 /** A device that answers on its own time stands between the cipher and the socket. */
@@ -133,7 +151,7 @@ for (let i = 0; i < FRAMES; i++) {
 }
 /** Packets to read in the next call: few large ones, many small ones. */
 let most = FRAMES;
-let states = new Map<number, TxState>();
+const states = new OutboundStates<OutboundSpec, TxState, Said>({ fields, make, change, close: closeState });
 /** Of the table last taken over. */
 let destinations = new Map<string, Destination>();
 
@@ -159,18 +177,31 @@ function wrappingOf({ suite, mode, remotePort, remote, inner }: OutboundSpec): W
 
 const familyOf = (address: string): 4 | 6 => (address.includes(":") ? 6 : 4);
 
-function makeState(spec: OutboundSpec, kept: TxState | undefined): TxState {
-  const { spi, keymat, fd, link, ifId, padTo, limits } = spec;
-  const destination = destinationOf(spec);
+function fields(spec: OutboundSpec): Said {
+  const { fd, link, ifId, padTo, limits } = spec;
   const traffic = new Traffic(spec.traffic, limits);
-  const path = { fd, link, destination, wrapping: wrappingOf(spec), longest: ANY_LENGTH };
-  if (kept !== undefined) return new TxState({ ...kept, ifId, padTo, traffic, ...path });
+  const path = {
+    fd,
+    link,
+    destination: destinationOf(spec),
+    wrapping: wrappingOf(spec),
+    longest: ANY_LENGTH,
+  };
+  return { ifId, padTo, traffic, ...path };
+}
+
+function change(state: TxState, said: Said): void {
+  state.change(said);
+}
+
+function make(spec: OutboundSpec, said: Said): TxState {
+  const { spi, keymat } = spec;
   if (keymat === null) throw new Error(`the outbound SA ${spi} came without its key`);
-  const state = makeOutbound(slab, backend, spec, keymat, traffic);
-  if (traffic.sequence === 0) state.sequence = setup.sequence;
+  const state = makeOutbound(slab, backend, spec, keymat, said.traffic);
+  if (said.traffic.sequence === 0) state.sequence = setup.sequence;
   const offload = makeOffload(spec, keymat, state.sealer);
   if (state.sequenceHigh > 0) offload?.advanceEsn(state.sequenceHigh);
-  return new TxState({ ...state, offload, ...path });
+  return new TxState({ ...state, offload, ...said });
 }
 
 function makeOffload(
@@ -192,6 +223,13 @@ function closeState({ sealer, offload }: TxState): void {
 /** Seals what is there, within bounds. */
 function serve(): void {
   for (let i = 0; i < ROUNDS && readSome(); i++);
+  ring?.poll();
+  queue.flush();
+}
+
+/** Serves what waits: as many packets as the queue of the TUN device holds, unless it is empty before. */
+function drain(): void {
+  for (let frames = 0; frames < TX_QUEUE_LENGTH; frames += most) if (!readSome()) break;
   ring?.poll();
   queue.flush();
 }
@@ -220,14 +258,23 @@ function readSome(): boolean {
 }
 
 run<OutboundSpec>(setup, {
-  apply(table) {
+  apply({ tag, stays, policies, states: specs }) {
     destinations = new Map();
-    states = replaceStates(states, table.states, makeState, closeState);
-    outbound.table = outboundTable(table.policies, [...states.values()]);
+    const gone = new Set(stays?.without);
+    states.replace(specs, (id) => stays !== null && !gone.has(id));
+    const next = outboundTable(policies, [...states.current]);
+    if (stays === null) outbound.previous = null;
+    else if (tag !== outbound.tag) outbound.previous = { tag: outbound.tag, table: outbound.table };
+    if (gone.size > 0 && outbound.previous !== null) withdrawAllBut(outbound.previous.table, states.areOpen);
+    outbound.table = next;
+    outbound.tag = tag;
     return [setup.tunFd];
   },
-  serve,
-  close() {
-    for (const state of states.values()) closeState(state);
+  retire() {
+    drain();
+    outbound.previous = null;
+    states.retire();
   },
+  serve,
+  close: () => states.close(),
 });

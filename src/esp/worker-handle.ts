@@ -1,6 +1,13 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { EventFd } from "../sys/eventfd.js";
-import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
+import {
+  type Answer,
+  type Message,
+  RETIRE,
+  type StateSpec,
+  type Table,
+  type WorkerSetup,
+} from "./messages.js";
 import { Counters } from "./statistics.js";
 
 /** A worker of the data path failed, or could not do what it was asked. */
@@ -71,11 +78,22 @@ export class WorkerHandle<S extends StateSpec> {
 
   /** Hands over a table; its keys are transferred, so they are gone from this thread. Resolves when it is in force. */
   replace(table: Table<S>): Promise<void> {
+    return this.#send(
+      table,
+      table.states.flatMap(({ keymat }) => (keymat === null ? [] : [keymat.buffer])),
+    );
+  }
+
+  /** Has it let go of the table before, of another epoch. Resolves once it has: no frame of that is sent any more. */
+  retire(): Promise<void> {
+    return this.#send(RETIRE, []);
+  }
+
+  #send(message: Message<S>, keys: ArrayBuffer[]): Promise<void> {
     if (!this.#running) return Promise.reject(this.#hasEnded());
-    const keys = table.states.flatMap(({ keymat }) => (keymat === null ? [] : [keymat.buffer]));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#mailbox.postMessage(table, keys);
+      this.#mailbox.postMessage(message, keys);
       this.#wake.wake();
     });
   }

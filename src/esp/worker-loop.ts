@@ -2,11 +2,20 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { EventFd } from "../sys/eventfd.js";
 import { PollSet } from "../sys/poll-set.js";
 import { takeLongTurns } from "../sys/scheduling.js";
-import type { Answer, StateSpec, Table, WorkerSetup } from "./messages.js";
+import {
+  type Answer,
+  type Message,
+  RETIRE,
+  type StateSpec,
+  type Table,
+  type WorkerSetup,
+} from "./messages.js";
 
 export interface Duty<S extends StateSpec> {
   /** Takes over a table, or throws and stays with the one before. @returns the descriptors to read from now on */
   apply(table: Table<S>): readonly number[];
+  /** Serves what is there, then lets go of the table before. */
+  retire(): void;
   /** Reads what is there, within bounds, so that the mailbox gets its turn. */
   serve(fd: number): void;
   /** Frees what the collector does not know of. */
@@ -46,14 +55,15 @@ export function run<S extends StateSpec>(setup: WorkerSetup, duty: Duty<S>): voi
 function readMailbox<S extends StateSpec>(setup: WorkerSetup, duty: Duty<S>, wakeFd: number): PollSet | null {
   let sleep: PollSet | null = null;
   for (let mail = receiveMessageOnPort(setup.mailbox); mail; mail = receiveMessageOnPort(setup.mailbox)) {
-    const table = mail.message as Table<S>;
+    const message = mail.message as Message<S>;
     let answer: Answer = null;
     try {
-      sleep = PollSet.forReading([wakeFd, ...duty.apply(table)]);
+      if (message === RETIRE) duty.retire();
+      else sleep = PollSet.forReading([wakeFd, ...duty.apply(message)]);
     } catch (error) {
       answer = error instanceof Error ? error.message : String(error);
     } finally {
-      for (const { keymat } of table.states) keymat?.fill(0);
+      if (message !== RETIRE) for (const { keymat } of message.states) keymat?.fill(0);
     }
     setup.mailbox.postMessage(answer);
   }

@@ -20,7 +20,7 @@ export function loadSteering(
   carrier: Carrier,
   generation: Generation,
   { program }: Policy,
-  options: Pick<ClassifierOptions, "before" | "liveFlows"> = {},
+  options: Pick<ClassifierOptions, "before" | "epoch" | "liveFlows"> = {},
 ): BpfObject {
   if (!program) return loadRules(carrier, generation, options);
   const { built } = program;

@@ -15,7 +15,7 @@ import { Traffic } from "../esp/traffic.js";
 import { PacketSlab } from "../sys/packet-slab.js";
 import { type ContextSpec, createHardware, type HardwareSpec } from "./hardware.js";
 
-const FRAME = 10;
+const FRAME = 6;
 const ESP = 2 ** 17 + 128;
 const LOCAL = "192.0.2.1";
 const REMOTE = "198.51.100.1";

@@ -27,6 +27,10 @@ export class NumberTable<V> {
     return this.#values.length;
   }
 
+  values(): readonly V[] {
+    return this.#values;
+  }
+
   get(key: number): V | undefined {
     const at = this.#find(key);
     return this.#slots[at] === 0 ? undefined : this.#values[this.#slots[at + 1] as number];

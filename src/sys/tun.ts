@@ -43,7 +43,7 @@ const SIOCSIFTXQLEN = 0x8943;
  * Packets that wait for the reader. The driver's own 500 are gone in 5 ms at 100,000 packets a second, which a busy
  * machine may take to run the reader again, and what does not fit is lost.
  */
-const TX_QUEUE_LENGTH = 4096;
+export const TX_QUEUE_LENGTH = 4096;
 /** linux/if.h: with its terminating zero. */
 const IFNAMSIZ = 16;
 /** offsetof(struct ifreq, ifr_flags), that of ifr_qlen too, and sizeof(struct ifreq) on 64-bit. */

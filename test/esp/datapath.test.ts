@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { networkInterfaces } from "node:os";
 import test from "ava";
+import { FRAME_HEADER_SIZE } from "../../src/esp/framing.js";
 import { ConnectionError, type DatapathStatistics, startDatapath } from "../../src/esp/index.js";
 import { MAX_TRAILER_SIZE } from "../../src/esp/packet.js";
 import { frame, ipv4, ipv6 } from "./frames.js";
@@ -91,7 +92,7 @@ test.serial("a burst of small packets of many sizes and two connections keeps it
   );
   for (const packet of packets) t.true(a.tun.send(packet));
   t.deepEqual(
-    packets.map(() => b.tun.receive()?.readUInt16BE(22 + 4)),
+    packets.map(() => b.tun.receive()?.readUInt16BE(FRAME_HEADER_SIZE + 4)),
     packets.map((_, index) => index),
   );
 });
@@ -259,7 +260,7 @@ test.serial("an update under traffic loses and repeats nothing of a connection t
   const received: number[] = [];
   const drain = () => {
     for (let got = b.tun.receive(0); got !== null; got = b.tun.receive(0))
-      received.push(got.readUInt16BE(22 + 4));
+      received.push(got.readUInt16BE(FRAME_HEADER_SIZE + 4));
   };
   for (let sent = 0; sent < total; ) {
     // A window of packets on the way, so that no queue overflows and a loss would be the update's.

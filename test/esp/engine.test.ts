@@ -1,7 +1,15 @@
 import { createDecipheriv } from "node:crypto";
 import test from "ava";
 import { chooseBackend } from "../../src/esp/aead.js";
-import { FRAME_HEADER_SIZE } from "../../src/esp/framing.js";
+import { outboundTable, withdrawAllBut } from "../../src/esp/database.js";
+import {
+  FRAME_HEADER_SIZE,
+  SHIM_IF_ID,
+  SHIM_LINK,
+  SHIM_SIZE,
+  SHIM_TAG,
+  tagOf,
+} from "../../src/esp/framing.js";
 import { A, B, Engine, type EngineOptions, IF_ID, policyAt, SPI } from "./engine.js";
 import { type FrameOptions, frame, ipv4, ipv6 } from "./frames.js";
 import { gsoFrame } from "./ip-packets.js";
@@ -87,6 +95,8 @@ test("an SA stops at its last sequence number instead of starting again", (t) =>
 });
 
 const outboundDrops: [string, EngineOptions, FrameOptions, Record<string, number>][] = [
+  ["a frame of another epoch", {}, { tag: tagOf(1) }, { txOtherEpoch: 1 }],
+  ["zeroes in place of the shim's tag", {}, { tag: 0 }, { txNoShim: 1 }],
   ["an if_id without a policy", {}, { ifId: 102 }, { txCarrierErrors: 1 }],
   ["if_id 0", {}, { ifId: 0 }, { txCarrierErrors: 1 }],
   ["a policy without an SA", { ifId: 7 }, {}, { XfrmOutNoStates: 1, txCarrierErrors: 1 }],
@@ -108,13 +118,13 @@ const outboundDrops: [string, EngineOptions, FrameOptions, Record<string, number
   [
     "a checksum field outside the packet",
     {},
-    { vnetFlags: 1, csumStart: 28, csumOffset: 19 },
+    { vnetFlags: 1, csumStart: SHIM_SIZE + 20, csumOffset: 19 },
     { XfrmOutError: 1 },
   ],
   [
     "a checksum that starts inside the shim",
     {},
-    { vnetFlags: 1, csumStart: 7, csumOffset: 6 },
+    { vnetFlags: 1, csumStart: SHIM_SIZE - 1, csumOffset: 6 },
     { XfrmOutError: 1 },
   ],
 ];
@@ -132,9 +142,46 @@ for (const [name, engineOptions, frameOptions, counted] of outboundDrops) {
 
 test("transmit drops and counts a frame that ends before its IP packet", (t) => {
   const engine = new Engine();
-  for (const length of [1, 21, FRAME_HEADER_SIZE])
+  for (const length of [1, FRAME_HEADER_SIZE - 1, FRAME_HEADER_SIZE])
     t.is(engine.seal(frame(ipv4(40)).subarray(0, length)), null);
   t.deepEqual(engine.counted(), { XfrmOutError: 3 });
+  engine.close();
+});
+
+test("transmit drops and counts packets without a shim, whatever their first bytes say", (t) => {
+  const engine = new Engine();
+  const packets = [ipv4(100), ipv6(100), Buffer.alloc(100)];
+  for (const packet of packets) {
+    // Where the shim would be, the packet begins.
+    const bare = Buffer.concat([frame(packet).subarray(0, SHIM_TAG), packet]);
+    t.is(engine.seal(bare), null);
+  }
+  t.deepEqual(engine.counted(), { txNoShim: packets.length });
+  engine.close();
+});
+
+test("frames of the epoch before are sent by its table, and by none once that is retired", (t) => {
+  const engine = new Engine();
+  const { outbound } = engine;
+  outbound.previous = { tag: outbound.tag, table: outbound.table };
+  outbound.table = outboundTable([policyAt("out", A, B, 102)], []);
+  outbound.tag = tagOf(1);
+  t.truthy(engine.seal(frame(ipv4(40))));
+  t.is(engine.seal(frame(ipv4(40), { ifId: 102 })), null, "not there then");
+  t.is(engine.seal(frame(ipv4(40), { tag: tagOf(1) })), null, "not there any more");
+  t.is(engine.seal(frame(ipv4(40), { tag: tagOf(2) })), null);
+  t.deepEqual(engine.counted(), { txCarrierErrors: 2, txOtherEpoch: 1 });
+  outbound.previous = null;
+  t.is(engine.seal(frame(ipv4(40))), null);
+  t.is(engine.counted().txOtherEpoch, 2);
+  engine.close();
+});
+
+test("a state that is withdrawn from a table is found no more by any of its policies", (t) => {
+  const engine = new Engine();
+  withdrawAllBut(engine.outbound.table, () => false);
+  t.is(engine.seal(frame(ipv4(40))), null);
+  t.deepEqual(engine.counted(), { txCarrierErrors: 1, XfrmOutNoStates: 1 });
   engine.close();
 });
 
@@ -166,7 +213,7 @@ test("transmit completes a checksum that the stack left open, the shim taken off
   const packet = ipv4(61);
   packet.writeUInt16BE(0x1234, 26);
   const plain = engine.open(sealed(engine, packet));
-  const open = frame(packet, { vnetFlags: 1, csumStart: 8 + 20, csumOffset: 6 });
+  const open = frame(packet, { vnetFlags: 1, csumStart: SHIM_SIZE + 20, csumOffset: 6 });
   const esp = engine.seal(open);
   t.truthy(esp);
   const done = engine.open(esp as Buffer);
@@ -294,7 +341,8 @@ test("the frame for the TUN device names the SA's if_id and the link that the pa
   const received = engine.open(sealed(engine, ipv6(80)), 42) as Buffer;
   t.is(received.readUInt16BE(2), 0x86dd);
   t.deepEqual([...received.subarray(4, 14)], Array(10).fill(0));
-  t.is(received.readUInt32LE(14), IF_ID);
-  t.is(received.readInt32LE(18), 42);
+  t.is(received.readInt32BE(SHIM_TAG), tagOf(0));
+  t.is(received.readUInt32LE(SHIM_IF_ID), IF_ID);
+  t.is(received.readInt32LE(SHIM_LINK), 42);
   engine.close();
 });

@@ -12,7 +12,7 @@ import { type HardLimits, Traffic } from "../../src/esp/traffic.js";
 import { NumberTable } from "../../src/sys/number-table.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 
-const FRAME = 10;
+const FRAME = 6;
 const PLACE_SIZE = 2 ** 16 + 128;
 const PLACES = 64;
 const ESP = (PLACES + 1) * PLACE_SIZE;

@@ -2,6 +2,8 @@
 import * as framing from "../../src/esp/framing.js";
 
 export interface FrameOptions {
+  /** tagOf epoch 0 if left out. */
+  readonly tag?: number;
   readonly ifId?: number;
   readonly link?: number;
   readonly proto?: number;
@@ -22,6 +24,7 @@ export function frame(packet: Uint8Array, options: FrameOptions = {}): Buffer {
   bytes.writeUInt8(options.gsoType ?? 0, framing.VNET_GSO_TYPE);
   bytes.writeUInt16LE(options.csumStart ?? 0, framing.VNET_CSUM_START);
   bytes.writeUInt16LE(options.csumOffset ?? 0, framing.VNET_CSUM_OFFSET);
+  bytes.writeInt32BE(options.tag ?? framing.tagOf(0), framing.SHIM_TAG);
   bytes.writeUInt32LE(options.ifId ?? 101, framing.SHIM_IF_ID);
   bytes.writeInt32LE(options.link ?? 0, framing.SHIM_LINK);
   bytes.set(packet, framing.FRAME_HEADER_SIZE);

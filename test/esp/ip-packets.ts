@@ -159,10 +159,11 @@ export function gsoFrame(options: TransportOptions, gsoSize: number, ifId = 101,
   bytes.writeUInt16BE(family === 4 ? 0x0800 : 0x86dd, framing.PI_PROTO);
   bytes.writeUInt8(1, framing.VNET_FLAGS);
   bytes.writeUInt8((protocol === "udp" ? 5 : family === 4 ? 1 : 4) | ecn, framing.VNET_GSO_TYPE);
-  bytes.writeUInt16LE(header + 8, framing.VNET_HDR_LEN);
+  bytes.writeUInt16LE(header + framing.SHIM_SIZE, framing.VNET_HDR_LEN);
   bytes.writeUInt16LE(gsoSize, framing.VNET_GSO_SIZE);
-  bytes.writeUInt16LE(at + 8, framing.VNET_CSUM_START);
+  bytes.writeUInt16LE(at + framing.SHIM_SIZE, framing.VNET_CSUM_START);
   bytes.writeUInt16LE(checksum, framing.VNET_CSUM_OFFSET);
+  bytes.writeInt32BE(framing.tagOf(0), framing.SHIM_TAG);
   bytes.writeUInt32LE(ifId, framing.SHIM_IF_ID);
   bytes.writeInt32LE(link, framing.SHIM_LINK);
   bytes.set(packet, framing.FRAME_HEADER_SIZE);

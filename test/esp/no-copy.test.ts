@@ -15,7 +15,7 @@ import * as p from "./ip-packets.js";
 import { whyNoIpsecMb } from "./ipsec-mb.js";
 import { iovecs } from "./written.js";
 
-const FRAME = 10;
+const FRAME = 6;
 const ESP = 2 ** 17;
 const MSS = 1398;
 const SEGMENTS = 40;

@@ -6,7 +6,7 @@ import { PacketSlab } from "../../src/sys/packet-slab.js";
 import { random } from "./frames.js";
 import * as p from "./ip-packets.js";
 
-const FRAME = 10;
+const FRAME = 6;
 
 function segments(frame: Uint8Array): Buffer[] | null {
   const slab = new PacketSlab(2 ** 17);

@@ -1,9 +1,9 @@
 import test, { type ExecutionContext } from "ava";
-import { FRAME_HEADER_SIZE } from "../../src/esp/framing.js";
+import { FRAME_HEADER_SIZE, readShim, SHIM_TAG, tagOf } from "../../src/esp/framing.js";
 import { TooBig } from "../../src/esp/too-big.js";
 import { PacketSlab } from "../../src/sys/packet-slab.js";
 import { FakeTun } from "./fake-tun.js";
-import { ipv4, ipv6 } from "./frames.js";
+import { frame, ipv4, ipv6 } from "./frames.js";
 
 const MTU = 1300;
 
@@ -14,8 +14,8 @@ function setUp(t: ExecutionContext): (packet: Buffer) => Buffer | null {
   const slab = new PacketSlab(2 ** 16);
   const answers = new TooBig(slab, tun.fd);
   return (packet) => {
-    slab.bytes.set(packet, 100);
-    answers.send(101, 100, packet.length, MTU);
+    slab.bytes.set(frame(packet, { ifId: 101, tag: tagOf(7) }), 100);
+    answers.send(100, 100 + FRAME_HEADER_SIZE, packet.length, MTU);
     return tun.receive(0);
   };
 }
@@ -61,9 +61,15 @@ test("a ping is answered, of either family", (t) => {
   t.truthy(answer(changed(changed(ipv6(1400), 6, 58), 40, 128)));
 });
 
+test("an answer is of the connection and the epoch of the frame that it answers", (t) => {
+  const answer = setUp(t)(ipv4(1400)) as Buffer;
+  t.is(answer.readInt32BE(SHIM_TAG), tagOf(7));
+  t.is(readShim(answer.subarray(SHIM_TAG))?.ifId, 101);
+});
+
 test("there are not so many answers as a sender likes", (t) => {
   const slab = new PacketSlab(2 ** 16);
-  slab.bytes.set(ipv4(1400));
+  slab.bytes.set(frame(ipv4(1400)));
   const tun = new FakeTun();
   t.teardown(() => tun.close());
   let now = 1000;
@@ -71,7 +77,7 @@ test("there are not so many answers as a sender likes", (t) => {
   const count = (): number => {
     let found = 0;
     for (let i = 0; i < 100; i++) {
-      answers.send(101, 0, 1400, MTU);
+      answers.send(0, FRAME_HEADER_SIZE, 1400, MTU);
       if (tun.receive(0) !== null) found++;
     }
     return found;

@@ -30,9 +30,9 @@ export function packetsOf(framed: Buffer): Buffer[] {
   if (framed.readUInt8(framing.VNET_GSO_TYPE) === framing.VIRTIO_NET_HDR_GSO_NONE)
     return [framed.subarray(framing.FRAME_HEADER_SIZE)];
   const other = new PacketSlab(2 ** 17);
-  other.bytes.set(framed, 10);
+  other.bytes.set(framed, 6);
   const segmenter = new Segmenter(other);
-  if (!segmenter.start(10, framed.length)) throw new Error("the GSO packet does not hold together");
+  if (!segmenter.start(6, framed.length)) throw new Error("the GSO packet does not hold together");
   return Array.from({ length: segmenter.segments }, (_, index) => {
     const at = segmenter.write(index);
     return Buffer.from(other.bytes.slice(at, at + segmenter.size));

@@ -10,6 +10,7 @@ import {
   type DatapathStatistics,
   MAX_QUEUES,
   type Rekey,
+  type SwitchOver,
   startDatapath,
   wipeKeys,
 } from "../../esp/index.js";
@@ -27,6 +28,8 @@ import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { TunDevice } from "./device.js";
 import type { DeviceRecord } from "./device-record.js";
+import { Epochs } from "./epochs.js";
+import { type Refused, readRefused } from "./refused.js";
 
 /** What is set for the data path by who makes it, and not by a policy. */
 export type ServiceOptions = Pick<DatapathOptions, "offload" | "sequence">;
@@ -65,6 +68,8 @@ export class UserspaceService {
   readonly #events = new EventLog();
   /** Counters of the generations before. */
   #carried: Counters | null = null;
+  #refused: Refused | null = null;
+  readonly #epochs = new Epochs();
   readonly #failed: (error: Error) => void;
   /** Rejects when the data path fails. */
   readonly failed: Promise<never>;
@@ -95,7 +100,9 @@ export class UserspaceService {
     const started = performance.now();
     const generation = compile(policy, hostDevices(), before ?? undefined);
     const compiled = performance.now();
+    const { epoch, begin } = this.#epochs.for(policy.connections);
     const object = loadSteering("tun", generation, policy, {
+      epoch,
       liveFlows: LIVE_FLOWS_MAX,
       ...(before ? { before } : {}),
     });
@@ -104,22 +111,22 @@ export class UserspaceService {
       const loaded = performance.now();
       const link = wantedLinkState(policy);
       const connections = connectionConfigs(policy, keys);
+      const number = (before?.number ?? 0) + 1;
+      const next = { policy, generation, object, link, number };
+      const run = () => {
+        if (before) this.#swap(before, object);
+        this.#running = { ...next, applied: new Date().toISOString() };
+        begin();
+      };
       try {
-        if (before && this.#datapath) await this.#change(this.#datapath, before, connections, object, link);
-        else await this.#start(connections, object, link);
+        if (before && this.#datapath)
+          await this.#change(this.#datapath, before, connections, link, { epoch, run });
+        else await this.#start(connections, object, link, { epoch, run });
       } finally {
         wipeKeys(connections); // the data path does this itself, if it comes to that
       }
-      this.#running = {
-        policy,
-        generation,
-        object,
-        link,
-        applied: new Date().toISOString(),
-        number: (before?.number ?? 0) + 1,
-      };
       return {
-        generation: this.#running.number,
+        generation: number,
         created: before === null,
         compileMs: compiled - started,
         loadMs: loaded - compiled,
@@ -131,7 +138,12 @@ export class UserspaceService {
     }
   }
 
-  async #start(connections: ConnectionConfig[], object: BpfObject, link: LinkState): Promise<void> {
+  async #start(
+    connections: ConnectionConfig[],
+    object: BpfObject,
+    link: LinkState,
+    { epoch, run }: SwitchOver,
+  ): Promise<void> {
     try {
       // Programs before the first queue is opened, as a device that was taken over is up: no packet without metadata
       // reaches the engine.
@@ -141,6 +153,7 @@ export class UserspaceService {
         ...this.#options,
         tunFds: this.#tun.fds,
         connections,
+        epoch,
         onExpire: (event) => this.#events.add(event),
       });
       this.#datapath.ended.catch(this.#failed);
@@ -149,6 +162,7 @@ export class UserspaceService {
       setUpLink(this.#name, link);
       changeLink(this.#name, { mtu: link.mtu, addresses }, link); // without those of a policy before
       this.#device.keep(link.addresses);
+      run();
     } catch (error) {
       await this.#close();
       throw error;
@@ -168,18 +182,17 @@ export class UserspaceService {
     datapath: Datapath,
     before: Running,
     connections: ConnectionConfig[],
-    object: BpfObject,
     link: LinkState,
+    switchOver: SwitchOver,
   ): Promise<void> {
     this.#device.keep([...before.link.addresses, ...link.addresses]);
     changeLink(this.#name, before.link, link);
     try {
-      await datapath.update(connections);
+      await datapath.update(connections, switchOver);
     } catch (error) {
       changeLink(this.#name, link, before.link);
       throw error;
     }
-    this.#swap(before, object);
     this.#device.keep(link.addresses);
   }
 
@@ -187,6 +200,7 @@ export class UserspaceService {
     this.#links?.ingress.update(object.program("tun_ingress"));
     this.#links?.egress.update(object.program("tun_egress"));
     this.#carried = this.#counters(before);
+    this.#refused = readRefused(before.object.map("xfrm_steer_refused"), this.#refused);
     before.object.close();
   }
 
@@ -240,6 +254,7 @@ export class UserspaceService {
     const { policy } = running;
     const counters = this.#counters(running);
     const statistics = this.#datapath.statistics();
+    const refused = readRefused(running.object.map("xfrm_steer_refused"), this.#refused);
     const matched = (name: string) => counters.rules.get(name) ?? NO_TRAFFIC;
     const connections = policy.connections.map(({ name, ifId, link }): ConnectionStatus => {
       const sa = statistics.connections.get(ifId);
@@ -273,11 +288,10 @@ export class UserspaceService {
         matched: matched(name),
       })),
       default: { action: policy.default, matched: counters.default },
-      held: [],
       drops: {
         malformed: counters.malformed.packets,
         unknownIfId: counters.unknownIfId.packets,
-        ...nonZero({ ...statistics.errors, ...statistics.io }),
+        ...nonZero({ ...statistics.errors, ...statistics.io, ...refused }),
       },
     };
   }

@@ -15,7 +15,7 @@ import { parseAddress } from "../../sys/sockaddr.js";
 import type { Line } from "./ends.js";
 
 /** Where frames from the stack go in the slab, and where ESP packets are sealed to and opened, outer headers in front. */
-const FRAME = 10;
+const FRAME = 6;
 const ESP = 2 ** 17 + 128;
 const IPPROTO_ESP = 50;
 

@@ -20,6 +20,7 @@ export function udpFrame({ payload, options = 0, segment = 0 }: FrameOptions): B
   const size = header + ip.UDP_HEADER_SIZE + payload;
   const frame = Buffer.alloc(framing.FRAME_HEADER_SIZE + size);
   frame.writeUInt16BE(framing.ETH_P_IP, framing.PI_PROTO);
+  frame.writeInt32BE(framing.tagOf(0), framing.SHIM_TAG);
   frame.writeUInt32LE(IF_ID, framing.SHIM_IF_ID);
   const packet = frame.subarray(framing.FRAME_HEADER_SIZE);
   packet.writeUInt8(ip.IPV4_PLAIN + options, 0);
