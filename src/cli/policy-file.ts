@@ -10,6 +10,7 @@ import {
 } from "../config/index.js";
 import { MAX_BUNDLE_BYTES } from "../config/read-error.js";
 import { openRegular, readRegular } from "../sys/regular-file.js";
+import { demandTrusted } from "../sys/trusted-path.js";
 import { CliError, ExitCode } from "./exit.js";
 
 export interface Loaded {
@@ -60,7 +61,10 @@ function startsAsBundle(file: string): boolean {
 
 function loadBundle(file: string): Loaded {
   try {
-    return { policy: decodeBundle(readRegular(file, MAX_BUNDLE_BYTES)), diagnostics: [] };
+    const policy = decodeBundle(readRegular(file, MAX_BUNDLE_BYTES));
+    // Its program's object is in the bundle, and goes into the kernel as it is.
+    if (policy.program) demandTrusted(file, `the bundle ${file}, which has a program in it,`);
+    return { policy, diagnostics: [] };
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     const [message = "", hint = ""] = error.message.split("; ");

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ip } from "../sys/ip.js";
 import { packageRoot } from "../sys/paths.js";
-import { clearRuntimeDir } from "../sys/runtime-dir.js";
+import { PrivateFolder, removeLeftover } from "../sys/private-folder.js";
+import { clearRuntimeDir, makeRuntimeRoot, RUNTIME_ROOT } from "../sys/runtime-dir.js";
 import type { Scope } from "../sys/scope.js";
 
 export const DRAWING = `
@@ -103,8 +103,10 @@ export function addRoutes({ netns }: Topology): void {
 }
 
 function writePolicies(scope: Scope): Pick<Topology, "folder" | "policy"> {
-  const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
-  scope.defer(() => rmSync(folder, { recursive: true, force: true }));
+  makeRuntimeRoot();
+  const own = new PrivateFolder(`${PREFIX}${process.pid}-`, RUNTIME_ROOT);
+  scope.defer(() => own.remove());
+  const folder = own.path;
   mkdirSync(join(folder, "keys"), { mode: 0o700 });
   const policy = {
     hub: join(folder, "hub.yaml"),
@@ -174,8 +176,9 @@ export function clearLeftovers(): string[] {
   };
   const namespaces = netnsNames().filter(stale);
   namespaces.forEach(removeNetns);
-  const folders = readdirSync(tmpdir()).filter(stale);
-  for (const folder of folders) rmSync(join(tmpdir(), folder), { recursive: true, force: true });
+  // Where nobody but root makes folders: in /tmp anybody can make one of such a name.
+  makeRuntimeRoot();
+  for (const folder of readdirSync(RUNTIME_ROOT).filter(stale)) removeLeftover(join(RUNTIME_ROOT, folder));
   return namespaces;
 }
 

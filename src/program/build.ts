@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { compile, formatDiagnostic } from "bpf-linker";
 import { BpfError, Btf } from "libbpf-ts";
 import type { BuiltProgram, Policy, ProgramConfig } from "../config/policy.js";
 import { packageRoot } from "../sys/paths.js";
+import { inPrivateFolder } from "../sys/private-folder.js";
+import { RegularFileError, readRegular } from "../sys/regular-file.js";
+import { demandTrusted } from "../sys/trusted-path.js";
 import { ProgramError } from "./error.js";
 import { encodeValue } from "./value.js";
 
@@ -13,7 +14,7 @@ import { encodeValue } from "./value.js";
  * The policy with its program compiled and its constants and map entries in bytes; the policy itself where it has no
  * program, or one that is built already.
  *
- * @throws CompileError of bpf-linker, MissingCompilerError, ProgramError
+ * @throws CompileError of bpf-linker, MissingCompilerError, ProgramError; TrustError where root would run another's program
  */
 export async function withBuiltProgram(policy: Policy): Promise<Policy> {
   const { program } = policy;
@@ -46,26 +47,28 @@ async function build(program: ProgramConfig): Promise<BuiltProgram> {
   };
 }
 
+/** Sources and objects are of some 100 KB. */
+const MAX_PROGRAM_BYTES = 64 << 20;
+
 async function objectOf(file: string): Promise<Buffer> {
+  demandTrusted(file, `the program ${file}`);
   const content = read(file);
   if (file.endsWith(".o")) return content;
   if (!file.endsWith(".c"))
     throw new ProgramError(`${file} is neither a C file (.bpf.c) nor a BPF object (.o); name one of these`);
-  const folder = await mkdtemp(join(tmpdir(), "xfrm-steer-program-"));
-  try {
+  return await inPrivateFolder("xfrm-steer-program-", async (folder) => {
     const output = join(folder, "program.o");
     const { warnings } = await compile(file, { output, includes: [join(packageRoot, "bpf")] });
     for (const warning of warnings) console.error(formatDiagnostic(warning));
     return readFileSync(output);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  });
 }
 
 function read(file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readRegular(file, MAX_PROGRAM_BYTES);
   } catch (cause) {
+    if (cause instanceof RegularFileError) throw new ProgramError(cause.message, { cause });
     throw new ProgramError(
       `the program ${file} cannot be read (${(cause as NodeJS.ErrnoException).code}); check the path`,
       { cause },

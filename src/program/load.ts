@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { LinkError, link } from "bpf-linker";
 import { type BpfObject, VerifierError } from "libbpf-ts";
@@ -7,6 +6,7 @@ import { type Carrier, type ClassifierOptions, loadClassifier, loadRules } from 
 import type { Generation } from "../compiler/compile.js";
 import type { BuiltProgram, Policy, ProgramConfig } from "../config/policy.js";
 import { bpfObjectPath } from "../sys/paths.js";
+import { PrivateFolder } from "../sys/private-folder.js";
 import { ProgramError, ProgramRefusedError } from "./error.js";
 
 /**
@@ -25,9 +25,9 @@ export function loadSteering(
   if (!program) return loadRules(carrier, generation, options);
   const { built } = program;
   if (!built) throw new Error(`${program.file} has not been built`);
-  const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-program-"));
+  const folder = new PrivateFolder("xfrm-steer-program-");
   try {
-    const object = loadClassifier(linkWith(program, built, carrier, folder), generation, {
+    const object = loadClassifier(linkWith(program, built, carrier, folder.path), generation, {
       ...options,
       prefix: steeringPrefix(program),
       prepare: ({ rodata }) => {
@@ -46,7 +46,7 @@ export function loadSteering(
   } catch (error) {
     throw error instanceof VerifierError ? refusal(program, error) : error;
   } finally {
-    rmSync(folder, { recursive: true });
+    folder.remove();
   }
 }
 

@@ -1,5 +1,7 @@
 import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { demandTrusted } from "../sys/trusted-path.js";
+import { demandOwnModules } from "./module-owners.js";
 import { isScenario, type Scenario } from "./scenario.js";
 
 /** A file of scenarios that cannot be used, or a filter that matches none. */
@@ -13,19 +15,27 @@ export class ScenarioFileError extends Error {
 // A variable, so that tsx is needed only by who runs scenarios written in TypeScript.
 const TSX_API = "tsx/esm/api";
 
+/** `tsconfig: false`, as the one in the working folder, whoever wrote that, may map any import to any file. */
+interface TsxOptions {
+  readonly parentURL: string;
+  readonly tsconfig: false;
+}
+
 /**
  * The scenarios that a file exports, by whatever names, or in lists.
- * @throws ScenarioFileError when it cannot be loaded or exports none.
+ * @throws ScenarioFileError when it cannot be loaded or exports none, also where root would run another user's code.
  */
 export async function loadScenarioFile(path: string): Promise<Scenario[]> {
   const file = resolve(path);
   let exported: Record<string, unknown>;
   try {
+    demandTrusted(file, `the scenario file ${path}`);
+    demandOwnModules();
     if (/^\.[cm]?ts$/.test(extname(file))) {
       const { tsImport } = (await import(TSX_API)) as {
-        tsImport: (file: string, parent: string) => Promise<Record<string, unknown>>;
+        tsImport: (file: string, options: TsxOptions) => Promise<Record<string, unknown>>;
       };
-      exported = await tsImport(pathToFileURL(file).href, import.meta.url);
+      exported = await tsImport(pathToFileURL(file).href, { parentURL: import.meta.url, tsconfig: false });
     } else {
       exported = (await import(pathToFileURL(file).href)) as Record<string, unknown>;
     }

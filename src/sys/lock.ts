@@ -1,8 +1,9 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import koffi from "koffi";
 import { errno, SystemError } from "./libc.js";
+import { ensurePrivateFolder } from "./private-folder.js";
 
 const flock = koffi.load("libc.so.6").func("flock", "int", ["int", "int"]) as (
   fd: number,
@@ -23,7 +24,7 @@ export class LockError extends Error {
  * Runs `work` while no other process that asks for the same folder's lock runs its own. The lock (flock(2)) ends with
  * this process, however it ends, and leaves no file behind. The folder is made where it is not there, mode 0700.
  *
- * @throws LockError after `limitMs`
+ * @throws LockError after `limitMs`; TrustError where the folder is another user's
  */
 export async function withLock<T>(folder: string, work: () => T | Promise<T>, limitMs = 30_000): Promise<T> {
   const fd = await lock(folder, Date.now() + limitMs);
@@ -37,7 +38,7 @@ export async function withLock<T>(folder: string, work: () => T | Promise<T>, li
 /** @returns null where it was removed in between, by a process that had the lock */
 function openFolder(folder: string): number | null {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    ensurePrivateFolder(folder);
     return openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
@@ -73,7 +74,7 @@ async function lock(folder: string, end: number): Promise<number> {
  * @returns the file's descriptor; null where another process has the lock
  */
 export function tryLockFile(path: string): number | null {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  ensurePrivateFolder(dirname(path));
   for (;;) {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     if (flock(fd, LOCK_EX_NB) !== 0) {

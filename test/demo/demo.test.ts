@@ -7,7 +7,7 @@ import type { ExecutionContext } from "ava";
 import type { DemoResult } from "../../src/demo/demo.js";
 import { inNetns } from "../../src/sys/netns.js";
 import { packageRoot } from "../../src/sys/paths.js";
-import { runtimeDir } from "../../src/sys/runtime-dir.js";
+import { RUNTIME_ROOT, runtimeDir } from "../../src/sys/runtime-dir.js";
 import { CLI, execute, xfrmSteer } from "../support/cli.js";
 import { serialRootTest } from "../support/root-test.js";
 
@@ -25,7 +25,11 @@ async function leftBy(pid: number | undefined): Promise<string[]> {
       return false; // it has just ended
     }
   });
-  return [...namespaces.filter(mine), ...readdirSync(tmpdir()).filter(mine), ...processes];
+  return [
+    ...namespaces.filter(mine),
+    ...[tmpdir(), RUNTIME_ROOT].flatMap((path) => readdirSync(path).filter(mine)),
+    ...processes,
+  ];
 }
 
 /** Starts a demo and resolves when it has reached a step. */

@@ -1,8 +1,8 @@
 import type { ChildProcess } from "node:child_process";
-import { mkdtemp, open, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import { inPrivateFolder } from "../../sys/private-folder.js";
 import { defaultCpus, kvmRuns } from "./accelerator.js";
 import { DataChannel } from "./data-channel.js";
 import { VmError, type VmErrorKind } from "./errors.js";
@@ -124,14 +124,11 @@ export function result(ended: Ended): Omit<VmResult, "accelerator" | "boots"> {
 
 /** The initramfs as an open file without a name: there is nothing to clean up, however we end. */
 export async function openInitramfs(kernel: Kernel, entries: readonly CpioEntry[]) {
-  const folder = await mkdtemp(join(tmpdir(), "xfrm-steer-vm-"));
-  try {
+  return await inPrivateFolder("xfrm-steer-vm-", async (folder) => {
     const path = join(folder, "initramfs");
     await writeInitramfs(path, await baseArchive(kernel), [...(await projectEntries()), ...entries]);
     return await open(path, "r");
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /**

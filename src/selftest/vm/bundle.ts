@@ -13,6 +13,7 @@ const ENTRY_POINTS = [
   ["demo/agent.js"],
   ["esp/rx-worker.js"],
   ["esp/tx-worker.js"],
+  ["selftest/module-owners.js"],
   ["selftest/steering/main.js"],
 ];
 

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "../../sys/paths.js";
+import { inPrivateFolder } from "../../sys/private-folder.js";
 import { command } from "../command.js";
 import { bundleEntries } from "./bundle.js";
 import { VmError } from "./errors.js";
@@ -82,16 +82,11 @@ async function programEntries(list: readonly Program[]): Promise<CpioEntry[]> {
 /** A file without its symbols where that saves much: unpacking an initramfs costs the guest time by the byte. */
 async function strippedBytes(path: string): Promise<Buffer> {
   if ((await stat(path)).size < 8 << 20) return readFile(path);
-  const scratch = await mkdtemp(join(tmpdir(), "xfrm-steer-strip-"));
-  try {
+  return await inPrivateFolder("xfrm-steer-strip-", async (scratch) => {
     const copy = join(scratch, "stripped");
     await command("strip", ["-o", copy, path]);
     return await readFile(copy);
-  } catch {
-    return await readFile(path); // No binutils here: larger, as good.
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
-  }
+  }).catch(() => readFile(path)); // No binutils here: larger, as good.
 }
 
 /**
