@@ -140,6 +140,11 @@ __attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32
 		count(&rx_counters, 2 * n_connections + RX_UNKNOWN_IF_ID, bytes);
 		return XFRM_STEER_DROP;
 	}
+	connection = &all[index & mask.connections];
+	if (is_held(connection)) {
+		count(&rx_counters, 2 * n_connections + RX_HELD, bytes);
+		return XFRM_STEER_DROP;
+	}
 	owner = owner_of_address(skb, l3, SOURCE);
 	if (owner == OWNER_MALFORMED) {
 		count(&rx_counters, 2 * n_connections + RX_MALFORMED, bytes);
@@ -149,7 +154,6 @@ __attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32
 		count(&rx_counters, n_connections + index, bytes);
 		return XFRM_STEER_DROP;
 	}
-	connection = &all[index & mask.connections];
 	if (connection->rx_mark_mask)
 		skb->mark = (skb->mark & ~connection->rx_mark_mask) | connection->rx_mark;
 	count(&rx_counters, index, bytes);

@@ -26,11 +26,24 @@ static __always_inline __u32 destination_owner(const struct key *key, int family
 			   : subnet_owner(6, pair(&key->word[KEY_DST]), pair(&key->word[KEY_DST + 2]));
 }
 
-static __always_inline void steer_to(__u32 index, struct decision *decision)
+static __always_inline int is_held(const struct connection *connection)
+{
+	return has_held && !connection->if_id;
+}
+
+/* By a rule, a flow or a subnet; `rules` counters come before those of connections. */
+static __always_inline void steer_to(__u32 index, __u32 rules, struct decision *decision)
 {
 	const struct connection *connection = table(connections);
 
 	connection += index & mask.connections;
+	if (is_held(connection)) {
+		/* Nobody else counts it: what a rule matched counts as sent by its connection. */
+		decision->counter = rules + n_connections + TX_HELD;
+		decision->member = INDEX_NONE;
+		decision->verdict = XFRM_STEER_DROP;
+		return;
+	}
 	decision->info.if_id = connection->if_id;
 	decision->info.link = connection->link;
 	decision->verdict = XFRM_STEER_STEER;
@@ -62,10 +75,10 @@ static __always_inline void apply_rule(const struct key *key, int family, struct
 	decision->verdict = target->verdict;
 	if (actions & ACTION_GROUP && target->verdict == TARGET_GROUP) {
 		decision->member = group_member(key, family, target->connection);
-		steer_to(decision->member, decision);
+		steer_to(decision->member, n_rules, decision);
 	} else if (target->verdict == XFRM_STEER_STEER)
-		steer_to(target->connection, decision);
-	if (actions & ACTION_LINK && target->link)
+		steer_to(target->connection, n_rules, decision);
+	if (actions & ACTION_LINK && target->link && !(has_held && decision->verdict == XFRM_STEER_DROP))
 		decision->info.link = target->link;
 }
 
@@ -74,7 +87,7 @@ static __always_inline void decide_by_owner(__u32 owner, __u32 rules, struct dec
 {
 	if (owner < OWNER_SHARED) {
 		decision->counter = rules + owner;
-		steer_to(owner, decision);
+		steer_to(owner, rules, decision);
 		return;
 	}
 	if (owner == OWNER_MALFORMED) {

@@ -67,6 +67,13 @@ const volatile __u32 only_subnets = 0;
 #endif
 
 const volatile __u32 n_rules = 0, n_connections = 0;
+
+/*
+ * Some connections are held: SAs with their if_ids may still be those of another connection. Where there are none,
+ * nobody looks.
+ */
+const volatile __u32 has_held = 0;
+
 const volatile __u32 default_verdict = 0;
 
 /* A map with one value, for what changes after load or is no table of the rules. */

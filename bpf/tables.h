@@ -216,7 +216,7 @@ enum target_verdict { TARGET_GROUP = 3, DSCP_KEEP = 64, BUCKET_BITS = 10 };
 enum action { ACTION_GROUP = 1, ACTION_LINK = 2, ACTION_MARK = 4, ACTION_DSCP = 8 };
 
 struct connection {
-	__u32 if_id;
+	__u32 if_id; /* 0: held, its packets are dropped (has_held) */
 	__s32 link;
 	__u32 rx_mark, rx_mark_mask;
 };
@@ -233,7 +233,7 @@ struct counter_block {
 };
 
 /* Transmit counters: one for each rule, one for each connection chosen by its flows and subnets, then these. */
-enum tx_reason { TX_DEFAULT = 0, TX_MALFORMED = 1, TX_REASONS = 2 };
+enum tx_reason { TX_DEFAULT = 0, TX_MALFORMED = 1, TX_HELD = 2, TX_REASONS = 3 };
 
 /* Receive counters: accepted by connection, dropped for their source by connection, then these. */
-enum rx_reason { RX_UNKNOWN_IF_ID = 0, RX_MALFORMED = 1, RX_REASONS = 2 };
+enum rx_reason { RX_UNKNOWN_IF_ID = 0, RX_MALFORMED = 1, RX_HELD = 2, RX_REASONS = 3 };

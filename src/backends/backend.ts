@@ -1,3 +1,4 @@
+import type { Change } from "../compiler/plan.js";
 import type { BackendName, Policy } from "../config/policy.js";
 import type { Traffic } from "./counters.js";
 import type { FlowAnswer, FlowRequest } from "./flow-requests.js";
@@ -24,6 +25,17 @@ export interface ConnectionStatus {
   readonly sa: SaStatus | null;
 }
 
+/** An if_id that went from one connection to another, and is closed until the IKE daemon's SAs have followed. */
+export interface HeldIfId {
+  readonly ifId: number;
+  /** Has it now: its packets are dropped in both directions, where the backend checks what comes in. */
+  readonly connection: string;
+  /** Had it before. */
+  readonly before: string;
+  /** SAs with this if_id that are not the connection's, as far as the last apply found any. */
+  readonly sas: readonly string[];
+}
+
 export interface SaStatus {
   readonly spiOut: number;
   readonly spiIn: number;
@@ -42,6 +54,7 @@ export interface Status {
   readonly rules: readonly { readonly name: string; readonly to: string; readonly matched: Traffic }[];
   /** Packets that neither a rule nor a subnet decided, and what became of them. */
   readonly default: { readonly action: Policy["default"]; readonly matched: Traffic };
+  readonly held: readonly HeldIfId[];
   /** Drops by reason; those of the data path are named as in /proc/net/xfrm_stat. */
   readonly drops: Readonly<Record<string, number>>;
 }
@@ -57,6 +70,8 @@ export interface Applied {
   readonly tableBytes: number;
   /** What went wrong once packets followed the new policy; the next apply mends it. */
   readonly warning?: string;
+  /** If_ids that are held after it; an apply after the IKE daemon's change opens them. Left out where there are none. */
+  readonly held?: readonly HeldIfId[];
 }
 
 /**
@@ -65,6 +80,7 @@ export interface Applied {
  * - `apply` makes the policy the running one, creating the interface if there is none. When it throws, what ran before
  *   runs on unchanged.
  * - `loaded` gives the running policy, null where there is none.
+ * - `ifIdChanges` gives what an apply of the policy would hold and open of if_ids; backends that never hold one leave it out.
  * - `status` gives null where no interface of this name is set up.
  * - `flows` changes or lists exact flows without a new policy, null where none runs; backends that take flows by apply
  *   only leave it out.
@@ -77,6 +93,7 @@ export interface Backend {
   interfaces(): readonly string[];
   apply(policy: Policy): Promise<Applied>;
   loaded(interfaceName: string): Promise<Policy | null>;
+  ifIdChanges?(policy: Policy): Promise<readonly Change[]>;
   status(interfaceName: string): Promise<Status | null>;
   flows?(interfaceName: string, request: FlowRequest): Promise<FlowAnswer | null>;
   remove(interfaceName: string): Promise<boolean>;

@@ -134,6 +134,7 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
   set("if_ids", prefixTrie(generation.ifIds));
   set("n_rules", generation.rules.length);
   set("n_connections", generation.connections.length);
+  set("has_held", generation.hasHeld ? 1 : 0);
   set("flow_table4", generation.flowTable4);
   set("flow_table6", generation.flowTable6);
   set("only_subnets", onlySubnets(generation) ? 1 : 0);

@@ -31,6 +31,8 @@ export interface Counters {
   readonly default: Traffic;
   readonly malformed: Traffic;
   readonly unknownIfId: Traffic;
+  /** In both directions. */
+  readonly held: Traffic;
 }
 
 /**
@@ -63,6 +65,7 @@ export function readCounters(
     default: txReason(TxReason.TX_DEFAULT),
     malformed: add(txReason(TxReason.TX_MALFORMED), rxReason(RxReason.RX_MALFORMED)),
     unknownIfId: rxReason(RxReason.RX_UNKNOWN_IF_ID),
+    held: add(txReason(TxReason.TX_HELD), rxReason(RxReason.RX_HELD)),
   };
 }
 
@@ -81,6 +84,7 @@ export function addCounters(a: Counters, b: Counters): Counters {
     default: add(a.default, b.default),
     malformed: add(a.malformed, b.malformed),
     unknownIfId: add(a.unknownIfId, b.unknownIfId),
+    held: add(a.held, b.held),
   };
 }
 

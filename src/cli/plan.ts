@@ -25,7 +25,10 @@ export function planCommand(): Command {
       compile(policy, ANY_DEVICE); // what does not fit the tables would not be applied
       const { name } = policy.interface;
       const backend = await backendOf(name);
-      const changes = await withSaChanges(planChanges((await backend?.loaded(name)) ?? null, policy), policy);
+      const changes = [
+        ...(await withSaChanges(planChanges((await backend?.loaded(name)) ?? null, policy), policy)),
+        ...((await backend?.ifIdChanges?.(policy)) ?? []),
+      ];
       print(options.json, { interface: name, backend: backend?.name ?? null, changes }, () =>
         changes.length === 0 ? `${name}: nothing would change` : changes.map(formatChange).join("\n"),
       );

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Status } from "../backends/backend.js";
+import { formatHeld } from "../backends/kernel/if-id-text.js";
 import { allBackends } from "../backends/select.js";
 import { recordedInterfaces } from "../backends/userspace/device-record.js";
 import { allInterfaces, demandRoot } from "./backend.js";
@@ -83,6 +84,7 @@ function format(status: Status): string {
         ["(default)", status.default.action, status.default.matched.packets, status.default.matched.bytes],
       ],
     ),
+    ...status.held.map(formatHeld),
     ...Object.entries(status.drops)
       .filter(([, count]) => count > 0)
       .map(([reason, count]) => `dropped ${count}: ${reason}`),

@@ -31,6 +31,8 @@ export interface Generation {
   readonly actions: number;
   readonly usesIcmp: boolean;
   readonly defaultVerdict: number;
+  /** Some connections are held: the program drops their packets. */
+  readonly hasHeld: boolean;
   /** What the rules match, to tell whether those of the next policy match the same: see matchWords(). */
   readonly matches: Uint32Array | null;
   /** By index: what counters are reported under. */
@@ -49,14 +51,21 @@ export interface Compiled {
 const { INDEX_NONE } = Slot;
 const { OWNER_SHARED } = Owner;
 const CONNECTION = memberWords(ConnectionEntry);
+const NONE_HELD: ReadonlySet<number> = new Set();
 
 /**
  * Compiles a policy. Pure: the same policy and device numbers give the same bytes.
  *
  * @param before what was compiled last: where its rules match or do the same, their tables are taken over as they are
+ * @param held if_ids whose connections' packets are dropped in both directions, and counted
  * @throws CompileError; what `devices` throws, with the place of what names the device
  */
-export function compile(policy: Policy, devices: Devices, before?: Compiled): Generation {
+export function compile(
+  policy: Policy,
+  devices: Devices,
+  before?: Compiled,
+  held: ReadonlySet<number> = NONE_HELD,
+): Generation {
   demandFew("rules", policy.rules, INDEX_NONE - 1);
   demandFew("connections", policy.connections, OWNER_SHARED - 1);
   const tables = Object.fromEntries(TABLES.map((name) => [name, new Table(name)])) as Tables;
@@ -93,7 +102,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
   policy.connections.forEach((connection, index) => {
     const { ifId, link, rxMark } = connection;
     const at = index * CONNECTION.size;
-    words[at + CONNECTION.if_id] = ifId;
+    words[at + CONNECTION.if_id] = held.has(ifId) ? 0 : ifId;
     words[at + CONNECTION.link] =
       link === null ? 0 : locating(devices, "connection", connection).ifindexOf(link);
     words[at + CONNECTION.rx_mark] = rxMark ? (rxMark.value & rxMark.mask) >>> 0 : 0;
@@ -119,6 +128,7 @@ export function compile(policy: Policy, devices: Devices, before?: Compiled): Ge
     actions,
     usesIcmp: kept?.usesIcmp ?? policy.rules.some(({ match }) => match.icmpType.length > 0),
     defaultVerdict: VERDICT[policy.default],
+    hasHeld: policy.connections.some(({ ifId }) => held.has(ifId)),
     matches,
     rules: policy.rules.map(({ name }) => name),
     connections,

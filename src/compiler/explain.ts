@@ -102,7 +102,8 @@ export function keyOf(field: MatchField): string {
 }
 
 function becomes({ action }: Decision, connection: Explanation["connection"]): string {
-  if (action.kind === "drop") return "dropped";
+  if (action.kind === "drop")
+    return action.held === undefined ? "dropped" : "dropped while its if_id is held";
   if (action.kind === "pass") return "passed on without a connection";
   if (connection === null) return "dropped";
   const link = connection.link === null ? "" : `, link ${connection.link}`;

@@ -13,7 +13,8 @@ import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet
 export type Action =
   /** Index of the connection, and the underlay device that is asked for: the rule's, else the connection's, else none. */
   | { readonly kind: "connection"; readonly connection: number; readonly link: string | null }
-  | { readonly kind: "drop" }
+  /** `held`: index of the connection that it would go to, were that not held. */
+  | { readonly kind: "drop"; readonly held?: number }
   | { readonly kind: "pass" };
 
 /** What becomes of a packet, and by what. Rules and connections are indexes into the policy. */
@@ -41,8 +42,26 @@ export const MATCH_FIELDS: readonly MatchField[] = [
   "fragment",
 ];
 
-/** Decides on transmit: an exact flow, else the first rule that matches, else the longest subnet around dst, else the default. */
-export function decide(policy: Policy, packet: PacketKey | Malformed): Decision {
+/**
+ * Decides on transmit: an exact flow, else the first rule that matches, else the longest subnet around dst, else the default.
+ * What would go to one of the `held` if_ids is dropped.
+ */
+export function decide(
+  policy: Policy,
+  packet: PacketKey | Malformed,
+  held: ReadonlySet<number> = NONE_HELD,
+): Decision {
+  const decision = decideOpen(policy, packet);
+  const { action } = decision;
+  if (action.kind !== "connection") return decision;
+  const { connection } = action;
+  if (!held.has(policy.connections[connection]?.ifId ?? 0)) return decision;
+  return { ...decision, action: { kind: "drop", held: connection } };
+}
+
+const NONE_HELD: ReadonlySet<number> = new Set();
+
+function decideOpen(policy: Policy, packet: PacketKey | Malformed): Decision {
   if ("malformed" in packet) return { by: "malformed", reason: packet.malformed, action: { kind: "drop" } };
   const row = exactFlow(policy, packet);
   if (row !== null) {
@@ -61,9 +80,17 @@ export function decide(policy: Policy, packet: PacketKey | Malformed): Decision 
   return { by: "default", action: { kind: policy.default } };
 }
 
-/** Whether a decrypted packet of this connection may have its source address: the longest subnet around it is the connection's. */
-export function sourceAllowed(policy: Policy, connection: number, packet: PacketKey | Malformed): boolean {
-  if ("malformed" in packet) return false;
+/**
+ * Whether a decrypted packet of this connection may have its source address: the longest subnet around it is the connection's,
+ * and its if_id is none of those `held`.
+ */
+export function sourceAllowed(
+  policy: Policy,
+  connection: number,
+  packet: PacketKey | Malformed,
+  held: ReadonlySet<number> = NONE_HELD,
+): boolean {
+  if ("malformed" in packet || held.has(policy.connections[connection]?.ifId ?? 0)) return false;
   return longestSubnet(policy, srcAddress(packet))?.connections.includes(connection) ?? false;
 }
 

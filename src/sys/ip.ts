@@ -48,6 +48,7 @@ function run(args: readonly string[], input = ""): string {
     encoding: "utf8",
     input,
     env: PATH_WITH_SBIN,
+    maxBuffer: Number.POSITIVE_INFINITY, // thousands of routes or SAs are longer than the default of a megabyte
   });
   // Where it ends before it has read all of a list, there is an error too; what it said is why.
   const said = stderr?.trim() || (signal ? `it was ended by ${signal}` : "");

@@ -137,6 +137,7 @@ test("counters survive their way through JSON", (t) => {
       default: traffic,
       malformed: traffic,
       unknownIfId: traffic,
+      held: traffic,
     },
   };
   t.deepEqual(restoreCounters(JSON.parse(JSON.stringify(saveCounters(counters)))), counters);

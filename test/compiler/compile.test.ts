@@ -107,7 +107,7 @@ rules:
 test("counters: one a rule, one a connection and the reasons; receive has two a connection", (t) => {
   const policy = randomPolicy(new Random(2), 10, 3);
   const { length } = policy.connections;
-  t.deepEqual(counterCounts(compile(policy, DEVICES)), { tx: 10 + length + 2, rx: 2 * length + 2 });
+  t.deepEqual(counterCounts(compile(policy, DEVICES)), { tx: 10 + length + 3, rx: 2 * length + 3 });
 });
 
 test("rules that no field can tell apart are refused by name instead of cut off", (t) => {

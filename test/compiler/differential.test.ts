@@ -71,16 +71,26 @@ function run(object: BpfObject, program: "run_decide" | "run_admit", packet: Uin
 }
 
 function forEachPolicy(
-  visit: (policy: Policy, generation: Generation, object: BpfObject, random: Random) => void,
+  visit: (
+    policy: Policy,
+    generation: Generation,
+    object: BpfObject,
+    random: Random,
+    held: ReadonlySet<number>,
+  ) => void,
 ) {
   const random = new Random(SEED);
   for (let i = 0; i * PACKETS_A_POLICY < PACKETS; i++) {
-    const { policy, generation } = compiled(
-      randomPolicy(random, random.pick([0, 3, 30, 300]), random.pick([1, 4, 40])),
+    const drawn = randomPolicy(random, random.pick([0, 3, 30, 300]), random.pick([1, 4, 40]));
+    // Every third policy has held connections, some all of them.
+    const share = random.pick([1, 2, 4]);
+    const held = new Set(
+      i % 3 === 0 ? drawn.connections.flatMap(({ ifId }) => (random.chance(share) ? [ifId] : [])) : [],
     );
+    const { policy, generation } = compiled(drawn, held);
     const object = loadClassifier(bpfObjectPath("steer_test"), generation, { l3Offset: ETHERNET });
     try {
-      visit(policy, generation, object, random);
+      visit(policy, generation, object, random, held);
     } finally {
       object.close();
     }
@@ -91,14 +101,14 @@ function forEachPolicy(
  * Leaves out the rules that the compiler refuses by name: lists and negations with more combinations than are
  * compiled, and rules that overlap too many others.
  */
-function compiled(policy: Policy): { policy: Policy; generation: Generation } {
+function compiled(policy: Policy, held: ReadonlySet<number>): { policy: Policy; generation: Generation } {
   try {
-    return { policy, generation: compile(policy, DEVICES) };
+    return { policy, generation: compile(policy, DEVICES, undefined, held) };
   } catch (error) {
     if (!(error instanceof CompileError) || error.rules.length === 0) throw error;
     const refused = new Set(error.rules);
     if (refused.size > policy.rules.length / 3) throw error;
-    return compiled({ ...policy, rules: policy.rules.filter(({ name }) => !refused.has(name)) });
+    return compiled({ ...policy, rules: policy.rules.filter(({ name }) => !refused.has(name)) }, held);
   }
 }
 
@@ -113,16 +123,16 @@ const metadata = (random: Random): Metadata => ({
 
 rootTest("the BPF program decides about random packets as the linear reference does", (t) => {
   t.log(`seed ${SEED}, ${PACKETS} packets`);
-  const seen = { flow: 0, rule: 0, subnet: 0, default: 0, malformed: 0 };
-  forEachPolicy((policy, generation, object, random) => {
+  const seen = { flow: 0, rule: 0, subnet: 0, default: 0, malformed: 0, held: 0 };
+  forEachPolicy((policy, generation, object, random, held) => {
     const byRule = new Map<string, Traffic>();
     const byIfId = new Map<number, Traffic>();
-    const reasons = { default: 0, malformed: 0 };
+    const reasons = { default: 0, malformed: 0, held: 0 };
     for (let i = 0; i < PACKETS_A_POLICY; i++) {
       const packet = randomPacket(random, policy);
       const beside = metadata(random);
       const key = parsePacket(packet, beside);
-      const decision = decide(policy, key);
+      const decision = decide(policy, key, held);
       const got = { ...run(object, "run_decide", packet, beside), ...decided(object) };
       const wanted = {
         ...expected(policy, decision),
@@ -137,6 +147,11 @@ rootTest("the BPF program decides about random packets as the linear reference d
       )
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, decision }));
       seen[decision.by]++;
+      if (decision.action.kind === "drop" && decision.action.held !== undefined) {
+        seen.held++;
+        reasons.held++;
+        continue;
+      }
       if (got.verdict === VERDICT.connection) count(byIfId, got.ifId, packet);
       if (decision.by === "rule") {
         const name = policy.rules[decision.rule]?.name ?? "";
@@ -156,6 +171,7 @@ rootTest("the BPF program decides about random packets as the linear reference d
       );
     t.is(counters.default.packets, reasons.default);
     t.is(counters.malformed.packets, reasons.malformed);
+    t.is(counters.held.packets, reasons.held, `held, seed ${SEED}`);
   });
   t.log(seen);
   for (const [by, count] of Object.entries(seen))
@@ -164,8 +180,9 @@ rootTest("the BPF program decides about random packets as the linear reference d
 
 rootTest("the BPF program admits sources as the linear reference does, and sets the mark", (t) => {
   t.log(`seed ${SEED}, ${PACKETS} packets`);
-  const seen = { admitted: 0, refused: 0 };
-  forEachPolicy((policy, generation, object, random) => {
+  const seen = { admitted: 0, refused: 0, held: 0 };
+  forEachPolicy((policy, generation, object, random, held) => {
+    let dropped = 0;
     const received = new Map<string, Traffic>();
     const badSource = new Map<string, Traffic>();
     for (let i = 0; i < PACKETS_A_POLICY; i++) {
@@ -176,25 +193,31 @@ rootTest("the BPF program admits sources as the linear reference does, and sets 
       const ifId = known ? (connection?.ifId ?? 0) : random.word();
       const beside = { ...metadata(random), ifId };
       const key = parsePacket(packet, beside);
-      const admit = known && !("malformed" in key) && sourceAllowed(policy, index, key);
+      const admit = known && !("malformed" in key) && sourceAllowed(policy, index, key, held);
       const got = run(object, "run_admit", packet, beside);
       const { value, mask } = connection?.rxMark ?? { value: 0, mask: 0 };
       const mark = admit ? ((beside.mark & ~mask) | (value & mask)) >>> 0 : beside.mark;
       const wanted = { verdict: admit ? VERDICT.pass : VERDICT.drop, mark };
       if (got.verdict !== wanted.verdict || got.mark !== wanted.mark)
         return t.fail(difference(SEED, packet, beside, key, { got, wanted, connection: connection?.name }));
+      if (held.has(ifId)) {
+        seen.held++;
+        dropped++;
+        continue;
+      }
       seen[admit ? "admitted" : "refused"]++;
       if (known && connection && !("malformed" in key))
         count(admit ? received : badSource, connection.name, packet);
     }
     const counters = readCounters(generation, [], object.map("tx_counters"), object.map("rx_counters"));
+    t.is(counters.held.packets, dropped, `held, seed ${SEED}`);
     for (const { name } of policy.connections) {
       t.deepEqual(counters.received.get(name), received.get(name) ?? NO_TRAFFIC, `${name}, seed ${SEED}`);
       t.deepEqual(counters.badSource.get(name), badSource.get(name) ?? NO_TRAFFIC, `${name}, seed ${SEED}`);
     }
   });
   t.log(seen);
-  t.true(seen.admitted > PACKETS / 100 && seen.refused > PACKETS / 100);
+  t.true(seen.admitted > PACKETS / 100 && seen.refused > PACKETS / 100 && seen.held > PACKETS / 100);
 });
 
 function difference(

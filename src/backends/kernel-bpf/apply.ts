@@ -16,13 +16,17 @@ import {
   findDevice,
   releaseDevice,
 } from "../kernel/device.js";
+import { packetsUnderWay } from "../kernel/grace.js";
+import { heldResult } from "../kernel/if-id-text.js";
+import { planIfIds } from "../kernel/if-ids.js";
+import { installedSas } from "../kernel/installed-sas.js";
 import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { summarize } from "../kernel/summary.js";
 import { type LinkState, wantedLinkState } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows, liveFlowMaps } from "../live-flows.js";
 import { DIRECTIONS, detach, install } from "./hooks.js";
-import { type Installed, readInstalled, sumCounters } from "./installed.js";
+import { type Installed, lastApplied, readInstalled, sumCounters } from "./installed.js";
 import { PinDir } from "./pins.js";
 import { type GenerationRecord, type State, saveCounters } from "./state.js";
 
@@ -34,26 +38,34 @@ import { type GenerationRecord, type State, saveCounters } from "./state.js";
  * 2. make the device where there is none
  * 3. pin the new generation's programs and counters, then write it down beside the old one
  * 4. put its programs at the hooks
- * 5. add up and write down the old counters without the old generation, then unpin that
+ * 5. where it holds if_ids, wait for the packets that were under way
+ * 6. add up and write down the old counters without the old generation, then unpin that
  */
 export async function applyPolicy(
   given: Policy,
   devices: Devices = HOST_DEVICES,
-  { liveFlows = false, samePolicy = false } = {},
+  { liveFlows = false, samePolicy = false }: ApplyOptions = {},
 ): Promise<Applied> {
   const policy = await withBuiltProgram(given);
   const { name } = policy.interface;
   const kept = new StateDir<State>(name, "kernel-bpf");
-  const started = performance.now();
-  const noted = noting(devices);
-  const generation = compile(policy, noted.devices);
-  const compiled = performance.now();
-  ensureKfuncs();
   const found = findDevice(name);
   if (found !== null) demandNoQueue(name, found);
   const installed = readInstalled(name, kept, found);
   if (installed !== null) demandSameName(name, installed.state.device, found);
-  const before = await dropStale(installed, kept);
+  const applied = lastApplied(installed);
+  const ifIds = planIfIds(policy.connections, applied, installedSas, !(liveFlows || samePolicy));
+  const heldIds = new Set(ifIds.held.map(({ ifId }) => ifId));
+  // What the SAs of before have let in has to be gone before this if_id lets anything in.
+  if (ifIds.opened.length > 0) await packetsUnderWay();
+  const started = performance.now();
+  const noted = noting(devices);
+  const generation = compile(policy, noted.devices, undefined, heldIds);
+  const compiled = performance.now();
+  ensureKfuncs();
+  const before = await dropStale(installed);
+  // Of a device that is gone it still tells whose if_ids were.
+  const leaveKept = () => (before === null && installed ? kept.write(installed.state) : kept.remove());
   using flowsBefore = openLiveFlows(kept, before);
   // Looking for them costs every packet: only where somebody has added some.
   const takesFlows = liveFlows || flowsBefore?.live.empty === false;
@@ -63,7 +75,7 @@ export async function applyPolicy(
 
   const device = undoable((onFailure) =>
     ensureDevice(name, before?.state.device ?? null, found, (made) => {
-      onFailure(() => kept.remove());
+      onFailure(leaveKept);
       kept.write({ device: made, carried: null, generations: [] });
     }),
   );
@@ -84,6 +96,7 @@ export async function applyPolicy(
     addresses: wanted.addresses,
     summary: summarize(policy),
     devices: noted.resolved(),
+    ifIds: { kept: ifIds.kept, settled: ifIds.heldNow.size === 0 && (applied?.ifIds.settled ?? true) },
   };
   const pins = new PinDir(device.ifindex);
   try {
@@ -103,12 +116,14 @@ export async function applyPolicy(
       wanted,
     });
   } catch (error) {
-    await giveUp({ name, kept, state, pins, hadGeneration: before?.running != null });
+    await giveUp({ name, kept, state, pins, hadGeneration: before?.running != null, leaveKept });
     throw error;
   }
-  const warning = failureOf(() => {
+  if (ifIds.heldNow.size > 0) await packetsUnderWay();
+  const failure = failureOf(() => {
     const counters = sumCounters(state, pins, state.generations);
-    kept.write({ device, carried: counters && saveCounters(counters), generations: [record] });
+    const settled = { ...record, ifIds: { kept: ifIds.kept, settled: true } };
+    kept.write({ device, carried: counters && saveCounters(counters), generations: [settled] });
     kept.keepPolicies([number]);
     pins.keepGenerations([number]);
   });
@@ -118,8 +133,15 @@ export async function applyPolicy(
     compileMs: compiled - started,
     loadMs: loaded - compiled,
     tableBytes: Object.values(generation.tables).reduce((sum, { length }) => sum + length, 0),
-    ...(warning === null ? {} : { warning: `the generation before could not be taken away: ${warning}` }),
+    ...heldResult(ifIds, failure && `the generation before could not be taken away: ${failure}`),
   };
+}
+
+interface ApplyOptions {
+  /** Make room for flows that are added to what runs; the policy is the one that runs. */
+  readonly liveFlows?: boolean;
+  /** The policy is the one that runs. */
+  readonly samePolicy?: boolean;
 }
 
 /** Of work behind the swap, which cannot make an apply fail any more: packets follow the new generation. */
@@ -194,8 +216,9 @@ async function giveUp(failed: {
   state: State;
   pins: PinDir;
   hadGeneration: boolean;
+  leaveKept: () => void;
 }): Promise<void> {
-  const { name, kept, state, pins, hadGeneration } = failed;
+  const { name, kept, state, pins, hadGeneration, leaveKept } = failed;
   if (hadGeneration) {
     const numbers = state.generations.map(({ number }) => number);
     kept.write(state);
@@ -207,14 +230,13 @@ async function giveUp(failed: {
     for (const direction of DIRECTIONS) detach(state.device.ifindex, pins, direction);
   await pins.remove();
   releaseDevice(name, state.device, []);
-  kept.remove();
+  leaveKept();
 }
 
-/** Cleans up after a device that is gone; what was kept of it means nothing for one that has its name now. */
-async function dropStale(installed: Installed | null, kept: StateDir<State>): Promise<Installed | null> {
+/** Unpins what was of a device that is gone: it means nothing for one that has its name now. */
+async function dropStale(installed: Installed | null): Promise<Installed | null> {
   if (installed === null || installed.ifindex !== null) return installed;
   await installed.pins?.remove();
-  kept.remove();
   return null;
 }
 

@@ -7,7 +7,7 @@ import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelBpf } from "../kernel-probe.js";
 import { applyPolicy, refresh, removeInterface } from "./apply.js";
 import { changeFlows } from "./flows.js";
-import { readLoaded, readStatus } from "./status.js";
+import { readIfIdChanges, readLoaded, readStatus } from "./status.js";
 
 const NAME = "kernel-bpf";
 
@@ -21,6 +21,7 @@ export const kernelBpfBackend: FollowingBackend = {
   interfaces: () => keptInterfaces(NAME),
   apply: (policy: Policy): Promise<Applied> => locked(() => applyPolicy(policy)),
   loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
+  ifIdChanges: (policy) => ifKept(policy.interface.name, [], () => readIfIdChanges(policy)),
   status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
   flows: (name, request): Promise<FlowAnswer | null> => ifKept(name, null, () => changeFlows(name, request)),
   remove: (name): Promise<boolean> => ifKept(name, false, () => removeInterface(name)),

@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { BpfMap } from "libbpf-ts";
 import { addCounters, type Counters, readCounters } from "../counters.js";
 import { type Found, findDevice } from "../kernel/device.js";
+import type { Applied } from "../kernel/if-ids.js";
 import type { StateDir } from "../kernel/state-dir.js";
 import { programAt } from "./hooks.js";
 import { PinDir } from "./pins.js";
-import { type GenerationRecord, restoreCounters, type State } from "./state.js";
+import { appliedBy, type GenerationRecord, restoreCounters, type State } from "./state.js";
 
 /** What is kept of an interface, and what of it is true. */
 export interface Installed {
@@ -33,6 +34,12 @@ export function readInstalled(
   const program = programAt(now, pins, "egress");
   const running = state.generations.find(({ programs }) => programs.egress === program) ?? null;
   return { state, ifindex: now, pins, running };
+}
+
+/** Whose if_ids were: by what runs or, where its device is gone, by what ran last, as its SAs may be there still. */
+export function lastApplied(installed: Installed | null): Applied | null {
+  const record = installed?.running ?? installed?.state.generations.at(-1);
+  return record ? appliedBy(record) : null;
 }
 
 /** Counters of some generations and of all that were before. */

@@ -1,5 +1,6 @@
-import type { Counters, Traffic } from "../counters.js";
+import { type Counters, NO_TRAFFIC, type Traffic } from "../counters.js";
 import type { Device } from "../kernel/device.js";
+import { type Applied, type IfIdRecord, NO_IF_IDS } from "../kernel/if-ids.js";
 import type { ResolvedDevices } from "../kernel/resolved-devices.js";
 import type { PolicySummary } from "../kernel/summary.js";
 
@@ -24,6 +25,13 @@ export interface GenerationRecord {
   readonly addresses: readonly string[];
   readonly summary: PolicySummary;
   readonly devices: ResolvedDevices;
+  /** Left out by a version that kept none. */
+  readonly ifIds?: IfIdRecord;
+}
+
+/** Whose its if_ids were. */
+export function appliedBy({ summary, ifIds = NO_IF_IDS }: GenerationRecord): Applied {
+  return { connections: summary.connections, ifIds };
 }
 
 type Saved<T> = { readonly [K in keyof T]: T[K] extends ReadonlyMap<string, infer V> ? [string, V][] : T[K] };
@@ -49,5 +57,6 @@ export function restoreCounters(saved: SavedCounters): Counters {
     sent: map(saved.sent),
     received: map(saved.received),
     badSource: map(saved.badSource),
+    held: saved.held ?? NO_TRAFFIC, // the version that wrote it may have known of no such thing
   };
 }

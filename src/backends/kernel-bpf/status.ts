@@ -1,10 +1,14 @@
+import type { Change } from "../../compiler/plan.js";
 import type { Policy } from "../../config/policy.js";
 import type { Status } from "../backend.js";
 import { dataPathDrops } from "../kernel/data-path.js";
+import { ifIdChanges } from "../kernel/if-id-text.js";
+import { heldIfIds, planIfIds } from "../kernel/if-ids.js";
+import { installedSas } from "../kernel/installed-sas.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus } from "../kernel/summary.js";
-import { readInstalled, sumCounters } from "./installed.js";
-import type { State } from "./state.js";
+import { lastApplied, readInstalled, sumCounters } from "./installed.js";
+import { appliedBy, type State } from "./state.js";
 
 /** See Backend.status. */
 export function readStatus(name: string): Status | null {
@@ -21,12 +25,20 @@ export function readStatus(name: string): Status | null {
     generation: running.number,
     applied: running.applied,
     ...countedStatus(running.summary, counters),
+    held: heldIfIds(appliedBy(running)),
     drops: {
+      held: counters.held.packets,
       malformed: counters.malformed.packets,
       unknownIfId: counters.unknownIfId.packets,
       ...dataPathDrops(name),
     },
   };
+}
+
+/** See Backend.ifIdChanges. */
+export function readIfIdChanges({ interface: { name }, connections }: Policy): Change[] {
+  const installed = readInstalled(name, new StateDir<State>(name, "kernel-bpf"));
+  return ifIdChanges(planIfIds(connections, lastApplied(installed), installedSas));
 }
 
 /** See Backend.loaded. */

@@ -1,4 +1,5 @@
 import type { Devices } from "../../compiler/compile.js";
+import type { Change } from "../../compiler/plan.js";
 import type { Policy } from "../../config/policy.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { undoable } from "../../sys/undo.js";
@@ -14,6 +15,10 @@ import {
   findDevice,
   releaseDevice,
 } from "../kernel/device.js";
+import { packetsUnderWay } from "../kernel/grace.js";
+import { heldResult, ifIdChanges } from "../kernel/if-id-text.js";
+import { heldIfIds, type Applied as IfIdsApplied, NO_IF_IDS, planIfIds } from "../kernel/if-ids.js";
+import { installedSas } from "../kernel/installed-sas.js";
 import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus, summarize } from "../kernel/summary.js";
@@ -25,34 +30,53 @@ import type { State } from "./state.js";
 const stateDir = (name: string) => new StateDir<State>(name, "kernel-lwt");
 const linkNumber = (name: string) => findIfindex(name) ?? 0;
 
-/** What is kept of a device that is still there. What was kept of another one is removed. */
+/** What is kept of a device that is still there. */
 function readState(name: string, found: Found | null = findDevice(name)): State | null {
   const state = stateDir(name).read();
   if (state === null) return null;
   demandSameName(name, state.device, found);
   const now = found?.external ? found.ifindex : null;
-  if (now !== null && (state.device.ifindex === null || state.device.ifindex === now)) return state;
-  stateDir(name).remove();
-  return null;
+  return now !== null && (state.device.ifindex === null || state.device.ifindex === now) ? state : null;
+}
+
+/** Whose if_ids were, also where the device is gone: its SAs may be there still. */
+function lastApplied(name: string): IfIdsApplied | null {
+  const running = stateDir(name).read()?.running;
+  return running ? { connections: running.summary.connections, ifIds: running.ifIds ?? NO_IF_IDS } : null;
+}
+
+/** See Backend.ifIdChanges. */
+export function readIfIdChanges({ interface: { name }, connections }: Policy): Change[] {
+  return ifIdChanges(planIfIds(connections, lastApplied(name), installedSas));
 }
 
 /**
  * See Backend.apply. The caller holds the lock. Each route changes in one step, one after the other: packets to
  * different prefixes may meet the old and the new policy at the same time.
  */
-export function applyPolicy(policy: Policy, devices: Devices = HOST_DEVICES): Applied {
+export async function applyPolicy(
+  policy: Policy,
+  devices: Devices = HOST_DEVICES,
+  { samePolicy = false } = {},
+): Promise<Applied> {
   const { name } = policy.interface;
   const kept = stateDir(name);
+  const applied = lastApplied(name);
+  const ifIds = planIfIds(policy.connections, applied, installedSas, !samePolicy);
+  const heldIds = new Set(ifIds.held.map(({ ifId }) => ifId));
+  // What the SAs of before have let in has to be gone before this if_id leads anywhere.
+  if (ifIds.opened.length > 0) await packetsUnderWay();
   const started = performance.now();
   const noted = noting(devices);
-  const routes = planRoutes(policy, noted.devices);
+  const routes = planRoutes(policy, noted.devices, heldIds);
   const planned = performance.now();
   const found = findDevice(name);
+  const last = kept.read();
   const before = readState(name, found);
   const wanted = wantedLinkState(policy);
   const number = (before?.running?.number ?? 0) + 1;
-  undoable((onFailure) => {
-    onFailure(() => (before ? kept.write(before) : kept.remove()));
+  const state = undoable((onFailure) => {
+    onFailure(() => (last ? kept.write(last) : kept.remove()));
     const device = ensureDevice(name, before?.device ?? null, found, (made) =>
       kept.write({ device: made, addresses: [], running: null }),
     );
@@ -75,23 +99,33 @@ export function applyPolicy(policy: Policy, devices: Devices = HOST_DEVICES): Ap
       applied: new Date().toISOString(),
       summary: summarize(policy),
       devices: noted.resolved(),
+      ifIds: { kept: ifIds.kept, settled: ifIds.heldNow.size === 0 && (applied?.ifIds.settled ?? true) },
     };
-    kept.write({ device, addresses: wanted.addresses, running });
+    const written = { device, addresses: wanted.addresses, running };
+    kept.write(written);
     kept.keepPolicies([number]);
+    return written;
   });
+  const loaded = performance.now();
+  if (ifIds.heldNow.size > 0) {
+    await packetsUnderWay();
+    kept.write({ ...state, running: { ...state.running, ifIds: { kept: ifIds.kept, settled: true } } });
+  }
   return {
     generation: number,
     created: before === null,
     compileMs: planned - started,
-    loadMs: performance.now() - planned,
+    loadMs: loaded - planned,
     tableBytes: 0,
+    ...heldResult(ifIds, null),
   };
 }
 
 /** See Backend.status. The kernel counts neither routes nor their metadata: all traffic says 0. */
 export function readStatus(name: string): Status | null {
   const state = readState(name);
-  if (state?.running == null) return null;
+  const applied = lastApplied(name);
+  if (state?.running == null || applied === null) return null;
   const { running } = state;
   return {
     backend: "kernel-lwt",
@@ -100,6 +134,7 @@ export function readStatus(name: string): Status | null {
     generation: running.number,
     applied: running.applied,
     ...countedStatus(running.summary, NOTHING_COUNTED),
+    held: heldIfIds(applied),
     drops: dataPathDrops(name),
   };
 }
@@ -118,12 +153,17 @@ const NOTHING_COUNTED = {
   default: NO_TRAFFIC,
   malformed: NO_TRAFFIC,
   unknownIfId: NO_TRAFFIC,
+  held: NO_TRAFFIC,
 };
 
 /** See Backend.remove. The caller holds the lock. */
 export function removeInterface(name: string): boolean {
   const state = readState(name);
-  if (state === null) return false;
+  if (state === null) {
+    const wasThere = stateDir(name).read() !== null;
+    stateDir(name).remove();
+    return wasThere;
+  }
   changeRoutes(readRoutes(name, linkNumber), new Map());
   releaseDevice(name, state.device, state.addresses);
   stateDir(name).remove();
@@ -131,12 +171,12 @@ export function removeInterface(name: string): boolean {
 }
 
 /** See FollowingBackend.refresh. */
-export function refresh(name: string): Applied | null {
+export async function refresh(name: string): Promise<Applied | null> {
   const running = readState(name)?.running;
   if (!running) return null;
   const devices = renumbered(running.devices);
   if (devices === null) return null;
   const policy = stateDir(name).readPolicy(running.number);
   if (policy === null) throw new BackendError(`the policy of ${name} is not kept any more; apply it again`);
-  return applyPolicy(policy, devices);
+  return await applyPolicy(policy, devices, { samePolicy: true });
 }

@@ -2,7 +2,7 @@ import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelLwt } from "../kernel-probe.js";
-import { applyPolicy, readLoaded, readStatus, refresh, removeInterface } from "./apply.js";
+import { applyPolicy, readIfIdChanges, readLoaded, readStatus, refresh, removeInterface } from "./apply.js";
 
 const NAME = "kernel-lwt";
 
@@ -17,12 +17,13 @@ export const kernelLwtBackend: FollowingBackend = {
   interfaces: () => keptInterfaces(NAME),
   apply: (policy) => locked(() => applyPolicy(policy)),
   loaded: (name) => ifKept(name, null, () => readLoaded(name)),
+  ifIdChanges: (policy) => ifKept(policy.interface.name, [], () => readIfIdChanges(policy)),
   status: (name) => ifKept(name, null, () => readStatus(name)),
   remove: (name) => ifKept(name, false, () => removeInterface(name)),
   refresh: (name) => ifKept(name, null, () => refresh(name)),
 };
 
-async function ifKept<T>(name: string, otherwise: T, work: () => T): Promise<T> {
+async function ifKept<T>(name: string, otherwise: T, work: () => T | Promise<T>): Promise<T> {
   // The lock makes the folder: not where there is nothing.
   return keptInterfaces(NAME).includes(name) ? await locked(work) : otherwise;
 }

@@ -10,6 +10,7 @@ import { PrefixMap } from "../../config/prefix-map.js";
 /** A route into an external xfrm interface that gives its packets xfrm metadata. */
 export interface Route {
   readonly prefix: Prefix;
+  /** 0: the if_id is held, and without metadata the interface drops and counts the packet. */
   readonly ifId: number;
   /** Ifindex of the underlay; 0: routing chooses. */
   readonly link: number;
@@ -19,9 +20,10 @@ export interface Route {
  * The routes that do what a policy says. Routes go by the longest prefix and rules by the first match; so a prefix that
  * an earlier rule covers gets no route, as no packet comes to it.
  *
+ * @param held if_ids that are to be given to no packet; their routes stay, so that nothing goes by a shorter prefix
  * @throws CompileError with a line for each thing that a route cannot say
  */
-export function planRoutes(policy: Policy, devices: Devices): Route[] {
+export function planRoutes(policy: Policy, devices: Devices, held: ReadonlySet<number> = new Set()): Route[] {
   const problems = inexpressible(policy);
   if (problems.length > 0)
     throw new CompileError(
@@ -34,7 +36,7 @@ export function planRoutes(policy: Policy, devices: Devices): Route[] {
   const decide = (prefix: Prefix, ifId: number, link: number, unless: PrefixMap<true>) => {
     if (!unless.covering(prefix).next().done) return;
     decided.set(prefix, true);
-    routes.push({ prefix, ifId, link });
+    routes.push(held.has(ifId) ? { prefix, ifId: 0, link: 0 } : { prefix, ifId, link });
   };
   const linkOf = (connection: Connection) =>
     connection.link === null ? 0 : locating(devices, "connection", connection).ifindexOf(connection.link);

@@ -22,6 +22,7 @@ const METRIC6 = 1;
 export function routeText(device: string, { prefix, ifId, link }: Route): RouteText {
   const metric = prefix.family === 6 ? ` metric ${METRIC6}` : "";
   const to = `${formatPrefix(prefix)} dev ${device} proto ${PROTOCOL}${metric}`;
+  if (ifId === 0) return to;
   // ifN stands for a number: the device may have been renamed, or be gone.
   return `${to} encap xfrm if_id ${ifId}${link === 0 ? "" : ` link_dev if${link}`}`;
 }

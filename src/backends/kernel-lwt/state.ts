@@ -1,4 +1,5 @@
 import type { Device } from "../kernel/device.js";
+import type { IfIdRecord } from "../kernel/if-ids.js";
 import type { ResolvedDevices } from "../kernel/resolved-devices.js";
 import type { PolicySummary } from "../kernel/summary.js";
 
@@ -14,5 +15,7 @@ export interface State {
     readonly applied: string;
     readonly summary: PolicySummary;
     readonly devices: ResolvedDevices;
+    /** Left out by a version that kept none. */
+    readonly ifIds?: IfIdRecord;
   } | null;
 }

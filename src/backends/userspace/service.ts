@@ -288,6 +288,7 @@ export class UserspaceService {
         matched: matched(name),
       })),
       default: { action: policy.default, matched: counters.default },
+      held: [],
       drops: {
         malformed: counters.malformed.packets,
         unknownIfId: counters.unknownIfId.packets,

@@ -4,6 +4,7 @@ import { bpfTwoPeers } from "./bpf-two-peers.js";
 import { customProgram } from "./custom-program.js";
 import { oneExternalPerNamespace, perIfIdDeviceWins } from "./device-order.js";
 import { externalDrops } from "./external-drops.js";
+import { faults } from "./faults/index.js";
 import { fiveTuples } from "./five-tuples.js";
 import { fragments } from "./fragments.js";
 import { interop } from "./interop/index.js";
@@ -47,4 +48,5 @@ export const scenarios: readonly Scenario[] = [
   ...kernelBackends,
   ...customProgram,
   ...interop,
+  ...faults,
 ];

@@ -22,6 +22,15 @@ export interface VmScenarioOptions {
   limitMs?: number | undefined;
 }
 
+/** The caller's XFRM_STEER_... variables: some scenarios do as much as one of them says. */
+function settings(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      name.startsWith("XFRM_STEER_") && value !== undefined ? [[name, value]] : [],
+    ),
+  );
+}
+
 /** A file beside others of the same name must keep its own; its folder in the guest is its number. */
 const guestFile = (path: string, index: number) => `scenarios/${index}/${basename(path)}`;
 
@@ -50,6 +59,7 @@ export async function runScenariosInVm(options: VmScenarioOptions): Promise<VmRe
     command: ["node", guestPath("dist/src/selftest/vm/guest/main.js"), guestPath("plan.json")],
     files: entries,
     up: "output",
+    env: settings(),
     onOutput: (chunk) => options.write(chunk.toString("utf8")),
     ...(options.limitMs === undefined ? {} : { limitMs: options.limitMs }),
   });
