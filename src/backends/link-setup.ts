@@ -1,20 +1,12 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { formatPrefix } from "../config/address.js";
+import { IPV6_MIN_MTU } from "../config/ipv6.js";
 import type { Policy } from "../config/policy.js";
-import { innerMtu } from "../esp/index.js";
+import { readAddresses, readLink } from "../netlink/link.js";
 import { findIfindex } from "../sys/ifindex.js";
-import { IpError, ip, ipBatch, ipJson } from "../sys/ip.js";
+import { ip, ipBatch } from "../sys/ip.js";
+import { wantedMtu } from "./auto-mtu.js";
 import { BackendError } from "./errors.js";
-
-const ETHERNET_MTU = 1500;
-/** Where there is no connection to ask. */
-const DEFAULT_MTU = innerMtu(ETHERNET_MTU, {
-  suite: "aes128-gcm",
-  mode: "tunnel",
-  encapsulation: "udp",
-  outerFamily: 4,
-  innerFamily: 4,
-});
 
 /** What the policy's interface setting comes to on this machine. */
 export interface LinkState {
@@ -22,76 +14,38 @@ export interface LinkState {
   readonly addresses: readonly string[];
 }
 
+/** @throws BackendError where the MTU would take IPv6 away from what is routed into the interface */
 export function wantedLinkState(policy: Policy): LinkState {
-  const { mtu, addresses } = policy.interface;
-  return { mtu: mtu === "auto" ? autoMtu(policy) : mtu, addresses: addresses.map(formatPrefix) };
+  return { mtu: wantedMtu(policy), addresses: policy.interface.addresses.map(formatPrefix) };
 }
 
-/** The largest inner packet that every connection's underlay takes without a fragment. */
-function autoMtu(policy: Policy): number {
-  const underlays = new Map<string, number>();
-  const mtus = policy.connections.flatMap(({ esp, link }) => {
-    if (esp === null) return [];
-    const underlay = underlays.get(`${esp.remote} ${link}`) ?? underlayMtu(esp.remote, link);
-    underlays.set(`${esp.remote} ${link}`, underlay);
-    const outerFamily = esp.remote.includes(":") ? 6 : 4;
-    const inner = esp.mode === "transport" ? esp.remote : esp.inner?.remote;
-    return innerMtu(underlay, { ...esp, outerFamily, innerFamily: inner?.includes(":") ? 6 : 4 });
-  });
-  return Math.min(...mtus, DEFAULT_MTU);
-}
-
-/** What `ip -json route get` prints: the route's own `mtu`, or what the kernel has learnt of the path, is in the metrics. */
-interface Route {
-  readonly dev: string;
-  readonly metrics?: readonly { readonly mtu?: number }[];
-}
-
-function underlayMtu(remote: string, link: string | null): number {
-  try {
-    const [route] = ipJson<Route>("route", "get", remote, ...(link === null ? [] : ["oif", link]));
-    const [device] = route ? ipJson<{ mtu: number }>("link", "show", "dev", route.dev) : [];
-    const ofRoute = route?.metrics?.flatMap(({ mtu = [] }) => mtu) ?? [];
-    return Math.min(device?.mtu ?? ETHERNET_MTU, ...ofRoute);
-  } catch (error) {
-    if (error instanceof IpError) return ETHERNET_MTU; // no route yet
-    throw error;
-  }
-}
-
-/** What a device's MTU must be for it to have IPv6 (RFC 8200 section 5). */
-const IPV6_MIN_MTU = 1280;
-
-/** Brings a device that is down to the wanted state, and up. */
-export function setUpLink(name: string, wanted: LinkState): void {
-  const hasIpv6 = existsSync("/proc/sys/net/ipv6") && wanted.mtu >= IPV6_MIN_MTU;
-  ipBatch([
-    `link set dev ${name} mtu ${wanted.mtu}`,
-    // Nothing but steered traffic is to come out of it: no link-local address, no router solicitations.
-    ...(hasIpv6 ? [`link set dev ${name} addrgenmode none`] : []),
-    `link set dev ${name} up`,
-    ...wanted.addresses.map((address) => addAddress(name, address)),
-  ]);
-}
-
-/** Changes what differs between two states; when it throws, the old state is back. */
-export function changeLink(name: string, from: LinkState, to: LinkState): void {
-  const step = (a: LinkState, b: LinkState) => {
-    const added = b.addresses.filter((address) => !a.addresses.includes(address));
-    const removed = a.addresses.filter((address) => !b.addresses.includes(address));
-    return [
-      ...(a.mtu === b.mtu ? [] : [`link set dev ${name} mtu ${b.mtu}`]),
-      ...added.map((address) => addAddress(name, address)),
-      // With the first IPv4 address of a subnet its others go as well (net/ipv4/devinet.c, __inet_del_ifa): those that are
-      // to be deleted must be there for it, and those that are to stay come back.
-      ...removed.flatMap((address) => [addAddress(name, address), `address del ${address} dev ${name}`]),
-      ...(removed.length > 0 ? b.addresses.map((address) => addAddress(name, address)) : []),
-    ];
+/** A device's state as it is now: of `addresses`, those that are still there. */
+export function presentLinkState(name: string, addresses: readonly string[]): LinkState {
+  const ifindex = ifindexOf(name);
+  const present = readAddresses(ifindex);
+  return {
+    mtu: readLink(ifindex)?.mtu ?? 0,
+    addresses: addresses.filter((address) => present.includes(address)),
   };
+}
+
+/** Brings a device to the wanted state, and up. */
+export function setUpLink(name: string, wanted: LinkState): void {
+  ip("link", "set", "dev", name, "mtu", `${wanted.mtu}`);
+  closeIpv6(name, wanted.addresses);
+  ipBatch([`link set dev ${name} up`, ...wanted.addresses.map((address) => addAddress(name, address))]);
+}
+
+/**
+ * Changes what differs between two states; when it throws, the old state is back.
+ * @param from how the device is: with an MTU below 1280 it has no IPv6 addresses
+ */
+export function changeLink(name: string, from: LinkState, to: LinkState): void {
   try {
-    ipBatch(step(from, to));
+    ipBatch(steps(name, from, to));
+    if (from.mtu < IPV6_MIN_MTU) closeIpv6(name, to.addresses);
   } catch (error) {
-    for (const line of step(to, from)) {
+    for (const line of steps(name, to, from)) {
       try {
         ip(...line.split(" "));
       } catch {
@@ -100,6 +54,44 @@ export function changeLink(name: string, from: LinkState, to: LinkState): void {
     }
     throw error;
   }
+}
+
+function steps(name: string, from: LinkState, to: LinkState): string[] {
+  const added = to.addresses.filter((address) => !from.addresses.includes(address));
+  const removed = from.addresses.filter((address) => !to.addresses.includes(address));
+  const mtu = from.mtu === to.mtu ? [] : [`link set dev ${name} mtu ${to.mtu}`];
+  const ipv6Goes = to.mtu < IPV6_MIN_MTU;
+  return [
+    // IPv6 addresses can be added and deleted only where the MTU is one for IPv6.
+    ...(ipv6Goes ? [] : mtu),
+    ...added.map((address) => addAddress(name, address)),
+    // With the first IPv4 address of a subnet its others go as well (net/ipv4/devinet.c, __inet_del_ifa): those that are
+    // to be deleted must be there for it, and those that are to stay come back.
+    ...removed.flatMap((address) => [addAddress(name, address), `address del ${address} dev ${name}`]),
+    ...(removed.length > 0 ? to.addresses.map((address) => addAddress(name, address)) : []),
+    ...(ipv6Goes ? mtu : []),
+  ];
+}
+
+/** IN6_ADDR_GEN_MODE_NONE in <linux/if_link.h> */
+const ADDR_GEN_MODE_NONE = "1";
+
+/**
+ * Sees to it that nothing but steered traffic comes out of a device: no link-local address, no router solicitations.
+ * The kernel makes them anew when the MTU comes back from below 1280 (net/ipv6/addrconf.c, addrconf_notify). A device
+ * without IPv6 has no such setting.
+ * @param keep addresses that stay
+ */
+export function closeIpv6(name: string, keep: readonly string[]): void {
+  const setting = `/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`;
+  if (!existsSync(setting) || readFileSync(setting, "utf8").trim() === ADDR_GEN_MODE_NONE) return;
+  const generated = readAddresses(ifindexOf(name)).filter(
+    (address) => address.startsWith("fe80:") && !keep.includes(address),
+  );
+  ipBatch([
+    `link set dev ${name} addrgenmode none`,
+    ...generated.map((address) => `address del ${address} dev ${name}`),
+  ]);
 }
 
 function addAddress(name: string, address: string): string {

@@ -4,6 +4,7 @@ import { checkInterfaceName, type ReadConnection, readConnections } from "./conn
 import { type Diagnostic, Report } from "./diagnostics.js";
 import { readFlowFiles } from "./flow-files.js";
 import { NO_FLOWS } from "./flows.js";
+import { IPV6_MIN_MTU, namesIpv6 } from "./ipv6.js";
 import { checkOverlaps } from "./overlap.js";
 import { filesOf, type Part, readParts } from "./parts.js";
 import type { InterfaceConfig, Policy } from "./policy.js";
@@ -78,12 +79,7 @@ function readPolicy(
   const files = parts.flatMap((part) => filesOf("flows", part));
   const flows = files.length === 0 ? NO_FLOWS : readFlowFiles(files, connections, report);
   const device = readInterface(raw.interface, context);
-  checkMtu(
-    device,
-    flows.subnets6.length.length > 0 ||
-      connections.some(({ subnets }) => subnets.some(({ family }) => family === 6)),
-    context,
-  );
+  checkMtu(device, namesIpv6({ interface: device, connections, rules, flows }), context);
   return {
     version: 1,
     backend: raw.backend ?? "auto",
@@ -129,12 +125,8 @@ function readInterface(raw: PartlyRaw["interface"], context: Context): Interface
   return { name: raw?.name ?? DEFAULT_INTERFACE, mtu: raw?.mtu ?? "auto", addresses };
 }
 
-/** RFC 8200 section 5 */
-const IPV6_MIN_MTU = 1280;
-
 function checkMtu(device: InterfaceConfig, ipv6: boolean, { source, report }: Context): void {
-  if (device.mtu === "auto" || device.mtu >= IPV6_MIN_MTU) return;
-  if (!ipv6 && !device.addresses.some(({ family }) => family === 6)) return;
+  if (!ipv6 || device.mtu === "auto" || device.mtu >= IPV6_MIN_MTU) return;
   report.error(
     source.at(["interface", "mtu"]),
     `mtu ${device.mtu} is too small for IPv6`,

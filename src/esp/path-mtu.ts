@@ -8,6 +8,11 @@ import type { TooBig } from "./too-big.js";
 
 /** RFC 8200 section 5: every path takes that, this one in outer fragments if need be. */
 const IPV6_MIN_MTU = 1280;
+/**
+ * RFC 791 section 3.2: every host takes a datagram of that size, whole or in fragments. What is learnt of a path may be
+ * forged: no less is asked of an inner sender, and the packet leaves in outer fragments where it has to.
+ */
+const IPV4_MIN_MTU = 576;
 
 /** What of an outbound SA its path's MTU depends on, and what is known of that. */
 export interface PathState {
@@ -47,7 +52,7 @@ export class PathMtu<S extends PathState> {
     const { view } = this.#slab;
     const v6 = view.getUint8(packet) >>> 4 === 6;
     if (!v6 && (view.getUint16(packet + ip.IPV4_FRAGMENT) & ip.IPV4_DF) === 0) return false;
-    const mtu = v6 ? Math.max(state.longest, IPV6_MIN_MTU) : state.longest;
+    const mtu = Math.max(state.longest, v6 ? IPV6_MIN_MTU : IPV4_MIN_MTU);
     if (size <= mtu) return false;
     this.#answers.send(frame, packet, size, mtu);
     return true;

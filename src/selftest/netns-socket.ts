@@ -28,6 +28,7 @@ const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const ETH_P_ALL = 0x0003;
+const IPPROTO_ICMP = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_RCVBUFFORCE = 33;
@@ -69,6 +70,19 @@ export function boundSocket(path: string, type: "udp" | "tcp", address: string, 
       throw error;
     }
   });
+}
+
+/** Sends an ICMP message, its checksum included, out of a namespace. */
+export function sendIcmp(path: string, message: Buffer, address: string): void {
+  const to = socketAddress(address, 0);
+  const fd = inNamespace(path, () =>
+    checked(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP), "making a raw socket"),
+  );
+  try {
+    checked(Number(sendto(fd, message, message.length, 0, to, to.length)), "sending an ICMP message");
+  } finally {
+    close(fd);
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import { readAddresses, readLink } from "../../netlink/link.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { IpError, ip, ipJson } from "../../sys/ip.js";
 import { BackendError } from "../errors.js";
-import { changeLink, type LinkState, setUpLink } from "../link-setup.js";
+import { changeLink, closeIpv6, type LinkState, setUpLink } from "../link-setup.js";
 
 /** The external (collect_md) xfrm interface that a kernel backend steers on. */
 export interface Device {
@@ -196,6 +196,7 @@ function configureLink(
   const managed = { mtu: now.mtu, addresses: [...stays, ...goes] };
   if (now.up) {
     changeLink(name, managed, wanted);
+    if (original === null) closeIpv6(name, wanted.addresses);
     return () => changeLink(name, wanted, managed);
   }
   const without = { mtu: now.mtu, addresses: stays };

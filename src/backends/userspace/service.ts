@@ -22,7 +22,15 @@ import type { Applied, ConnectionStatus, Status } from "../backend.js";
 import { addCounters, type Counters, NO_TRAFFIC, readCounters } from "../counters.js";
 import { BackendError } from "../errors.js";
 import { type FlowAnswer, type FlowRequest, serveFlows } from "../flow-requests.js";
-import { changeLink, ifindexOf, type LinkState, setUpLink, wantedLinkState } from "../link-setup.js";
+import {
+  changeLink,
+  closeIpv6,
+  ifindexOf,
+  type LinkState,
+  presentLinkState,
+  setUpLink,
+  wantedLinkState,
+} from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
 import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
@@ -160,7 +168,7 @@ export class UserspaceService {
       const { addresses } = this.#device;
       this.#device.keep([...addresses, ...link.addresses]);
       setUpLink(this.#name, link);
-      changeLink(this.#name, { mtu: link.mtu, addresses }, link); // without those of a policy before
+      changeLink(this.#name, presentLinkState(this.#name, addresses), link); // without those of a policy before
       this.#device.keep(link.addresses);
       run();
     } catch (error) {
@@ -186,11 +194,14 @@ export class UserspaceService {
     switchOver: SwitchOver,
   ): Promise<void> {
     this.#device.keep([...before.link.addresses, ...link.addresses]);
-    changeLink(this.#name, before.link, link);
+    // Not as it was left: an MTU below 1280, set by hand and taken back, has cost it its IPv6.
+    const now = presentLinkState(this.#name, before.link.addresses);
+    changeLink(this.#name, now, link);
+    closeIpv6(this.#name, link.addresses);
     try {
       await datapath.update(connections, switchOver);
     } catch (error) {
-      changeLink(this.#name, link, before.link);
+      changeLink(this.#name, link, now);
       throw error;
     }
     this.#device.keep(link.addresses);
