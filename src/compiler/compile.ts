@@ -1,6 +1,6 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Diagnostic } from "../config/diagnostics.js";
-import type { Connection, Family, FlowSubnets, Location, Policy, Rule } from "../config/policy.js";
+import type { Family, Location, Policy, Rule } from "../config/policy.js";
 import { type Devices, locating } from "./alternatives.js";
 import { Distinct } from "./distinct.js";
 import { CompileError } from "./error.js";
@@ -11,6 +11,7 @@ import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
 import { SharedLists } from "./shared-lists.js";
+import { subnetsOf } from "./subnets.js";
 import { EntrySize, memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
@@ -184,21 +185,6 @@ const EXACT_SIZE: ReadonlySet<TableName> = new Set([
 ]);
 
 const TABLES = Object.keys(EntrySize) as TableName[];
-
-/** The connections' and the bulk files' subnets of one family, each owned by its connection's index. */
-function subnetsOf(connections: readonly Connection[], bulk: FlowSubnets, family: Family) {
-  let count = 0;
-  for (const { subnets } of connections) for (const prefix of subnets) if (prefix.family === family) count++;
-  const columns = allocatePrefixes(family, count + bulk.length.length);
-  let at = 0;
-  connections.forEach(({ subnets }, index) => {
-    for (const prefix of subnets) if (prefix.family === family) putPrefix(columns, at++, prefix, index);
-  });
-  columns.words.set(bulk.words, count * columns.wordsEach);
-  columns.length.set(bulk.length, count);
-  columns.owner.set(bulk.connection, count);
-  return columns;
-}
 
 function namingRule<T>(policy: Policy, expand: () => T): T {
   try {

@@ -8,6 +8,7 @@ import { formatFlow } from "./flow.js";
 import { BUCKETS, flowBucket } from "./flow-hash.js";
 import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
 import { type Decision, decide, fieldMatches, longestSubnet, MATCH_FIELDS } from "./reference.js";
+import { unansweredPacket } from "./replies.js";
 
 /** One rule on the way to the decision. */
 export interface Step {
@@ -36,6 +37,8 @@ export interface Explanation {
   readonly set: SetFields;
   /** Why the packet goes there, in one sentence. */
   readonly summary: string;
+  /** That replies to it would be dropped, and why, in one sentence; null where they would be admitted. */
+  readonly unanswered: string | null;
   /** The rules up to the one that matched, or all. */
   readonly steps: readonly Step[];
 }
@@ -59,12 +62,13 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
     connection,
     set,
     summary: `${becomes(decision, connection)}${changed(set)}: ${because(policy, packet, decision, rule)}`,
+    unanswered: unansweredPacket(policy, packet, decision),
     steps: "malformed" in packet ? [] : steps(policy, packet, decision),
   };
 }
 
 /** The explanation for a terminal, one line a rule. */
-export function formatExplanation({ flow, program, summary, steps }: Explanation): string {
+export function formatExplanation({ flow, program, summary, unanswered, steps }: Explanation): string {
   const severalFiles = new Set(steps.map(({ file }) => file)).size > 1;
   const lines = steps.map(({ rule, file, line, matched, reasons }) => {
     const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
@@ -74,7 +78,13 @@ export function formatExplanation({ flow, program, summary, steps }: Explanation
     program === null
       ? []
       : [`  program ${basename(program)} comes first; the rest holds for what it leaves to the rules`];
-  return [...(flow === null ? [] : [flow]), ...first, ...lines, summary].join("\n");
+  return [
+    ...(flow === null ? [] : [flow]),
+    ...first,
+    ...lines,
+    summary,
+    ...(unanswered === null ? [] : [unanswered]),
+  ].join("\n");
 }
 
 function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {

@@ -8,13 +8,19 @@ import { PrefixMap } from "../config/prefix-map.js";
 import { targetConnections } from "../config/target.js";
 import type { PacketKey } from "./packet.js";
 import { matches } from "./reference.js";
+import { unansweredRules } from "./replies.js";
 
 /**
  * What is legal in a policy and hardly meant: beside the warnings that reading it gives (rules that can never match,
  * subnets inside each other, groups of one), those that need the whole of it.
  */
 export function lint(policy: Policy): Diagnostic[] {
-  return [...swallowedTunnels(policy), ...shadowedSubnets(policy), ...unusedConnections(policy)];
+  return [
+    ...swallowedTunnels(policy),
+    ...shadowedSubnets(policy),
+    ...unusedConnections(policy),
+    ...unansweredRules(policy),
+  ];
 }
 
 function warning(at: Rule | Connection, message: string, hint: string): Diagnostic {

@@ -1,6 +1,5 @@
 import { coversMatch } from "./cover.js";
 import type { Masked, Match, MatchField, Range } from "./policy.js";
-import type { ReadRule } from "./rules.js";
 
 /** Fields other than the addresses. */
 const FIELDS = [
@@ -22,16 +21,23 @@ const MAX_KEYS = 64;
 /** More than the bits of any range. */
 const RANGE_SPAN = 2 ** 17;
 
+/** What matters of a rule here. */
+export interface Ordered {
+  readonly match: Match;
+  /** Place in the policy's list. */
+  readonly index: number;
+}
+
 /**
  * Rules in rising order, for the first that covers a match whole. What an earlier rule asks of a field is a set of
  * values under masks: rules with the same masks share a table, in which those that may cover a match are found by one
  * value of each of its fields (tuple space search). All others differ in a field from the match, and are not compared.
  */
-export class CoverIndex {
-  readonly #shapes = new Map<string, Shape>();
+export class CoverIndex<R extends Ordered> {
+  readonly #shapes = new Map<string, Shape<R>>();
 
   /** @param keys of the rule's match */
-  add(rule: ReadRule, keys: readonly CoverKey[]): void {
+  add(rule: R, keys: readonly CoverKey[]): void {
     for (const { shape: id, asks, values } of keys) {
       const shape = this.#shapes.get(id) ?? { asks, rules: new Map() };
       this.#shapes.set(id, shape);
@@ -42,7 +48,7 @@ export class CoverIndex {
   }
 
   /** The first rule that covers `match`, or null; `before` where none is in front of that one. */
-  first(match: Match, before: ReadRule | null = null): ReadRule | null {
+  first(match: Match, before: R | null = null): R | null {
     let first = before;
     for (const { asks, rules } of this.#shapes.values()) {
       const key = keyIn(asks, match);
@@ -63,10 +69,10 @@ interface Part {
   readonly value: number | string;
 }
 
-interface Shape {
+interface Shape<R> {
   /** Fields and masks; the values are those of one rule. */
   readonly asks: readonly Part[];
-  readonly rules: Map<string, ReadRule[]>;
+  readonly rules: Map<string, R[]>;
 }
 
 /** What a rule is filed under. */
