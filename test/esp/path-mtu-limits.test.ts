@@ -14,10 +14,10 @@ function answers(version: 4 | 6, longest: number, sizes: readonly number[]): (nu
   const tooBig = { send: (...[, , , mtu]: Parameters<TooBig["send"]>) => (said = mtu) } as unknown as TooBig;
   const path = new PathMtu(slab, tooBig);
   const destination = { mtuUntil: Number.POSITIVE_INFINITY } as PathState["destination"];
-  const state = { ifId: 1, destination, longest } as PathState;
+  const state = { destination, longest } as PathState;
   return sizes.map((size) => {
     said = null;
-    const refused = path.refuses(state, PACKET, size);
+    const refused = path.refuses(state, 0, PACKET, size);
     return refused ? said : null;
   });
 }
