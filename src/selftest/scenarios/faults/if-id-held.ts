@@ -1,3 +1,7 @@
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { cliPath } from "../../../sys/paths.js";
 import type { Namespace } from "../../namespace.js";
@@ -13,6 +17,10 @@ const EXCHANGES = Number(process.env.XFRM_STEER_EXCHANGES ?? 5);
 /** Datagrams of each tenant at a time: 5,000 a second of both, where the CPU keeps up. */
 const BURST = 25;
 const PAUSE_MS = 10;
+/** Without a packet for so long, there is traffic no more: many pauses, and a part of the grace period. */
+const QUIET_MS = 300;
+/** Emulated, the command takes seconds to start. */
+const APPLY_MS = 60_000;
 const UP = 9000;
 
 interface Tenant {
@@ -125,6 +133,21 @@ function ifIdHeld(subject: Subject): Scenario {
               await resumes();
               nothingWrong();
             });
+          const next = EXCHANGES % 2 === 0;
+          await t.step(
+            "killed before packets under way are gone, an apply opens nothing for the next",
+            async () => {
+              const killed = await applyKilled(t, hub, tenants, policyOf(subject, next ? [2, 1] : [1, 2]));
+              t.note(killed ? "killed in its grace period" : "it had ended before it was killed");
+              await exchange(hub, tenants, 0x10 * (EXCHANGES + 1));
+              await apply(next);
+              t.expect("held", (await held()).length, killed ? 2 : 0);
+              await apply(next);
+              t.expect("held after one more", await held(), []);
+              await resumes();
+              nothingWrong();
+            },
+          );
         } finally {
           over = true;
           await sending;
@@ -141,6 +164,11 @@ function ifIdHeld(subject: Subject): Scenario {
           t.expect("received from b", received.get("b"), 0);
           t.expect("received from a", (received.get("a") ?? 0) > 0, true);
           t.expect("drops of held if_ids are counted", (drops.held ?? 0) > 0, true);
+        });
+        await t.step("with the device removed meanwhile, whose the if_ids were is still known", async () => {
+          await hub.ip("link del ipsec0");
+          await apply(EXCHANGES % 2 === 1);
+          t.expect("held", (await held()).length, 2);
         });
       } finally {
         for (const socket of [...sockets, sender, upward]) socket.close();
@@ -185,6 +213,34 @@ ${
 `
     : ""
 }`;
+}
+
+/** @returns whether it was killed when packets had met the new policy, and before it had ended */
+async function applyKilled(
+  t: ScenarioContext,
+  hub: Namespace,
+  tenants: readonly [Tenant, Tenant],
+  policy: string,
+): Promise<boolean> {
+  const folder = mkdtempSync(join(tmpdir(), "xfrm-steer-held-"));
+  try {
+    const file = join(folder, "steer.yaml");
+    writeFileSync(file, policy);
+    const child = hub.start(process.execPath, cliPath, "apply", file);
+    const gone = once(child, "exit");
+    const arrived = () => tenants.reduce((sum, { right }) => sum + right, 0);
+    const quiet = async () => {
+      const before = arrived();
+      await delay(QUIET_MS);
+      return arrived() === before;
+    };
+    await t.eventually("held: no packet arrives", quiet, true, APPLY_MS);
+    child.kill("SIGKILL");
+    const [, signal] = await gone;
+    return signal === "SIGKILL";
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** Swaps in the same policy with room for such flows, and adds one that no packet is of. */
