@@ -2,11 +2,13 @@ import type { Scenario } from "../../scenario.js";
 import { kernelBpf, kernelLwt } from "../contract/kernel-subject.js";
 import { userspace } from "../contract/userspace-subject.js";
 import { forgedPmtu, smallUnderlay } from "./forged-pmtu.js";
+import { ifIdExchangeScenarios } from "./if-id-exchange.js";
 import { ifIdHeldScenarios } from "./if-id-held.js";
 
 /** What goes wrong around the data path: nothing leaves in the clear, and nothing reaches a wrong connection. */
 export const faults: readonly Scenario[] = [
   ...ifIdHeldScenarios,
+  ...ifIdExchangeScenarios,
   ...[userspace, kernelBpf, kernelLwt].map(forgedPmtu),
   smallUnderlay,
 ];
