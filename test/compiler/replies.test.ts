@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
@@ -9,7 +9,7 @@ import { Owners } from "../../src/compiler/owners.js";
 import { dstAddress, parsePacket } from "../../src/compiler/packet.js";
 import { decide, longestSubnet, sourceAllowed } from "../../src/compiler/reference.js";
 import { unansweredRules } from "../../src/compiler/replies.js";
-import { formatDiagnostic, type Policy, parsePolicy } from "../../src/config/index.js";
+import { formatDiagnostic, loadPolicy, type Policy, parsePolicy } from "../../src/config/index.js";
 import { folderWith } from "../support/folder.js";
 import { Random } from "../support/random.js";
 import { randomPacket } from "../support/random-packet.js";
@@ -177,6 +177,16 @@ rules: [{name: r, match: {dst: 10.1.0.0/16, proto: udp}, to: b}, {match: {dst: 1
   t.deepEqual(warningsOf(policy("10.3.0.0/16")), []);
   t.is(warningsOf(policy("10.1.7.0/24")).length, 2);
   t.regex(warningsOf(policy("10.1.7.0/24"))[0] ?? "", /rule r: replies from 10\.1\.7\.0\/24 come in on b/);
+});
+
+test("no rule and no flow of the README and the examples is one-way", (t) => {
+  const readme = /```yaml\n([\s\S]*?)```/.exec(readFileSync("README.md", "utf8"))?.[1] ?? "";
+  t.deepEqual(warningsOf(policyOf(readme.replace("version: 1\n", ""))), []);
+  for (const name of readdirSync("examples")) {
+    const file = `examples/${name}/steer.yaml`;
+    const policy = existsSync(file) ? loadPolicy(file).policy : null;
+    t.deepEqual(policy === null ? [] : warningsOf(policy), [], file);
+  }
 });
 
 test("kernel-lwt admits whatever an SA decrypts", (t) => {
