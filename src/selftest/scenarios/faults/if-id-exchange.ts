@@ -194,6 +194,7 @@ const exchange = scenario({
   name: "faults-if-id-exchange",
   topology: TOPOLOGY,
   needs: userspace.needs,
+  host: true,
   limitMs: 120_000 + EXCHANGES * 5_000,
   typicalMs: 20_000 + EXCHANGES * 1_000,
   async run(t) {
@@ -230,6 +231,7 @@ const enumerated = scenario({
   name: "faults-if-id-enumerated",
   topology: TOPOLOGY,
   needs: userspace.needs,
+  host: true,
   typicalMs: 60_000,
   async run(t) {
     let without: Policy | null = null;
