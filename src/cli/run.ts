@@ -1,9 +1,12 @@
 import { Command } from "commander";
 import { userspaceBackend } from "../backends/userspace/backend.js";
 import { recordedInterfaces } from "../backends/userspace/device-record.js";
-import { readKeys } from "../backends/userspace/keys.js";
+import { type ConnectionKeys, readKeys, wipeConnectionKeys } from "../backends/userspace/keys.js";
 import { serve } from "../backends/userspace/serve.js";
+import type { Policy } from "../config/index.js";
+import { keyVariables } from "../config/keys.js";
 import { withBuiltProgram } from "../program/build.js";
+import { wipeVariable } from "../sys/secrets.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -18,29 +21,50 @@ export function runCommand(): Command {
     .option("--until-eof", "end when standard input does, so that the service cannot outlive its parent")
     .option("--json", "print what apply would, as JSON, once the interface is up")
     .addHelpText("after", "\nExample:\n  sudo xfrm-steer run steer.yaml")
-    .action(async (file: string, options: { untilEof?: boolean; json?: boolean }) => {
+    .action(async (file: string, options: RunFlags) => {
       const read = demandPolicy(file);
       demandRoot("run");
       demandKeys(read, file);
-      const policy = await withBuiltProgram(read);
-      const probe = userspaceBackend.probe();
-      if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
-      const { name } = policy.interface;
-      const served = await serve(name);
-      for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void served.stop());
-      if (options.untilEof) process.stdin.resume().on("close", () => void served.stop());
+      const keys = takeKeys(read);
       try {
-        const applied = await served.service.apply(policy, readKeys(policy));
-        print(options.json, { interface: name, backend: "userspace", ...applied }, () => `${name} is up`);
-        await served.ended;
+        await run(await withBuiltProgram(read), keys, options);
       } finally {
-        await served.stop();
-        await served.ended;
-        process.stdin.destroy();
-        if (recordedInterfaces().includes(name))
-          process.stderr.write(
-            `xfrm-steer: ${name} stays, and what is routed into it is dropped; \`xfrm-steer unload ${name}\` removes it\n`,
-          );
+        wipeConnectionKeys(keys);
       }
     });
+}
+
+/** Reads the keys and takes their variables away: /proc/PID/environ and whatever is started from here would have them. */
+function takeKeys(policy: Policy): ConnectionKeys[] {
+  const keys = readKeys(policy);
+  for (const name of keyVariables(policy)) wipeVariable(name);
+  return keys;
+}
+
+interface RunFlags {
+  readonly untilEof?: boolean;
+  readonly json?: boolean;
+}
+
+async function run(policy: Policy, keys: readonly ConnectionKeys[], options: RunFlags): Promise<void> {
+  const probe = userspaceBackend.probe();
+  if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
+  const { name } = policy.interface;
+  const served = await serve(name);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void served.stop());
+  if (options.untilEof) process.stdin.resume().on("close", () => void served.stop());
+  try {
+    const applied = await served.service.apply(policy, keys);
+    wipeConnectionKeys(keys);
+    print(options.json, { interface: name, backend: "userspace", ...applied }, () => `${name} is up`);
+    await served.ended;
+  } finally {
+    await served.stop();
+    await served.ended;
+    process.stdin.destroy();
+    if (recordedInterfaces().includes(name))
+      process.stderr.write(
+        `xfrm-steer: ${name} stays, and what is routed into it is dropped; \`xfrm-steer unload ${name}\` removes it\n`,
+      );
+  }
 }

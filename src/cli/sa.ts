@@ -4,8 +4,7 @@ import { Command } from "commander";
 import { ask } from "../backends/userspace/control.js";
 import type { XfrmDatabases } from "../backends/userspace/databases.js";
 import { recordedInterfaces } from "../backends/userspace/device-record.js";
-import { readHexKey } from "../backends/userspace/keys.js";
-import type { KeySource } from "../config/index.js";
+import { type KeySource, readKey } from "../config/index.js";
 import { backendOf, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -99,8 +98,12 @@ async function rekey(
   const state = found?.states.find((each) => each.connection === connection);
   if (state === undefined)
     throw new CliError(`${name} has no connection ${connection} with keys of its own`, ExitCode.usage);
-  const key = source === undefined ? "" : readHexKey(keySource(source), state.suite);
-  await ask(name, "rekey", { connection, step: action, spi, key });
+  const key = source === undefined ? new Uint8Array(0) : readKey(keySource(source), state.suite);
+  try {
+    await ask(name, "rekey", { connection, step: action, spi }, key);
+  } finally {
+    key.fill(0);
+  }
 }
 
 function keySource(text: string): KeySource {

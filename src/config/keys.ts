@@ -1,6 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { keymatParts, keymatSize, type SuiteName } from "../esp/suite.js";
+import { keepMemoryPrivate, readVariable, secretBytes } from "../sys/secrets.js";
+import { foreignLink } from "../sys/trusted-path.js";
 import type { Diagnostic } from "./diagnostics.js";
+import { countDigits, decodeDigits } from "./hex.js";
 import type { EspConfig, KeySource, Policy, SaConfig } from "./policy.js";
 
 /** Enough for the longest key with a blank between all digits; what is longer is no key file. */
@@ -21,26 +24,29 @@ export class KeyError extends Error {
 
 /**
  * Opens a key source: hexadecimal digits, white space allowed. A file must be a regular one of mode 0600 or 0400 that
- * belongs to us or to root. Returns the keying material in a buffer of its own, which the caller should clear after use.
+ * belongs to us or to root, and no symbolic link of another user's may lead to it. From then on this process is not dumped. Returns the keying material in a buffer of its own, which the caller should clear after use.
  * @throws KeyError
  */
 export function readKey(source: KeySource, suite: SuiteName): Buffer {
+  keepMemoryPrivate();
   const text =
-    source.kind === "file"
-      ? readKeyFile(source, source.path)
-      : Buffer.from(process.env[source.name] ?? "", "latin1");
+    source.kind === "file" ? readKeyFile(source, source.path) : readKeyVariable(source, source.name);
   try {
-    if (source.kind === "env" && process.env[source.name] === undefined) {
-      throw new KeyError(
-        source,
-        `the environment variable ${source.name} is not set`,
-        "set it to the key in hexadecimal",
-      );
-    }
     return decodeHex(source, text, suite);
   } finally {
     text.fill(0);
   }
+}
+
+function readKeyVariable(source: KeySource, name: string): Buffer {
+  const text = readVariable(name);
+  if (text === null)
+    throw new KeyError(
+      source,
+      `the environment variable ${name} is not set`,
+      "set it to the key in hexadecimal",
+    );
+  return text;
 }
 
 /** The outbound SA of a connection, the inbound one, and those that are valid besides. */
@@ -50,10 +56,30 @@ export const allSas = ({
   alsoIn,
 }: EspConfig): readonly [SaConfig, SaConfig, ...SaConfig[]] => [out, inbound, ...alsoIn];
 
+/** Names of the environment variables that a policy's keys are in. */
+export function keyVariables(policy: Policy): string[] {
+  return policy.connections.flatMap(({ esp }) =>
+    (esp ? allSas(esp) : []).flatMap(({ key }) => (key.kind === "env" ? [key.name] : [])),
+  );
+}
+
 /** Opens every key of a policy and reports what is wrong, also one key behind two sources. */
 export function checkKeys(policy: Policy): Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
   const known: { key: Buffer; source: KeySource }[] = [];
+  try {
+    findBadKeys(policy, known, diagnostics);
+  } finally {
+    for (const { key } of known) key.fill(0);
+  }
+  return diagnostics;
+}
+
+function findBadKeys(
+  policy: Policy,
+  known: { key: Buffer; source: KeySource }[],
+  diagnostics: Diagnostic[],
+): void {
   for (const esp of policy.connections.flatMap((connection) => connection.esp ?? [])) {
     for (const sa of allSas(esp)) {
       try {
@@ -78,8 +104,6 @@ export function checkKeys(policy: Policy): Diagnostic[] {
       }
     }
   }
-  for (const { key } of known) key.fill(0);
-  return diagnostics;
 }
 
 function readKeyFile(source: KeySource, path: string): Buffer {
@@ -88,9 +112,12 @@ function readKeyFile(source: KeySource, path: string): Buffer {
   };
   let fd: number;
   try {
+    const link = foreignLink(path);
+    if (link !== null) return fail(`is reached by a link of another's: ${link}`, "name the file itself");
     // O_NONBLOCK: a FIFO would otherwise wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
+    if (cause instanceof KeyError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT")
       return fail("does not exist", "make it with mode 0600; keys are relative to the policy's folder");
@@ -106,7 +133,7 @@ function readKeyFile(source: KeySource, path: string): Buffer {
     }
     if (uid !== 0 && uid !== process.geteuid?.())
       fail(`belongs to user ${uid}`, "it has to belong to root or to the user that runs xfrm-steer");
-    const bytes = Buffer.alloc(MAX_FILE_BYTES + 1);
+    const bytes = secretBytes(MAX_FILE_BYTES + 1);
     const length = readSync(fd, bytes, 0, bytes.length, 0);
     if (length > MAX_FILE_BYTES) {
       bytes.fill(0);
@@ -121,14 +148,13 @@ function readKeyFile(source: KeySource, path: string): Buffer {
 function decodeHex(source: KeySource, text: Buffer, suite: SuiteName): Buffer {
   const bytes = keymatSize(suite);
   const right = `${suite} takes ${2 * bytes} hexadecimal digits: ${keymatParts(suite)}`;
-  const digits = text.toString("latin1").replace(/\s+/g, "");
-  if (!/^[0-9a-f]*$/i.test(digits))
+  const digits = countDigits(text);
+  if (digits < 0)
     throw new KeyError(source, `${name(source)} holds something else than hexadecimal digits`, right);
-  if (digits.length !== 2 * bytes)
-    throw new KeyError(source, `${name(source)} holds ${digits.length} hexadecimal digits`, right);
-  // alloc, as Buffer.from() takes its memory from a pool that other buffers share.
-  const key = Buffer.alloc(bytes);
-  key.write(digits, "hex");
+  if (digits !== 2 * bytes)
+    throw new KeyError(source, `${name(source)} holds ${digits} hexadecimal digits`, right);
+  const key = secretBytes(bytes);
+  decodeDigits(text, key);
   return key;
 }
 

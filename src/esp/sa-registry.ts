@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from "node:crypto";
+import { copyOfSecret } from "../sys/secrets.js";
 import { type CheckedConnection, ConnectionError, inboundKeys, type SaKeys } from "./connection.js";
 import { hardLimits, type Stage } from "./lifetime.js";
 import type { StateSpec } from "./messages.js";
@@ -151,7 +152,7 @@ export function stateSpec(
     suite,
     esn,
     inner,
-    keymat: sa.installed ? null : new Uint8Array(key),
+    keymat: sa.installed ? null : copyOfSecret(key),
     local: localAddress.text,
     remote: remoteAddress.text,
     traffic: sa.traffic.row,

@@ -47,8 +47,9 @@ function run(args: readonly string[], input = ""): string {
   const { status, signal, stdout, stderr, error } = spawnSync("ip", args, {
     encoding: "utf8",
     input,
-    env: PATH_WITH_SBIN,
     maxBuffer: Number.POSITIVE_INFINITY, // thousands of routes or SAs are longer than the default of a megabyte
+    // Made here and not once: a key in a variable becomes no string that outlives the variable.
+    env: { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, LC_ALL: "C" },
   });
   // Where it ends before it has read all of a list, there is an error too; what it said is why.
   const said = stderr?.trim() || (signal ? `it was ended by ${signal}` : "");
@@ -56,5 +57,3 @@ function run(args: readonly string[], input = ""): string {
   if (error || status !== 0) throw new IpError(args, said || `exit ${status}`);
   return stdout;
 }
-
-const PATH_WITH_SBIN = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, LC_ALL: "C" };

@@ -23,6 +23,10 @@ export const fcntl: (fd: number, command: number, argument: number) => number = 
   "int",
   "int",
 ]);
+/** Another descriptor of an open file, closed at an execve(2). @throws SystemError */
+export function dupCloexec(fd: number): number {
+  return check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "duplicating a descriptor");
+}
 /** For requests whose argument is a pointer or a word. */
 export const ioctl: (fd: number, request: number, argument: number) => number = bind("ioctl", "int", [
   "int",
@@ -101,6 +105,7 @@ export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
 export const POLLIN = 0x001;
 export const POLLOUT = 0x004;
 export const POLLERR = 0x008;

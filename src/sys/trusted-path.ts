@@ -48,6 +48,25 @@ function codeOwners(): Trusted {
  * @throws what lstat(2) says, where a part is not there
  */
 export function foreignPart(path: string, trusted: Trusted = ourselves()): string | null {
+  return walk(path, (part, found) => problemOf(part, found, trusted));
+}
+
+/**
+ * Finds a symbolic link on a path that another user made, or could have exchanged. Folders of others that are entered
+ * otherwise do not matter to who looks at the file itself.
+ *
+ * @throws what lstat(2) says, where a part is not there
+ */
+export function foreignLink(path: string): string | null {
+  const trusted = ourselves();
+  return walk(path, (part, found) => {
+    if (!found.isSymbolicLink()) return null;
+    return problemOf(part, found, trusted) ?? problemOf(dirname(part), lstatSync(dirname(part)), trusted);
+  });
+}
+
+/** Looks at each folder and link that a path leads through, and at where it ends. @returns the first problem */
+function walk(path: string, look: (part: string, found: Stats) => string | null): string | null {
   let steps = resolve(path).split("/").filter(Boolean);
   let links = 0;
   for (let at = "/"; steps.length > 0; ) {
@@ -55,7 +74,7 @@ export function foreignPart(path: string, trusted: Trusted = ourselves()): strin
     steps = rest;
     const next = name === ".." ? dirname(at) : join(at, name);
     const found = lstatSync(next);
-    const problem = problemOf(next, found, trusted);
+    const problem = look(next, found);
     if (problem !== null) return problem;
     if (!found.isSymbolicLink()) {
       at = next;

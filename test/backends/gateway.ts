@@ -152,9 +152,11 @@ export class Gateway {
     await must("ip", "netns", "delete", this.#netns[node]);
   }
 
-  /** Starts `xfrm-steer`; the caller ends it. */
-  start(node: Node, ...args: string[]): ChildProcessWithoutNullStreams {
-    return spawn(process.execPath, [CLI, "--netns", this.#netns[node], ...args]);
+  /** Starts `xfrm-steer`, with these variables besides; the caller ends it. */
+  start(node: Node, ...words: (string | Readonly<Record<string, string>>)[]): ChildProcessWithoutNullStreams {
+    const args = words.filter((word) => typeof word === "string");
+    const env = Object.assign({ ...process.env }, ...words.filter((word) => typeof word !== "string"));
+    return spawn(process.execPath, [CLI, "--netns", this.#netns[node], ...args], { env });
   }
 
   /** The connection's keys, in hex. */

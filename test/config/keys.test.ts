@@ -1,5 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -12,6 +21,8 @@ import {
   readKey,
 } from "../../src/config/index.js";
 
+const DIGITS = "0123456789abcdef".repeat(5);
+const asRoot = process.geteuid?.() === 0 ? test : test.skip;
 const HINT_128 = "aes128-gcm takes 40 hexadecimal digits: a 16-byte key and 4 bytes of salt";
 
 function folderOf(t: ExecutionContext): string {
@@ -53,12 +64,31 @@ test("a symbolic link to a private file is followed", (t) => {
   t.deepEqual(readKey(fileSource(path.join(folder, "link")), "aes128-gcm"), key);
 });
 
+asRoot("a link that another user made, or could exchange, is refused (needs root)", (t) => {
+  const folder = folderOf(t);
+  keyFile(folder, DIGITS.slice(0, 40));
+  const link = path.join(folder, "link");
+  symlinkSync(path.join(folder, "k.key"), link);
+  lchownSync(link, 65534, 65534);
+  t.throws(() => readKey(fileSource(link), "aes128-gcm"), {
+    message: /link is reached by a link of another's: .*link belongs to user 65534$/,
+  });
+  lchownSync(link, 0, 0);
+  t.notThrows(() => readKey(fileSource(link), "aes128-gcm"));
+  chownSync(folder, 65534, 65534);
+  t.throws(() => readKey(fileSource(link), "aes128-gcm"), {
+    message: /another's: .* belongs to user 65534$/,
+  });
+  t.notThrows(
+    () => readKey(fileSource(path.join(folder, "k.key")), "aes128-gcm"),
+    "no link: the file itself is looked at",
+  );
+});
+
 test("the key buffer shares no memory with other buffers", (t) => {
   const key = readKey(keyFile(folderOf(t), randomBytes(20).toString("hex")), "aes128-gcm");
   t.is(key.buffer.byteLength, 20);
 });
-
-const DIGITS = "0123456789abcdef".repeat(5);
 
 const badFiles: readonly (readonly [
   title: string,
@@ -123,7 +153,6 @@ test("a missing key file, a folder and a device are refused", (t) => {
   t.throws(() => readKey(fileSource("/dev/null"), "aes128-gcm"), { message: /is not a regular file$/ });
 });
 
-const asRoot = process.geteuid?.() === 0 ? test : test.skip;
 asRoot("a key file of another user is refused (needs root)", (t) => {
   const source = keyFile(folderOf(t), DIGITS.slice(0, 40));
   if (source.kind === "file") chownSync(source.path, 65534, 65534);

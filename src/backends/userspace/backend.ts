@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants, rmSync } from "node:fs";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
-import { allSas } from "../../config/keys.js";
+import { keyVariables } from "../../config/keys.js";
 import type { Policy } from "../../config/policy.js";
 import { withBuiltProgram } from "../../program/build.js";
 import { findIfindex } from "../../sys/ifindex.js";
@@ -11,11 +11,11 @@ import { BackendError } from "../errors.js";
 import type { FlowAnswer } from "../flow-requests.js";
 import { locked } from "../kernel/locked.js";
 import { NOT_KNOWN } from "../kernel-probe.js";
-import { ask, socketPath } from "./control.js";
+import { ask, type Requests, socketPath } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { TunDevice } from "./device.js";
 import { DeviceRecord, recordedInterfaces } from "./device-record.js";
-import { readKeys } from "./keys.js";
+import { packKeys, readKeys } from "./keys.js";
 
 /** TUN device, TC programs that carry the metadata in front of the packet, and the ESP engine in a process of its own. */
 export const userspaceBackend: Backend = {
@@ -73,14 +73,26 @@ async function removeLeftDevice(interfaceName: string): Promise<boolean> {
 
 async function apply(given: Policy): Promise<Applied> {
   const policy = await withBuiltProgram(given); // here, not in the service: its errors keep their kind
-  const { name } = policy.interface;
   const bundle = Buffer.from(encodeBundle(policy)).toString("base64");
-  const request = { bundle, keys: readKeys(policy) };
-  const applied = await ask(name, "apply", request);
+  const { layout, bytes } = packKeys(readKeys(policy));
+  try {
+    return await askOrStart(policy, { bundle, keys: layout }, bytes);
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+async function askOrStart(
+  policy: Policy,
+  request: Requests["apply"]["request"],
+  keys: Uint8Array,
+): Promise<Applied> {
+  const { name } = policy.interface;
+  const applied = await ask(name, "apply", request, keys);
   if (applied) return applied;
   await startDaemon(name, withoutKeys(process.env, policy));
   try {
-    const first = await ask(name, "apply", request);
+    const first = await ask(name, "apply", request, keys);
     if (first) return first;
     throw new BackendError(`the service of ${name} ended right after its start`);
   } catch (error) {
@@ -91,10 +103,11 @@ async function apply(given: Policy): Promise<Applied> {
 
 /** An environment without the variables that a policy's keys are in: /proc/PID/environ shows it for as long as PID lives. */
 function withoutKeys(environment: NodeJS.ProcessEnv, policy: Policy): NodeJS.ProcessEnv {
-  const left = { ...environment };
-  for (const { esp } of policy.connections)
-    for (const { key } of esp ? allSas(esp) : []) if (key.kind === "env") delete left[key.name];
-  return left;
+  const secret = new Set(keyVariables(policy));
+  // By name: no string is made of a key.
+  return Object.fromEntries(
+    Object.keys(environment).flatMap((name) => (secret.has(name) ? [] : [[name, environment[name]]])),
+  );
 }
 
 async function startDaemon(interfaceName: string, env: NodeJS.ProcessEnv): Promise<void> {

@@ -1,17 +1,20 @@
 import { chmodSync, rmSync } from "node:fs";
-import { createConnection, createServer, type Server } from "node:net";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
 import type { FlowAnswer, FlowRequest } from "../flow-requests.js";
 import type { RekeyRequest, XfrmDatabases } from "./databases.js";
+import { type Framed, readRequest, writeRequest } from "./frames.js";
+import type { KeyLayout } from "./keys.js";
+import { parseRequest } from "./request-schemas.js";
 
 /**
- * The control socket of a running userspace interface: one request a connection, one answer, each a line of JSON.
- * The socket lies in a folder of root's with mode 0700, so keys may cross it.
+ * The control socket of a running userspace interface: one request a connection (frames.ts), one answer in JSON.
+ * The socket lies in a folder of root's with mode 0700, so keys may cross it; they do as bytes beside the request.
  */
 export interface Requests {
-  apply: { request: { bundle: Bundle64; keys: ConnectionKeys[] }; answer: Applied };
+  apply: { request: { bundle: Bundle64; keys: readonly KeyLayout[] }; answer: Applied };
   policy: { request: Record<never, never>; answer: { bundle: Bundle64 | null } };
   flows: { request: FlowRequest; answer: FlowAnswer };
   /** Null while the interface is being set up. */
@@ -25,17 +28,13 @@ export interface Requests {
 /** A policy as a bundle (compiler/bundle), in base64: bulk flows are columns of bytes, which JSON has no form for. */
 export type Bundle64 = string;
 
-/** Hexadecimal keying material of a connection's SAs. */
-export interface ConnectionKeys {
-  readonly connection: string;
-  readonly out: string;
-  readonly in: string;
-  readonly alsoIn: readonly string[];
-}
-
-type Operation = keyof Requests;
+export type Operation = keyof Requests;
+/** `keys` are wiped once the answer is there. */
 export type Handlers = {
-  [O in Operation]: (request: Requests[O]["request"]) => Promise<Requests[O]["answer"]>;
+  readonly [O in Operation]: (
+    request: Requests[O]["request"],
+    keys: Uint8Array,
+  ) => Promise<Requests[O]["answer"]>;
 };
 
 /** The running service refused a request; the message is its own. */
@@ -44,8 +43,7 @@ export class ControlError extends Error {
 }
 
 const SUFFIX = ".sock";
-/** Larger than any policy that fits the tables. */
-const MAX_REQUEST = 1 << 30;
+const NO_KEYS = new Uint8Array(0);
 
 export function socketPath(interfaceName: string): string {
   return join(runtimeDir(), `${interfaceName}${SUFFIX}`);
@@ -60,19 +58,16 @@ export async function serveControl(interfaceName: string, handlers: Handlers): P
   makeRuntimeDir();
   rmSync(path, { force: true });
   let queue = Promise.resolve();
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    let text = "";
-    socket.setEncoding("utf8");
-    socket.on("error", () => socket.destroy());
-    socket.on("data", (chunk: string) => {
-      text += chunk;
-      if (text.length > MAX_REQUEST) socket.destroy();
-    });
-    socket.on("end", () => {
-      queue = queue.then(async () => {
-        socket.end(JSON.stringify(await answer(text, handlers)));
-      });
-    });
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (accepted) => {
+    const socket: Socket = readRequest(
+      accepted,
+      (request) => {
+        queue = queue.then(async () => {
+          socket.end(JSON.stringify(await answer(request, handlers)));
+        });
+      },
+      (error) => socket.end(JSON.stringify({ error: error.message })),
+    );
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -84,18 +79,21 @@ export async function serveControl(interfaceName: string, handlers: Handlers): P
 
 type Answer = { ok: unknown } | { error: string };
 
-async function answer(text: string, handlers: Handlers): Promise<Answer> {
+async function answer({ json, keys }: Framed, handlers: Handlers): Promise<Answer> {
   try {
-    const { operation, request } = JSON.parse(text) as { operation: Operation; request: never };
-    return { ok: await handlers[operation](request) };
+    const { operation, request } = parseRequest(json);
+    return { ok: await handlers[operation](request, keys) };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
+  } finally {
+    keys.fill(0);
   }
 }
 
 /**
  * Asks the service that runs an interface.
  *
+ * @param keys that the request speaks of; the caller wipes them
  * @returns null where nobody serves it
  * @throws ControlError with the service's words where it refused
  */
@@ -103,9 +101,10 @@ export async function ask<O extends Operation>(
   interfaceName: string,
   operation: O,
   request: Requests[O]["request"],
+  keys: Uint8Array = NO_KEYS,
 ): Promise<Requests[O]["answer"] | null> {
   const path = socketPath(interfaceName);
-  const text = await exchange(path, JSON.stringify({ operation, request }));
+  const text = await exchange(path, JSON.stringify({ operation, request }), keys);
   if (text === null) return null;
   if (text === "")
     throw new ControlError(`the service of ${interfaceName} ended while it was asked to ${operation}`);
@@ -126,12 +125,12 @@ export async function isServed(interfaceName: string): Promise<boolean> {
 }
 
 /** Sends one request and reads the answer to its end; null where nobody listens. */
-function exchange(path: string, request: string): Promise<string | null> {
+function exchange(path: string, request: string, keys: Uint8Array): Promise<string | null> {
   return new Promise((resolve, reject) => {
     let text = "";
     const socket = createConnection({ path, allowHalfOpen: true });
     socket.setEncoding("utf8");
-    socket.on("connect", () => socket.end(request));
+    socket.on("connect", () => writeRequest(socket, request, keys));
     socket.on("data", (chunk: string) => {
       text += chunk;
     });

@@ -2,10 +2,12 @@
  * The process behind `xfrm-steer apply` with the userspace backend: serves one interface, named by its argument, until
  * it is told to stop. Tells its parent over the IPC channel when it can be asked, or why it never will.
  */
+import { keepMemoryPrivate } from "../../sys/secrets.js";
 import { serve } from "./serve.js";
 
 export type Announcement = { ready: true } | { failed: string; name: string; reason?: unknown };
 
+keepMemoryPrivate();
 const [, , interfaceName = ""] = process.argv;
 const announce = (message: Announcement) =>
   new Promise<void>((resolve) => {

@@ -19,12 +19,11 @@ export interface XfrmDatabases {
   readonly events: readonly Named<KeptEvent>[];
 }
 
-/** A step of a rekey by the connection's name; the key is hexadecimal, and none goes with "remove". */
+/** A step of a rekey by the connection's name; the key goes beside it, and none with "remove". */
 export interface RekeyRequest {
   readonly connection: string;
   readonly step: "add" | "switch" | "remove";
   readonly spi: number;
-  readonly key: string;
 }
 
 const EVENTS_KEPT = 1000;

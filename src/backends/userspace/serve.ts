@@ -3,8 +3,10 @@ import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
 import { deferred } from "../../sys/deferred.js";
 import { watchNamespace } from "../../sys/netns-reach.js";
 import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
+import { keepMemoryPrivate } from "../../sys/secrets.js";
 import { ControlError, isServed, serveControl, socketPath } from "./control.js";
 import { DeviceRecord } from "./device-record.js";
+import { unpackKeys } from "./keys.js";
 import { UserspaceService } from "./service.js";
 
 export interface Served {
@@ -20,6 +22,7 @@ export interface Served {
  * stops by itself where its network namespace is one that nobody can reach any more.
  */
 export async function serve(interfaceName: string): Promise<Served> {
+  keepMemoryPrivate(); // before there is any key
   const stopped = deferred<void>();
   const taken = `${interfaceName} is run by another xfrm-steer already; \`xfrm-steer apply\` changes its policy`;
   if (await isServed(interfaceName)) throw new ControlError(taken);
@@ -30,7 +33,8 @@ export async function serve(interfaceName: string): Promise<Served> {
     return service;
   };
   const server = await serveControl(interfaceName, {
-    apply: ({ bundle, keys }) => demand().apply(decodeBundle(Buffer.from(bundle, "base64")), keys),
+    apply: ({ bundle, keys }, secret) =>
+      demand().apply(decodeBundle(Buffer.from(bundle, "base64")), unpackKeys(keys, secret)),
     policy: async () => {
       const { policy } = demand();
       return { bundle: policy && Buffer.from(encodeBundle(policy)).toString("base64") };
@@ -38,8 +42,8 @@ export async function serve(interfaceName: string): Promise<Served> {
     flows: async (request) => demand().flows(request),
     status: async () => service?.status() ?? null,
     xfrm: async () => demand().databases(),
-    rekey: async (request) => {
-      await demand().rekey(request);
+    rekey: async (request, secret) => {
+      await demand().rekey(request, secret);
       return {};
     },
     stop: async ({ device }) => {

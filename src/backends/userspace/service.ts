@@ -32,11 +32,11 @@ import {
   wantedLinkState,
 } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
-import type { ConnectionKeys } from "./control.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { TunDevice } from "./device.js";
 import type { DeviceRecord } from "./device-record.js";
 import { Epochs } from "./epochs.js";
+import type { ConnectionKeys } from "./keys.js";
 import { type Refused, readRefused } from "./refused.js";
 
 /** What is set for the data path by who makes it, and not by a policy. */
@@ -102,7 +102,7 @@ export class UserspaceService {
     return this.#datapath?.statistics() ?? null;
   }
 
-  /** See Backend.apply. */
+  /** See Backend.apply. The keys are overwritten with zeros once the data path has them; otherwise by the caller. */
   async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
     const before = this.#running;
     const started = performance.now();
@@ -250,11 +250,11 @@ export class UserspaceService {
   }
 
   /** One step towards another key of a connection; the next apply brings back what the policy says. */
-  async rekey({ connection, step, spi, key }: RekeyRequest): Promise<void> {
+  async rekey({ connection, step, spi }: RekeyRequest, key: Uint8Array): Promise<void> {
     const found = this.#running?.policy.connections.find(({ name }) => name === connection);
     if (found === undefined || this.#datapath === null)
       throw new BackendError(`${this.#name} has no connection ${connection}`);
-    const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key: keyBytes(key) } };
+    const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key } };
     await this.#datapath.rekey(found.ifId, change);
   }
 
@@ -355,17 +355,10 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
     ...esp,
     ifId,
     link,
-    out: { spi: esp.out.spi, key: keyBytes(key.out) },
-    in: { spi: esp.in.spi, key: keyBytes(key.in) },
-    alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: keyBytes(key.alsoIn[index] ?? "") })),
+    out: { spi: esp.out.spi, key: key.out },
+    in: { spi: esp.in.spi, key: key.in },
+    alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: key.alsoIn[index] ?? new Uint8Array(0) })),
   }));
-}
-
-/** In a buffer of its own, as Buffer.from() takes its memory from a pool; the data path wipes it. */
-function keyBytes(hex: string): Buffer {
-  const buffer = Buffer.alloc(hex.length / 2);
-  buffer.write(hex, "hex");
-  return buffer;
 }
 
 function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { ConnectionKeys } from "../../backends/userspace/control.js";
+import type { ConnectionKeys } from "../../backends/userspace/keys.js";
 import { formatAddress } from "../../config/address.js";
 import type { Connection, EspConfig, Policy, Prefix } from "../../config/policy.js";
 import { keymatSize } from "../../esp/suite.js";
@@ -28,7 +28,7 @@ export function linesOf(policy: Policy): Line[] {
     if (esp === null) return [];
     const ends = innerEnds(esp, subnets[0], policy);
     if (ends === null) return [];
-    const key = () => randomBytes(keymatSize(esp.suite)).toString("hex");
+    const key = () => randomBytes(keymatSize(esp.suite));
     const keys = { connection: name, out: key(), in: key(), alsoIn: esp.alsoIn.map(key) };
     return [{ connection, esp, keys, ...ends }];
   });

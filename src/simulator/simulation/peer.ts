@@ -143,7 +143,7 @@ function statesOf(slab: PacketSlab, line: Line): { in: InboundState; out: PeerSt
   const shared = { ifId: connection.ifId, suite, esn, mode, local, remote, inner };
   const incoming = { ...shared, spi: esp.out.spi, replayWindow: esp.replayWindow };
   const outgoing = { ...shared, spi: esp.in.spi, padTo: 0 };
-  const [inKey, outKey] = [keys.out, keys.in].map((hex) => Buffer.from(hex, "hex")) as [Buffer, Buffer];
+  const [inKey, outKey] = [keys.out, keys.in].map((key) => Buffer.from(key)) as [Buffer, Buffer];
   return {
     in: makeInbound(slab, backend, incoming, inKey, new Traffic()),
     out: {
