@@ -9,6 +9,8 @@ import { SystemError } from "../sys/libc.js";
 import { BackendError } from "./errors.js";
 
 const ETHERNET_MTU = 1500;
+/** What stays on this machine goes by lo (drivers/net/loopback.c). */
+const LOOPBACK_MTU = 65536;
 /** Where there is no connection to ask. */
 const DEFAULT_MTU = innerMtu(ETHERNET_MTU, {
   suite: "aes128-gcm",
@@ -61,7 +63,7 @@ function underlayMtu(remote: string, link: string | null): number {
       devices,
       mtu = Number.POSITIVE_INFINITY,
     } = readRoute(remote, link === null ? 0 : (findIfindex(link) ?? 0));
-    if (local) return mtu;
+    if (local) return Math.min(mtu, LOOPBACK_MTU);
     const known = devices.flatMap((ifindex) => readLink(ifindex)?.mtu ?? []);
     return Math.min(mtu, ...(known.length === 0 ? [ETHERNET_MTU] : known));
   } catch (error) {
