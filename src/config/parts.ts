@@ -1,7 +1,9 @@
 import path from "node:path";
 import { readRegular } from "../sys/regular-file.js";
+import type { Defaults } from "./defaults.js";
 import { type Report, show } from "./diagnostics.js";
 import type { FlowFile } from "./flow-files.js";
+import { glob, isGlob } from "./glob.js";
 import type { Location } from "./policy.js";
 import { describeReadError, MAX_YAML_BYTES } from "./read-error.js";
 import { policySchema } from "./schema.js";
@@ -32,13 +34,18 @@ const MAIN_ONLY = ["backend", "interface", "default"] as const;
 export function readParts(content: string | Uint8Array, file: string, report: Report): Part[] | null {
   const opened = new Map<string, Location>([[path.resolve(file), { file, line: 1, column: 1 }]]);
   const parts: Part[] = [];
-  return readPart(content, file, 0) ? parts : null;
+  return readPart(content, file, 0, null) ? parts : null;
 
-  function readPart(bytes: string | Uint8Array, name: string, depth: number): boolean {
+  function readPart(
+    bytes: string | Uint8Array,
+    name: string,
+    depth: number,
+    defaults: Defaults | null,
+  ): boolean {
     report.opens(name);
     const text = typeof bytes === "string" ? bytes : decode(bytes, name, report);
     const source = text === null ? null : readSource(text, name, POLICY_KEYS, report);
-    const shape = source === null ? null : checkShape(source, report);
+    const shape = source === null ? null : checkShape(source, defaults, report);
     if (source === null || shape === null) return false;
     const context = { source, report };
     if (depth > 0) refuseMainOnly(shape, context);
@@ -54,14 +61,14 @@ export function readParts(content: string | Uint8Array, file: string, report: Re
         report.error(location, "the includes are nested too deeply", `nest at most ${MAX_DEPTH} files`);
       } else {
         opened.set(included, location);
-        include(included, location, depth + 1);
+        include(included, location, depth + 1, shape.defaults);
       }
     }
     parts.push({ ...shape, context });
     return true;
   }
 
-  function include(name: string, location: Location, depth: number): void {
+  function include(name: string, location: Location, depth: number, defaults: Defaults | null): void {
     let bytes: Buffer;
     try {
       bytes = readRegular(name, MAX_YAML_BYTES);
@@ -70,16 +77,39 @@ export function readParts(content: string | Uint8Array, file: string, report: Re
       report.error(location, message, hint);
       return;
     }
-    readPart(bytes, name, depth);
+    readPart(bytes, name, depth, defaults);
   }
 }
 
-/** The files that a part names under a key, relative to its own folder. */
-export function filesOf(key: "include" | "flows", { raw, context: { source } }: Part): FlowFile[] {
-  return readEach(raw[key], [key], (text, at) => ({
-    file: path.resolve(path.dirname(source.file), text),
-    location: source.at(at),
-  }));
+/** The files that a part names under a key, relative to its own folder; a pattern stands for all that it matches. */
+export function filesOf(key: "include" | "flows", { raw, context }: Part): FlowFile[] {
+  const { source } = context;
+  return readEach(raw[key], [key], (text, at): FlowFile[] => {
+    const file = path.resolve(path.dirname(source.file), text);
+    const location = source.at(at);
+    return isGlob(text) ? matching(file, text, location, context) : [{ file, location }];
+  }).flat();
+}
+
+function matching(pattern: string, text: string, location: Location, { report }: Context): FlowFile[] {
+  if (text.includes("**")) {
+    report.error(
+      location,
+      `${show(text)} has **, which is not known here`,
+      "write * for each level of folders",
+    );
+    return [];
+  }
+  try {
+    const files = glob(pattern);
+    if (files.length === 0)
+      report.warning(location, `${show(text)} matches no file`, "add one, or take the pattern out");
+    return files.map((file) => ({ file, location }));
+  } catch (error) {
+    const [message, hint] = describeReadError(error, `a folder of ${show(text)}`);
+    report.error(location, message, hint);
+    return [];
+  }
 }
 
 function refuseMainOnly({ raw }: Shape, { source, report }: Context): void {

@@ -85,7 +85,7 @@ export function ecnName(ecn: number): string {
 }
 
 function lookUp(table: Readonly<Record<string, number>>, text: string, max: number): number | null {
-  if (/^\d{1,3}$/.test(text)) return Number(text) <= max ? Number(text) : null;
+  if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= max ? Number(text) : null;
   const name = text.toLowerCase();
   return Object.hasOwn(table, name) ? (table[name] ?? null) : null;
 }

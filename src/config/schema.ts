@@ -41,7 +41,15 @@ const numberOrText = (hint: string) => z.union([z.number(hint), z.string(hint)],
 const ports = negatable(numberOrText(PORT_HINT), PORT_HINT);
 const prefixes = negatable(z.string(PREFIX_HINT), PREFIXES_HINT);
 const mark = z.union([z.number(MARK_HINT), z.string(MARK_HINT)], MARK_HINT);
-const deviceName = z.string("write the name of a network device");
+
+/** Schemas of names: of connections, rules, files and devices. Where they look like numbers, their text is what counts. */
+export const NAMES = new Set<unknown>();
+const named = <T extends z.ZodType>(schema: T): T => {
+  NAMES.add(schema);
+  return schema;
+};
+const text = (hint: string) => named(z.string(hint));
+const deviceName = text("write the name of a network device");
 
 const sa = z
   .strictObject(
@@ -113,7 +121,7 @@ const esp = z
       offload: z
         .strictObject(
           {
-            device: deviceName.describe("The device that the SAs are offloaded to"),
+            device: named(deviceName.describe("The device that the SAs are offloaded to")),
             mode: z
               .enum(["crypto", "packet"], "write crypto or packet")
               .optional()
@@ -138,6 +146,11 @@ const esp = z
   )
   .describe("Manual keys for the userspace backend");
 
+const connectionParts = {
+  link: deviceName.optional().describe("Underlay device; routing chooses if left out"),
+  rx: z.strictObject({ mark }, "write {mark: 0x66}").optional().describe("Given to received packets"),
+};
+
 const connection = z.strictObject(
   {
     if_id: integer(
@@ -145,13 +158,45 @@ const connection = z.strictObject(
       U32_MAX,
       "write a number from 1 to 0xffffffff (0 would match policies that have no if_id)",
     ),
-    link: deviceName.optional().describe("Underlay device; routing chooses if left out"),
+    link: connectionParts.link,
     subnets: z.array(z.string(PREFIX_HINT), "write a list of prefixes").optional(),
-    rx: z.strictObject({ mark }, "write {mark: 0x66}").optional().describe("Given to received packets"),
+    rx: connectionParts.rx,
     esp: esp.optional(),
   },
   "write a mapping such as {if_id: 101, subnets: [10.1.0.0/16]}",
 );
+
+/** What two connections never share. */
+export const NO_DEFAULTS: readonly string[] = ["if_id", "subnets", "out", "in", "also_in"];
+
+/** Mappings that the `defaults` of a file may complete. */
+export const FILLED_BY_DEFAULTS: readonly unknown[] = [
+  esp,
+  esp.shape.inner.unwrap(),
+  esp.shape.offload.unwrap(),
+];
+
+/** All of `esp` but the SAs; what it asks for may be said in part here and in part in a connection. */
+const espDefaults = esp
+  .omit({ out: true, in: true, also_in: true })
+  .extend({
+    inner: esp.shape.inner.unwrap().partial().optional(),
+    offload: esp.shape.offload.unwrap().partial().optional(),
+  })
+  .partial();
+
+const defaults = z
+  .strictObject(
+    {
+      ...connectionParts,
+      esp: espDefaults.optional().describe("For connections that have an esp of their own"),
+    },
+    "write a mapping such as {link: wan0, esp: {suite: aes256-gcm}}",
+  )
+  .optional()
+  .describe(
+    "What the connections of this file, and of those that it includes, take where they do not say it themselves",
+  );
 
 const match = z.strictObject(
   {
@@ -166,7 +211,7 @@ const match = z.strictObject(
     dscp: negatable(numberOrText(DSCP_HINT), DSCP_HINT).optional(),
     ecn: negatable(numberOrText(ECN_HINT), ECN_HINT).optional(),
     mark: negatable(mark, MARK_HINT).optional(),
-    iif: negatable(z.string(IIF_HINT), IIF_HINT)
+    iif: negatable(text(IIF_HINT), IIF_HINT)
       .optional()
       .describe("Interface on which a forwarded packet came in, or group:NAME for a device group"),
     length: negatable(numberOrText(LENGTH_HINT), LENGTH_HINT)
@@ -182,19 +227,16 @@ const MEMBER_HINT = "write {branch-a: 3}: the name of a connection and its weigh
 
 const target = z.union(
   [
-    z.string(TARGET_HINT),
+    text(TARGET_HINT),
     z.strictObject(
-      { connection: z.string("write the name of a connection"), link: deviceName.optional() },
+      { connection: text("write the name of a connection"), link: deviceName.optional() },
       TARGET_HINT,
     ),
     z.strictObject(
       {
         group: z
           .array(
-            z.union(
-              [z.string(MEMBER_HINT), z.record(z.string(), z.int(MEMBER_HINT), MEMBER_HINT)],
-              MEMBER_HINT,
-            ),
+            z.union([text(MEMBER_HINT), z.record(z.string(), z.int(MEMBER_HINT), MEMBER_HINT)], MEMBER_HINT),
             "write a list such as [{branch-a: 3}, {branch-b: 1}]",
           )
           .min(1, "write a list such as [{branch-a: 3}, {branch-b: 1}]"),
@@ -207,7 +249,7 @@ const target = z.union(
 
 const rule = z.strictObject(
   {
-    name: z.string("write a name in text").optional().describe("rule-N, counted from 1, if left out"),
+    name: text("write a name in text").optional().describe("rule-N, counted from 1, if left out"),
     match: match.optional(),
     to: target.describe("A connection, drop, pass, or a group of connections"),
     set: z
@@ -221,8 +263,9 @@ const rule = z.strictObject(
   "write a mapping such as {match: {dst: 10.1.0.0/16}, to: CONNECTION}",
 );
 
-const FILES_HINT = "write the name of a file, or a list of them; they are looked for in this file's folder";
-const files = oneOrMore(z.string(FILES_HINT), FILES_HINT);
+const FILES_HINT =
+  "write the name of a file, a pattern such as conf.d/*.yaml, or a list of them; they are looked for in this file's folder";
+const files = oneOrMore(text(FILES_HINT), FILES_HINT);
 
 const MTU_HINT = "write auto or a number of bytes from 68 to 65535";
 
@@ -235,6 +278,9 @@ const interfaceSchema = z.strictObject(
   "write a mapping such as {name: ipsec0, mtu: auto, addresses: [10.0.0.1/32]}",
 );
 
+/** Top-level keys that begin so are left alone: a place for anchors, as in Compose files. */
+export const EXTENSION_PREFIX = "x-";
+
 const BACKENDS = ["auto", "kernel-bpf", "kernel-lwt", "userspace"] as const;
 
 export const policySchema = z.strictObject(
@@ -245,6 +291,7 @@ export const policySchema = z.strictObject(
     include: files
       .optional()
       .describe("Files whose connections, rules and flows are part of this policy; their rules come first"),
+    defaults,
     connections: z
       .record(z.string(), connection, "write a mapping of names to connections")
       .meta({ propertyNames: { pattern: NAME_PATTERN.source } })

@@ -1,7 +1,9 @@
 import * as z from "zod";
+import { asWritten } from "./as-written.js";
+import { applyDefaults, type Defaults } from "./defaults.js";
 import { type Report, show, suggest } from "./diagnostics.js";
 import { closest } from "./names.js";
-import { policySchema, type RawPolicy } from "./schema.js";
+import { EXTENSION_PREFIX, NO_DEFAULTS, policySchema, type RawPolicy } from "./schema.js";
 import type { Path, Source } from "./source.js";
 
 /** T with every value possibly missing, at any depth: what is left of a file once the misshapen parts are cut out. */
@@ -18,15 +20,22 @@ export interface Shape {
   readonly raw: PartlyRaw;
   /** Indexes of the rules that are not as their author meant them: cross-checks would mislead. */
   readonly misshapenRules: ReadonlySet<number>;
+  /** For the files that this one includes. */
+  readonly defaults: Defaults | null;
 }
 
 /**
  * Checks the shape and reports every problem. Returns what has the right shape, so that the rest of the file can
  * still be checked in the same run; null when nothing can be made of it.
  */
-export function checkShape(source: Source, report: Report): Shape | null {
+export function checkShape(source: Source, around: Defaults | null, report: Report): Shape | null {
+  for (const key of Object.keys(Object(source.value)))
+    if (key.startsWith(EXTENSION_PREFIX)) delete (source.value as Record<string, unknown>)[key];
+  asWritten(source.value, policySchema, source.root, report);
+  checkDefaults(source, report);
+  const defaults = applyDefaults(source, around);
   const result = policySchema.safeParse(source.value);
-  if (result.success) return { raw: result.data, misshapenRules: new Set() };
+  if (result.success) return { raw: result.data, misshapenRules: new Set(), defaults };
   const issues = result.error.issues.flatMap((issue) => flatten(issue, []));
   // A value that is no mapping has no keys, and another version may have any other shape: the rest says nothing.
   const fatal = issues.find(
@@ -38,6 +47,29 @@ export function checkShape(source: Source, report: Report): Shape | null {
     reportIssue(fatal, source, report);
     return null;
   }
+  reportAll(issues, source, report);
+  for (const { code, path } of issues) if (code !== "unrecognized_keys") cut(source.value, path);
+  const misshapen = issues.flatMap(({ path: [top, index] }) =>
+    top === "rules" && typeof index === "number" ? [index] : [],
+  );
+  return { raw: source.value as PartlyRaw, misshapenRules: new Set(misshapen), defaults };
+}
+
+/**
+ * Before connections take from them. What has the wrong shape stays: where a connection takes it, the same is said of the
+ * same place, and nothing of what would be missing without it.
+ */
+function checkDefaults(source: Source, report: Report): void {
+  const value = valueAt(source.value, ["defaults"]);
+  const result = policySchema.shape.defaults.safeParse(value);
+  if (result.success) return;
+  const issues = result.error.issues.flatMap((issue) => flatten(issue, ["defaults"]));
+  reportAll(issues, source, report);
+  for (const { path, unknownKeys } of issues)
+    for (const key of unknownKeys) cut(source.value, [...path, key]);
+}
+
+function reportAll(issues: readonly Issue[], source: Source, report: Report): void {
   const seen = new Set<string>();
   for (const issue of issues) {
     if (issue.code !== "unrecognized_keys") {
@@ -48,11 +80,6 @@ export function checkShape(source: Source, report: Report): Shape | null {
     }
     reportIssue(issue, source, report);
   }
-  for (const { code, path } of issues) if (code !== "unrecognized_keys") cut(source.value, path);
-  const misshapen = issues.flatMap(({ path: [top, index] }) =>
-    top === "rules" && typeof index === "number" ? [index] : [],
-  );
-  return { raw: source.value as PartlyRaw, misshapenRules: new Set(misshapen) };
 }
 
 interface Issue {
@@ -97,6 +124,10 @@ function reportIssue({ code, path, message, unknownKeys }: Issue, source: Source
 
 function reportUnknownKey(path: Path, key: string, source: Source, report: Report): void {
   const location = source.atKey([...path, key]);
+  if (path[0] === "defaults" && NO_DEFAULTS.includes(key)) {
+    report.error(location, `${key} cannot be a default`, "write it in each connection, which has its own");
+    return;
+  }
   const known = keysAt(path);
   const fallback = `the keys of ${nameOf(path)} are ${known.join(", ")}`;
   const near = closest(key, known);
@@ -140,7 +171,7 @@ function valueAt(value: unknown, path: Path): unknown {
 function cut(value: unknown, path: Path): void {
   const parent = valueAt(value, path.slice(0, -1));
   const last = path.at(-1);
-  if (last !== undefined && typeof parent === "object" && parent !== null && Object.hasOwn(parent, last)) {
-    (parent as Record<string | number, unknown>)[last] = undefined;
-  }
+  if (last === undefined || typeof parent !== "object" || parent === null || !Object.hasOwn(parent, last))
+    return;
+  (parent as Record<string | number, unknown>)[last] = undefined;
 }

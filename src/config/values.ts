@@ -19,7 +19,7 @@ export function readMark(raw: string | number, path: Path, { source, report }: C
     report.error(
       source.at(path),
       `mark ${show(raw)} is not a mark`,
-      "write a value (0x66) or value/mask (0x1/0xff)",
+      decimal(raw, "write a value (0x66) or value/mask (0x1/0xff)"),
     );
     return null;
   }
@@ -37,10 +37,14 @@ export function readMark(raw: string | number, path: Path, { source, report }: C
 }
 
 function u32(text: string): number | null {
-  if (!/^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(text)) return null;
+  if (!/^(0x[0-9a-f]{1,8}|0|[1-9]\d{0,9})$/i.test(text)) return null;
   const value = Number(text);
   return value <= 0xffffffff ? value : null;
 }
+
+/** A hint, and why a number with a zero in front is none: strtoul() takes 010 for 8, most others for 10. */
+const decimal = (raw: string | number, hint: string): string =>
+  /(?:^|[-/])0\d/.test(String(raw)) ? `${hint}, without zeros in front` : hint;
 
 export type OneOrMore<T> = T | readonly (T | undefined)[] | undefined;
 
@@ -113,10 +117,11 @@ export function readRange(
   { noun, plural, text, max, example }: RangeKind,
   { source, report }: Context,
 ): Range | null {
-  const [, fromText, toText] = /^(\d+)(?:-(\d+))?$/.exec(String(item)) ?? [];
+  const [, fromText, toText] = /^(0|[1-9]\d*)(?:-(0|[1-9]\d*))?$/.exec(String(item)) ?? [];
   const from = Number(fromText);
   const to = Number(toText ?? fromText);
-  if (fromText === undefined) report.error(source.at(path), `${show(item)} is not ${text}`, example);
+  if (fromText === undefined)
+    report.error(source.at(path), `${show(item)} is not ${text}`, decimal(item, example));
   else if (from > max || to > max)
     report.error(source.at(path), `${noun} ${item} is out of range`, `${plural} go from 0 to ${max}`);
   else if (from > to)

@@ -78,7 +78,8 @@ function leaves(btf: Btf, typeId: number, offset: number): Leaf[] {
 function encodeNumber(text: string, { size, signed }: Leaf & { kind: "number" }): Buffer | null {
   if (size === 4 && ipaddr.IPv4.isValidFourPartDecimal(text)) return addressBytes(text);
   const literal = { true: "1", false: "0" }[text] ?? text;
-  if (!/^-?(0x[0-9a-f]+|\d+)$/i.test(literal)) return null;
+  // 010 is 8 to C and 10 to most others.
+  if (!/^-?(0x[0-9a-f]+|0|[1-9]\d*)$/i.test(literal)) return null;
   const magnitude = BigInt(literal.replace("-", ""));
   const value = literal.startsWith("-") ? -magnitude : magnitude;
   const fits = signed ? BigInt.asIntN(size * 8, value) : BigInt.asUintN(size * 8, value);

@@ -43,11 +43,68 @@ test("an included file is looked for next to the file that names it, and may inc
   t.is(policy?.connections.length, 2);
 });
 
+const part = (name: string, ifId: number) => `version: 1\nconnections: {${name}: {if_id: ${ifId}}}\n`;
+
+test("a pattern includes all files that it matches, in the order of their names", (t) => {
+  const { policy, said } = load(t, {
+    "steer.yaml":
+      "version: 1\ninclude: [conf.d/*.yaml, sites/?/x.yaml]\nrules: [{to: {group: [a, b, c, d, e]}}]\n",
+    "conf.d/20-b.yaml": part("b", 2),
+    "conf.d/10-a.yaml": part("a", 1),
+    "conf.d/9-c.yaml": part("c", 3),
+    "conf.d/.hidden.yaml": "no policy",
+    "conf.d/30-d.yaml~": "no policy",
+    "conf.d/30xyaml": "no policy",
+    "sites/2/x.yaml": part("e", 5),
+    "sites/1/x.yaml": part("d", 4),
+    "sites/33/x.yaml": "no policy",
+    "sites/4/y.yaml": "no policy",
+  });
+  t.deepEqual(said, []);
+  t.deepEqual(
+    policy?.connections.map(({ name }) => name),
+    ["a", "b", "c", "d", "e"],
+  );
+});
+
+test("a pattern that matches nothing is a warning", (t) => {
+  const { policy, said } = load(t, {
+    "steer.yaml": `${SITES}rules: [{to: {group: [a, b]}}]\ninclude: conf.d/*.yaml\nflows: flows/*.csv\n`,
+  });
+  t.not(policy, null);
+  t.deepEqual(said, [
+    'steer.yaml:6:10: warning: "conf.d/*.yaml" matches no file; add one, or take the pattern out',
+    'steer.yaml:7:8: warning: "flows/*.csv" matches no file; add one, or take the pattern out',
+  ]);
+});
+
 const broken: readonly (readonly [title: string, files: Record<string, string>, said: string[]])[] = [
   [
     "a file that is not there",
     { "steer.yaml": `${SITES}include: none.yaml\n` },
     ["steer.yaml:5:10: error: none.yaml does not exist; check the path"],
+  ],
+  [
+    "a pattern that begins with an asterisk and stands without quotes",
+    { "steer.yaml": `${SITES}include: *.yaml\n` },
+    [
+      'steer.yaml:5:10: error: there is no anchor ".yaml" in front of this alias; set the anchor (&name) before the alias (*name), or quote a pattern that begins with *',
+    ],
+  ],
+  [
+    "a pattern for folders of any depth",
+    { "steer.yaml": `${SITES}include: conf.d/**/x.yaml\n` },
+    [
+      'steer.yaml:5:10: error: "conf.d/**/x.yaml" has **, which is not known here; write * for each level of folders',
+    ],
+  ],
+  [
+    "a pattern that matches a file twice included",
+    { "steer.yaml": `${SITES}include: [b.yaml, "[ab]*.yaml", "?.yaml"]\n`, "b.yaml": "version: 1\n" },
+    [
+      'steer.yaml:5:19: warning: "[ab]*.yaml" matches no file; add one, or take the pattern out',
+      'steer.yaml:5:33: error: "b.yaml" is part of this policy already (steer.yaml:5); include each file once',
+    ],
   ],
   [
     "a file that includes itself",
