@@ -52,14 +52,38 @@ export function parseInterfaceAddress(text: string): PrefixResult {
   if (address === null)
     return { message: `${show(text)} is not an IP address or prefix`, hint: `write ${EXAMPLE}` };
   const bits = addressBits(address.family);
-  if (slash < 0) return { prefix: { ...address, length: bits } };
+  if (slash < 0) return whole({ ...address, length: bits }, text);
   const suffix = text.slice(slash + 1);
   const length = /^(0|[1-9]\d{0,2})$/.test(suffix) ? Number(suffix) : -1;
-  if (length >= 0 && length <= bits) return { prefix: { ...address, length } };
+  if (length >= 0 && length <= bits) return whole({ ...address, length }, text);
   return {
     message: `${show(text)} has no valid prefix length`,
     hint: `write a length from 0 to ${bits} behind the slash`,
   };
+}
+
+function whole(prefix: Prefix, text: string): PrefixResult {
+  if (!isMapped(prefix)) return { prefix };
+  const v4: Prefix = { family: 4, words: prefix.words.slice(3), length: prefix.length - 96 };
+  const right = text.includes("/") ? formatPrefix(v4) : formatAddress(v4);
+  return {
+    message: `${text} is an IPv4-mapped address, which no packet has`,
+    hint: `write ${right}`,
+    right,
+  };
+}
+
+/** All of it is in ::ffff:0:0/96 (RFC 4291 section 2.5.5.2). */
+export function isMapped({
+  family,
+  words,
+  length,
+}: {
+  family: Family;
+  words: ArrayLike<number>;
+  length: number;
+}): boolean {
+  return family === 6 && length >= 96 && words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
 }
 
 /** RFC 5952 text for IPv6, dotted quad for IPv4. */

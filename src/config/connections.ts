@@ -63,7 +63,10 @@ export function readConnections(
       link: connection.link ?? null,
       subnets,
       rxMark: rxMark === undefined ? null : readMark(rxMark, [...at, "rx", "mark"], context),
-      esp: connection.esp === undefined ? null : esp.read(connection.esp, [...at, "esp"]),
+      esp:
+        connection.esp === undefined
+          ? null
+          : esp.read(connection.esp, [...at, "esp"], connection.link !== undefined),
       location: source.atKey(at),
       subnetLocations,
     };
@@ -94,8 +97,25 @@ function checkName(name: string, at: Path, known: Map<string, Location>, { sourc
   }
 }
 
-/** Reports a device name that the kernel would refuse. */
-export function checkInterfaceName(name: string | undefined, at: Path, { source, report }: Context): void {
-  if (name === undefined || isInterfaceName(name)) return;
-  report.error(source.at(at), `${show(name)} is not a valid interface name`, INTERFACE_NAME_HINT);
+/**
+ * Reports a device name that the kernel would refuse, and one that is a pattern elsewhere (iptables has eth+, ifupdown
+ * eth*): taken as it stands it would match nothing, without a word.
+ *
+ * @param instead what stands for several devices, where something does
+ */
+export function checkInterfaceName(
+  name: string | undefined,
+  at: Path,
+  { source, report }: Context,
+  instead = "write the whole name of one device",
+): void {
+  if (name === undefined) return;
+  if (!isInterfaceName(name))
+    report.error(source.at(at), `${show(name)} is not a valid interface name`, INTERFACE_NAME_HINT);
+  else if (/[*?]|\+$/.test(name))
+    report.error(
+      source.at(at),
+      `${show(name)} looks like a pattern, and names are taken as they stand`,
+      instead,
+    );
 }

@@ -1,6 +1,8 @@
 import path from "node:path";
+import { endpointProblems, outerProblems } from "../esp/endpoints.js";
 import type { Limits } from "../esp/lifetime.js";
 import type { Mode } from "../esp/packet.js";
+import { parseAddress as parseSockaddr } from "../sys/sockaddr.js";
 import { type Address, formatAddress, parseAddress } from "./address.js";
 import { seenFrom, show } from "./diagnostics.js";
 import type { EspConfig, KeySource, Location, SaConfig } from "./policy.js";
@@ -33,8 +35,11 @@ export class EspReader {
     this.#keys = keys;
   }
 
-  /** Null when a part is missing or wrong; that has been reported then. */
-  read(raw: RawEsp, at: Path): EspConfig | null {
+  /**
+   * Null when a part is missing or wrong; that has been reported then.
+   * @param hasLink whether the connection names the device that its outer addresses are on
+   */
+  read(raw: RawEsp, at: Path, hasLink: boolean): EspConfig | null {
     const { source, report } = this.#context;
     const local = this.#address(raw.local, [...at, "local"]);
     const remote = this.#address(raw.remote, [...at, "remote"]);
@@ -44,7 +49,8 @@ export class EspReader {
         `remote ${raw.remote} is IPv${remote.family} and local ${raw.local} is IPv${local.family}`,
         "write two addresses of one family",
       );
-    }
+    } else if (local !== null && remote !== null)
+      this.#reportEnds(outerProblems({ local: parsed(local), remote: parsed(remote) }, hasLink), at);
     const out = this.#sa(raw.out, [...at, "out"]);
     const inbound = this.#sa(raw.in, [...at, "in"]);
     const alsoIn = (raw.also_in ?? []).map((sa, index) => this.#sa(sa, [...at, "also_in", index]));
@@ -111,7 +117,14 @@ export class EspReader {
         `remote ${raw.inner.remote} is IPv${remote.family} and local ${raw.inner.local} is IPv${local.family}`,
         "write two addresses of one family",
       );
+    else
+      this.#reportEnds(endpointProblems({ local: parsed(local), remote: parsed(remote) }), [...at, "inner"]);
     return { local: formatAddress(local), remote: formatAddress(remote) };
+  }
+
+  #reportEnds(problems: ReturnType<typeof endpointProblems>, at: Path): void {
+    const { source, report } = this.#context;
+    for (const { end, message, hint } of problems) report.error(source.at([...at, end]), message, hint);
   }
 
   #uniqueSpi(sa: RawEsp["in"], local: Address, at: Path): void {
@@ -176,6 +189,9 @@ export class EspReader {
     else this.#context.report.error(location, `${message} (${seenFrom(location, first)})`, hint);
   }
 }
+
+/** As the engine has it, which knows what it can serve. */
+const parsed = (address: Address) => parseSockaddr(formatAddress(address));
 
 /** The device is looked for when the policy is applied: the schema has checked the rest. */
 function offload({ offload: asked }: RawEsp): EspConfig["offload"] {

@@ -1,4 +1,4 @@
-import { formatPrefix, maskWord, parsePrefix } from "./address.js";
+import { formatPrefix, isMapped, maskWord, parsePrefix } from "./address.js";
 import { readDecimal, readIpv4, readIpv6 } from "./address-bytes.js";
 import { show } from "./diagnostics.js";
 import { closest } from "./names.js";
@@ -161,7 +161,7 @@ function readSide(side: Side, field: FlowField, bytes: Buffer, start: number, en
   }
   const bits = side.family === 4 ? 32 : 128;
   side.length = addressEnd === end ? bits : readDecimal(bytes, addressEnd + 1, end, bits);
-  if (side.length < 0 || hasHostBits(side)) readSlowly(side, field, bytes, start, end);
+  if (side.length < 0 || hasHostBits(side) || isMapped(side)) readSlowly(side, field, bytes, start, end);
 }
 
 function hasHostBits({ words, family, length }: Side): boolean {

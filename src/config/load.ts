@@ -1,5 +1,7 @@
+import { whyNoHost } from "../esp/endpoints.js";
 import { readRegular } from "../sys/regular-file.js";
-import { parseInterfaceAddress } from "./address.js";
+import { parseAddress } from "../sys/sockaddr.js";
+import { formatAddress, parseInterfaceAddress } from "./address.js";
 import { checkInterfaceName, type ReadConnection, readConnections } from "./connections.js";
 import { type Diagnostic, Report } from "./diagnostics.js";
 import { readFlowFiles } from "./flow-files.js";
@@ -118,9 +120,9 @@ function readInterface(raw: PartlyRaw["interface"], context: Context): Interface
   checkInterfaceName(raw?.name, ["interface", "name"], context);
   const addresses = readEach(raw?.addresses, ["interface", "addresses"], (text, at) => {
     const result = parseInterfaceAddress(text);
-    if ("prefix" in result) return result.prefix;
-    context.report.error(context.source.at(at), result.message, result.hint);
-    return null;
+    const problem = "prefix" in result ? whyNoHost(parseAddress(formatAddress(result.prefix))) : result;
+    if (problem !== null) context.report.error(context.source.at(at), problem.message, problem.hint);
+    return "prefix" in result ? result.prefix : null;
   });
   return { name: raw?.name ?? DEFAULT_INTERFACE, mtu: raw?.mtu ?? "auto", addresses };
 }

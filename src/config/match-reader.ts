@@ -74,7 +74,7 @@ export function readMatch(raw: RawMatch, at: Path, context: Context): Match {
     ),
     mark: field("mark", "mark", raw.mark, (item: string | number, path) => readMark(item, path, context)),
     iif: field("iif", "iif", raw.iif, (name: string, path) => {
-      if (!isGroup(name)) checkInterfaceName(name, path, context);
+      if (!isGroup(name)) checkInterfaceName(name, path, context, SEVERAL_DEVICES);
       return name;
     }),
     length: field("length", "length", raw.length, (item: string | number, path) =>
@@ -92,6 +92,9 @@ export function readMatch(raw: RawMatch, at: Path, context: Context): Match {
 function isNegated<T>(values: Negatable<T>): values is { readonly not?: OneOrMore<T> } {
   return typeof values === "object" && values !== null && !Array.isArray(values);
 }
+
+const SEVERAL_DEVICES =
+  "list the devices, or give them a group (ip link set DEVICE group 7) and write iif: group:7";
 
 /** `group:` and a name or number of a device group. */
 function isGroup(name: string): boolean {

@@ -26,26 +26,60 @@ export function checkOverlaps(
   hasProgram = false,
 ): void {
   const owners = new PrefixMap<Owner[]>();
+  const twice = new Tally<Owner>();
   for (const { name, subnets, subnetLocations } of connections) {
     for (const [index, prefix] of subnets.entries()) {
       const owner = { connection: name, prefix, location: subnetLocations[index] as Location };
       const list = owners.get(prefix);
       if (list === undefined) owners.set(prefix, [owner]);
       else if (!list.some(({ connection }) => connection === name)) list.push(owner);
-      else report.warning(owner.location, `${formatPrefix(prefix)} is there twice in ${name}`, "keep one");
+      else twice.add(name, owner);
     }
   }
+  for (const { first, more } of twice.all())
+    report.warning(
+      first.location,
+      `${formatPrefix(first.prefix)} is there twice in ${first.connection}${more === 0 ? "" : `, and so are ${more} more`}`,
+      "keep one",
+    );
   const decides = hasProgram ? () => true : decidingRules(rules);
+  const shared = new Tally<Shared>();
+  const nested = new Tally<Nested>();
   const done = new Set<readonly Owner[]>();
   for (const { subnets } of connections) {
     for (const subnet of subnets) {
       const sharers = owners.get(subnet);
       if (sharers === undefined || done.has(sharers)) continue;
       done.add(sharers);
-      if (sharers.length > 1) checkShared(sharers, decides, report);
-      checkNested(sharers, owners, decides, report);
+      if (sharers.length > 1) findShared(sharers, decides, shared);
+      findNested(sharers, owners, decides, nested);
     }
   }
+  for (const { first, more } of shared.all()) reportShared(first, more, report);
+  for (const { first, more } of nested.all()) reportNested(first, more, report);
+}
+
+/** Thousands of subnets of two connections may have the same to be said of them: it is said of the first, with their number. */
+class Tally<T> {
+  readonly #found = new Map<string, { first: T; more: number }>();
+
+  add(about: string, item: T): void {
+    const known = this.#found.get(about);
+    if (known === undefined) this.#found.set(about, { first: item, more: 0 });
+    else known.more++;
+  }
+
+  all(): Iterable<{ readonly first: T; readonly more: number }> {
+    return this.#found.values();
+  }
+}
+
+interface Shared extends Owner {
+  readonly others: string;
+}
+
+interface Nested extends Owner {
+  readonly around: Owner;
 }
 
 type Decides = (connection: string, prefix: Prefix) => boolean;
@@ -63,39 +97,61 @@ function decidingRules(rules: readonly ReadRule[]): Decides {
   return (connection, prefix) => (byTarget.get(connection) ?? []).some((dst) => overlaps(dst, prefix));
 }
 
-function checkShared(sharers: readonly Owner[], decides: Decides, report: Report): void {
-  for (const { connection, prefix, location } of sharers) {
+function findShared(sharers: readonly Owner[], decides: Decides, found: Tally<Shared>): void {
+  for (const owner of sharers) {
+    const { connection, prefix } = owner;
     if (decides(connection, prefix)) continue;
-    const text = formatPrefix(prefix);
-    const others = sharers.map((sharer) => sharer.connection).filter((name) => name !== connection);
-    report.error(
-      location,
-      `${text} is a subnet of ${connection} and of ${others.join(" and ")}, and no rule sends any of it to ${connection}`,
-      `add a rule with match: {dst: ${quoted(prefix)}, ...} and to: ${connection}, or take ${text} out of ${connection}`,
-    );
+    const names = sharers.map((sharer) => sharer.connection).filter((name) => name !== connection);
+    const others = names.join(" and ");
+    // A rule's dst is of one family.
+    found.add(`${prefix.family} ${connection} ${others}`, { ...owner, others });
   }
 }
 
-function checkNested(
+function reportShared({ connection, prefix, location, others }: Shared, more: number, report: Report): void {
+  const text = formatPrefix(prefix);
+  const what =
+    more === 0
+      ? `${text} is a subnet of ${connection} and of ${others}, and no rule sends any of it to ${connection}`
+      : `${text} and ${more} more are subnets of ${connection} and of ${others}, and no rule sends any of them to ${connection}`;
+  report.error(
+    location,
+    what,
+    `add a rule with match: {dst: ${quoted(prefix)}, ...} and to: ${connection}, or take ${more === 0 ? text : "them"} out of ${connection}`,
+  );
+}
+
+function findNested(
   inner: readonly Owner[],
   owners: PrefixMap<Owner[]>,
   decides: Decides,
-  report: Report,
+  found: Tally<Nested>,
 ): void {
-  for (const { connection, prefix, location } of inner) {
+  for (const owner of inner) {
+    const { connection, prefix } = owner;
     for (const outer of owners.covering(prefix)) {
       const [around] = outer;
-      if (outer === inner || around === undefined || outer.some((owner) => owner.connection === connection))
+      if (outer === inner || around === undefined || outer.some((each) => each.connection === connection))
         continue;
-      if (decides(connection, prefix) && outer.every((owner) => decides(owner.connection, prefix))) break;
-      report.warning(
-        location,
-        `${formatPrefix(prefix)} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (${seenFrom(location, around.location)})`,
-        `the longer prefix decides: packets to it go to ${connection}; add rules with to: ${connection} and to: ${around.connection} if others should decide`,
-      );
+      if (decides(connection, prefix) && outer.every((each) => decides(each.connection, prefix))) break;
+      found.add(`${connection} ${around.connection}`, { ...owner, around });
       break;
     }
   }
+}
+
+function reportNested({ connection, prefix, location, around }: Nested, more: number, report: Report): void {
+  const text = formatPrefix(prefix);
+  const place = seenFrom(location, around.location);
+  const what =
+    more === 0
+      ? `${text} of ${connection} lies in ${formatPrefix(around.prefix)} of ${around.connection} (${place})`
+      : `${text} and ${more} more subnets of ${connection} lie in those of ${around.connection} (${text} in ${formatPrefix(around.prefix)}, ${place})`;
+  report.warning(
+    location,
+    what,
+    `the longer prefix decides: packets to ${more === 0 ? "it" : "them"} go to ${connection}; add rules with to: ${connection} and to: ${around.connection} if others should decide`,
+  );
 }
 
 function quoted(prefix: Prefix): string {

@@ -1,4 +1,5 @@
 import { type Address, parseAddress } from "../sys/sockaddr.js";
+import { endpointProblems, outerProblems } from "./endpoints.js";
 import type { Lifetime } from "./lifetime.js";
 import type { OffloadRequest } from "./offload/provider.js";
 import type { Encapsulation, Mode } from "./packet.js";
@@ -136,6 +137,8 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
     `${mode} mode has no padding: only an inner IP header tells where the packet ends (RFC 4303 section 2.7)`,
   );
   const [localAddress, remoteAddress] = pair(local, remote);
+  for (const { message, hint } of outerProblems({ local: localAddress, remote: remoteAddress }, link !== 0))
+    demand(false, `${message}; ${hint}`);
   demand(
     (mode === "beet") === (connection.inner != null),
     mode === "beet"
@@ -143,6 +146,10 @@ function checkOne(connection: ConnectionConfig): CheckedConnection {
       : `${mode} mode has no inner addresses of its own`,
   );
   const inner = connection.inner ? pair(connection.inner.local, connection.inner.remote) : null;
+  for (const { message, hint } of inner === null
+    ? []
+    : endpointProblems({ local: inner[0], remote: inner[1] }))
+    demand(false, `inner ${message}; ${hint}`);
   return {
     ...connection,
     mode,

@@ -28,7 +28,7 @@ export function parseAddress(text: string): Address {
 }
 
 /** fe80::/10 means nothing without the link it is on. */
-const isLinkLocal = (address: Address): boolean =>
+export const isLinkLocal = (address: Address): boolean =>
   address.family === AF_INET6 && address.bytes[0] === 0xfe && ((address.bytes[1] ?? 0) & 0xc0) === 0x80;
 
 /** Text that no other address of this machine has: a link-local one has its link in it, as in RFC 4007 section 11. */

@@ -78,6 +78,34 @@ const wrong: [name: string, connections: ConnectionConfig[], message: RegExp][] 
   ],
   ["an address in short form", [{ ...valid, remote: "10.1" }], /"10.1" is not an IPv4 or IPv6 address/],
   ["two address families", [{ ...valid, remote: "2001:db8::1" }], /of different address families/],
+  [
+    "a remote address of no host",
+    [{ ...valid, remote: "0.0.0.0" }],
+    /remote 0.0.0.0 names no host; write the/,
+  ],
+  [
+    "a local address of no host",
+    [{ ...valid, local: "::", remote: "2001:db8::1" }],
+    /local :: names no host/,
+  ],
+  ["a multicast address", [{ ...valid, remote: "224.0.0.5" }], /remote 224.0.0.5 is a multicast address/],
+  ["the broadcast address", [{ ...valid, remote: "255.255.255.255" }], /255 is a broadcast address/],
+  ["local equal to remote", [{ ...valid, remote: "192.0.2.1" }], /remote 192.0.2.1 is local too/],
+  [
+    "an IPv4-mapped address",
+    [{ ...valid, local: "::ffff:192.0.2.1", remote: "2001:db8::1" }],
+    /local ::ffff:c000:201 is an IPv4-mapped address, which no packet has; write 192.0.2.1/,
+  ],
+  [
+    "a link-local address without a link",
+    [{ ...valid, local: "fe80::1", remote: "fe80::2" }],
+    /local fe80::1 is link-local, and the connection has no link; write link: DEVICE/,
+  ],
+  [
+    "a multicast address inside of BEET",
+    [{ ...valid, mode: "beet", inner: { local: "10.0.0.1", remote: "239.0.0.1" } }],
+    /inner remote 239.0.0.1 is a multicast address/,
+  ],
   ["a negative link", [{ ...valid, link: -1 }], /link -1 is not an ifindex/],
 ];
 
