@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { encodeBundle } from "../compiler/bundle/index.js";
@@ -10,9 +11,10 @@ import { demandPolicy } from "./policy-file.js";
 /** The whole file or none of it. */
 function write(output: string, bundle: Uint8Array): void {
   writing(output, () => {
-    const unfinished = `${output}.new`;
+    // Of a name that nobody can have put a link under, in a folder where others may write.
+    const unfinished = `${output}.${randomUUID()}`;
     try {
-      writeFileSync(unfinished, bundle);
+      writeFileSync(unfinished, bundle, { flag: "wx" });
       renameSync(unfinished, output);
     } catch (error) {
       rmSync(unfinished, { force: true });

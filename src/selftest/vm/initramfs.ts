@@ -1,14 +1,15 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { copyFile, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "../../sys/paths.js";
 import { inPrivateFolder } from "../../sys/private-folder.js";
 import { command } from "../command.js";
 import { bundleEntries } from "./bundle.js";
+import { cacheDirectory, forget, isIntact, openCache, seal } from "./cache.js";
 import { VmError } from "./errors.js";
 import { GUEST_ROOT } from "./guest-init.js";
-import { cacheDirectory, type Kernel } from "./kernel.js";
+import type { Kernel } from "./kernel.js";
 import { GUEST_MODULES, moduleEntries } from "./modules.js";
 import { type CpioEntry, directory, file, symlink, writeNewc } from "./newc.js";
 import { packageEntries, treeEntries } from "./packages.js";
@@ -106,8 +107,8 @@ export async function baseArchive(kernel: Kernel, cache = cacheDirectory()): Pro
   const prefix = `${kernel.release}-`;
   const name = `${prefix}${hash.digest("hex").slice(0, 16)}.cpio`;
   const path = join(folder, name);
-  if (existsSync(path)) return path;
-  await mkdir(folder, { recursive: true });
+  openCache(folder);
+  if (existsSync(path) && isIntact(path)) return path;
   const entries = [
     ...DIRECTORIES.map(directory),
     symlink("sbin/modprobe", "../bin/busybox"),
@@ -119,13 +120,13 @@ export async function baseArchive(kernel: Kernel, cache = cacheDirectory()): Pro
   try {
     await writeBuffers(partial, "w", writeNewc(entries));
     await rename(partial, path);
+    seal(path);
   } finally {
     await rm(partial, { force: true });
   }
   // 100 MB each: keep the newest for this kernel only.
   for (const old of await readdir(folder)) {
-    if (old.startsWith(prefix) && old.endsWith(".cpio") && old !== name)
-      await rm(join(folder, old), { force: true });
+    if (old.startsWith(prefix) && old.endsWith(".cpio") && old !== name) forget(join(folder, old));
   }
   return path;
 }

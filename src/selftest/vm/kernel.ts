@@ -1,9 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
-import { homedir } from "node:os";
+import { mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { command } from "../command.js";
 import { PrivateApt } from "./apt.js";
+import { cacheDirectory, isIntact, openCache, seal } from "./cache.js";
 import { VmError } from "./errors.js";
 
 /** An unpacked kernel, ready to boot. */
@@ -30,11 +30,6 @@ const SUITES: Record<string, string[]> = {
 };
 const PARTIAL = ".partial-";
 const ALL_SUITES = ["bookworm", "trixie", "trixie-backports"];
-
-/** $XDG_CACHE_HOME/xfrm-steer, or ~/.cache/xfrm-steer. */
-export function cacheDirectory(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "xfrm-steer");
-}
 
 /** Does `release` ("6.12.107+deb13-cloud-amd64") belong to `version` ("6.12", or "6.12.107")? */
 export function releaseMatches(release: string, version: string): boolean {
@@ -109,11 +104,11 @@ export async function findKernel(name: string, options: KernelOptions = {}): Pro
     throw new VmError("unavailable", `"${name}" is no kernel: give a version such as 6.12, or a path`);
   }
   const kernels = join(options.cache ?? cacheDirectory(), "kernels");
-  await mkdir(kernels, { recursive: true });
+  openCache(kernels);
   const cached = (await readdir(kernels))
     .filter((release) => releaseMatches(release, name))
     .sort(compareReleases);
-  const newest = cached.at(-1);
+  const newest = cached.findLast((release) => isIntact(join(kernels, release)));
   if (newest) return kernelAt(join(kernels, newest));
   await removeStale(kernels);
   // Beside its final place, so that one rename makes it appear whole or not at all.
@@ -125,6 +120,7 @@ export async function findKernel(name: string, options: KernelOptions = {}): Pro
       // Another run was quicker; its copy is as good.
       if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
     });
+    seal(root);
     return kernelAt(root);
   } finally {
     await rm(partial, { recursive: true, force: true });

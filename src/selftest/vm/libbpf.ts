@@ -1,12 +1,12 @@
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, realpath, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { command } from "../command.js";
 import { SECOND_LIBBPF } from "../features.js";
 import { PrivateApt } from "./apt.js";
+import { cacheDirectory, isIntact, openCache, seal } from "./cache.js";
 import { VmError } from "./errors.js";
 import { LIBBPF } from "./initramfs.js";
-import { cacheDirectory } from "./kernel.js";
 import { type CpioEntry, file } from "./newc.js";
 
 /** Debian's builds for the oldest glibc that we support, so that they run on any newer one. */
@@ -30,11 +30,14 @@ function otherSuite(name: string): string {
  * The guest's second libbpf, as {@link SECOND_LIBBPF} with its full name and libbpf.so.1; nothing where it cannot be
  * had, which the scenario that needs it then tells.
  */
-export async function secondLibbpf(cache = cacheDirectory()): Promise<CpioEntry[]> {
+export async function secondLibbpf(cache?: string): Promise<CpioEntry[]> {
   const system = LIBBPF.find((path) => existsSync(path));
   if (system === undefined) return [];
   try {
-    const path = await cached(join(cache, "libbpf"), otherSuite(basename(await realpath(system))));
+    const path = await cached(
+      join(cache ?? cacheDirectory(), "libbpf"),
+      otherSuite(basename(await realpath(system))),
+    );
     return [file(join(SECOND_LIBBPF, basename(path)).slice(1), await readFile(path), 0o755)];
   } catch (error) {
     if (error instanceof VmError && error.kind === "unavailable") return [];
@@ -45,8 +48,8 @@ export async function secondLibbpf(cache = cacheDirectory()): Promise<CpioEntry[
 /** The library of a suite's libbpf1, downloaded on first use. */
 async function cached(folder: string, suite: string): Promise<string> {
   const root = join(folder, suite);
-  if (!existsSync(root)) {
-    await mkdir(folder, { recursive: true });
+  openCache(folder);
+  if (!existsSync(root) || !isIntact(root)) {
     const partial = await mkdtemp(join(folder, ".partial-"));
     try {
       const apt = await PrivateApt.open(partial, [suite], () => {});
@@ -57,6 +60,7 @@ async function cached(folder: string, suite: string): Promise<string> {
         // Another run was quicker; its copy is as good.
         if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
       });
+      seal(root);
     } finally {
       await rm(partial, { recursive: true, force: true });
     }
