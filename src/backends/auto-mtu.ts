@@ -3,6 +3,7 @@ import type { Policy } from "../config/policy.js";
 import { innerMtu } from "../esp/index.js";
 import { readLink } from "../netlink/link.js";
 import { readRoute } from "../netlink/route.js";
+import { ENGINE_MARK } from "../sys/engine-mark.js";
 import { findIfindex } from "../sys/ifindex.js";
 import { ipJson } from "../sys/ip.js";
 import { SystemError } from "../sys/libc.js";
@@ -62,7 +63,7 @@ function underlayMtu(remote: string, link: string | null): number {
       local,
       devices,
       mtu = Number.POSITIVE_INFINITY,
-    } = readRoute(remote, link === null ? 0 : (findIfindex(link) ?? 0));
+    } = readRoute(remote, link === null ? 0 : (findIfindex(link) ?? 0), ENGINE_MARK);
     if (local) return Math.min(mtu, LOOPBACK_MTU);
     const known = devices.flatMap((ifindex) => readLink(ifindex)?.mtu ?? []);
     return Math.min(mtu, ...(known.length === 0 ? [ETHERNET_MTU] : known));

@@ -72,6 +72,8 @@ export interface Applied {
   readonly warning?: string;
   /** If_ids that are held after it; an apply after the IKE daemon's change opens them. Left out where there are none. */
   readonly held?: readonly HeldIfId[];
+  /** What the user should know of the machine: what is not routed into the interface, or not guarded, and why. */
+  readonly notes?: readonly string[];
 }
 
 /**

@@ -78,7 +78,7 @@ function policyOf(matches: readonly Match[], flows: Partial<Policy["flows"]> = {
   return {
     version: 1,
     backend: "auto",
-    interface: { name: "bench0", mtu: "auto", addresses: [] },
+    interface: { name: "bench0", mtu: "auto", addresses: [], guard: false, routes: false },
     connections,
     rules: matches.map((match, i) => ({
       name: `r${i}`,

@@ -18,7 +18,10 @@ export function ifIdOf(k: number): number {
 
 /** A policy of n subnets and nothing else, over at most 1,000 connections. */
 export function subnetPolicy(n: number): Policy {
-  const { policy } = parsePolicy("version: 1\nconnections: {c1: {if_id: 1}}", "bench");
+  const { policy } = parsePolicy(
+    "version: 1\ninterface: {guard: false}\nconnections: {c1: {if_id: 1}}",
+    "bench",
+  );
   const [first] = policy?.connections ?? [];
   if (!policy || !first) throw new Error("the bench's own policy cannot be read");
   const connections = Array.from({ length: Math.min(n, CONNECTIONS) }, (_, index) => ({

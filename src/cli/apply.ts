@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import type { Applied } from "../backends/backend.js";
 import type { Policy } from "../config/index.js";
 import { backendOf, demandBackend, demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
@@ -36,7 +37,7 @@ export async function applyWith(
       ExitCode.failed,
     );
   const applied = await progress(title, () => backend.apply(policy));
-  if (applied.warning !== undefined) process.stderr.write(`xfrm-steer: warning: ${applied.warning}\n`);
+  reportApplied(applied);
   print(json, { interface: name, backend: backend.name, readMs, ...applied }, () =>
     [
       `${name}: generation ${applied.generation} ${applied.created ? "set up" : "swapped in"} by the ${backend.name} backend`,
@@ -44,4 +45,10 @@ export async function applyWith(
         `${applied.tableBytes} bytes of tables`,
     ].join("\n"),
   );
+}
+
+/** What an apply has to say beside that it is done. */
+export function reportApplied({ warning, notes = [] }: Applied): void {
+  if (warning !== undefined) process.stderr.write(`xfrm-steer: warning: ${warning}\n`);
+  for (const note of notes) process.stderr.write(`xfrm-steer: note: ${note}\n`);
 }

@@ -1,12 +1,15 @@
 import { Command } from "commander";
+import { guarded } from "../backends/guard/guard.js";
+import { locked } from "../backends/kernel/locked.js";
 import { userspaceBackend } from "../backends/userspace/backend.js";
 import { recordedInterfaces } from "../backends/userspace/device-record.js";
 import { type ConnectionKeys, readKeys, wipeConnectionKeys } from "../backends/userspace/keys.js";
-import { serve } from "../backends/userspace/serve.js";
+import { type Served, serve } from "../backends/userspace/serve.js";
 import type { Policy } from "../config/index.js";
 import { keyVariables } from "../config/keys.js";
 import { withBuiltProgram } from "../program/build.js";
 import { wipeVariable } from "../sys/secrets.js";
+import { reportApplied } from "./apply.js";
 import { demandRoot } from "./backend.js";
 import { CliError, ExitCode } from "./exit.js";
 import { print } from "./output.js";
@@ -50,21 +53,32 @@ async function run(policy: Policy, keys: readonly ConnectionKeys[], options: Run
   const probe = userspaceBackend.probe();
   if (!probe.available) throw new CliError(probe.reason, ExitCode.lacking);
   const { name } = policy.interface;
-  const served = await serve(name);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void served.stop());
-  if (options.untilEof) process.stdin.resume().on("close", () => void served.stop());
+  let served: Served | null = null;
+  const stop = () => void served?.stop();
+  const start = async () => {
+    served = await serve(name);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+    if (options.untilEof) process.stdin.resume().on("close", stop);
+    return await served.service.apply(policy, keys);
+  };
   try {
-    const applied = await served.service.apply(policy, keys);
+    // The guard before the device.
+    const applied = await locked(() => guarded(policy, "userspace", start));
+    reportApplied(applied);
     wipeConnectionKeys(keys);
     print(options.json, { interface: name, backend: "userspace", ...applied }, () => `${name} is up`);
-    await served.ended;
+    await ended(served);
   } finally {
-    await served.stop();
-    await served.ended;
+    stop();
+    await ended(served);
     process.stdin.destroy();
     if (recordedInterfaces().includes(name))
       process.stderr.write(
         `xfrm-steer: ${name} stays, and what is routed into it is dropped; \`xfrm-steer unload ${name}\` removes it\n`,
       );
   }
+}
+
+async function ended(served: Served | null): Promise<void> {
+  await served?.ended;
 }

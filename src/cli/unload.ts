@@ -1,5 +1,7 @@
 import { Command } from "commander";
+import { formatOpened, guardedPrefixes, openedPrefixes } from "../backends/guard/opened.js";
 import { allBackends } from "../backends/select.js";
+import type { Prefix } from "../config/index.js";
 import { allInterfaces, demandRoot } from "./backend.js";
 import { print } from "./output.js";
 
@@ -12,10 +14,17 @@ export function unloadCommand(): Command {
     .action(async (interfaceName: string | undefined, options: { json?: boolean }) => {
       demandRoot("unload");
       const removed: string[] = [];
-      for (const name of interfaceName === undefined ? allInterfaces() : [interfaceName])
+      const guarded: Prefix[] = [];
+      for (const name of interfaceName === undefined ? allInterfaces() : [interfaceName]) {
+        guarded.push(...guardedPrefixes(name));
         for (const backend of allBackends()) if (await backend.remove(name)) removed.push(name);
-      print(options.json, { removed }, () =>
-        removed.length === 0 ? "nothing was set up here" : `removed ${removed.join(", ")}`,
+      }
+      const opened = openedPrefixes(guarded);
+      print(options.json, { removed, ...(opened.length > 0 ? { opened } : {}) }, () =>
+        [
+          removed.length === 0 ? "nothing was set up here" : `removed ${removed.join(", ")}`,
+          ...formatOpened(opened),
+        ].join("\n"),
       );
     });
 }

@@ -69,6 +69,8 @@ function settings(before: Policy, after: Policy): Change[] {
         ["name", a.name, b.name],
         ["mtu", String(a.mtu), String(b.mtu)],
         ["addresses", list(a.addresses.map(formatPrefix)), list(b.addresses.map(formatPrefix))],
+        ["guard", String(a.guard), String(b.guard)],
+        ["routes", String(a.routes), String(b.routes)],
       ]),
     ),
     ...change("default", differing([["", before.default, after.default]])),

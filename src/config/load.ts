@@ -82,6 +82,7 @@ function readPolicy(
   const flows = files.length === 0 ? NO_FLOWS : readFlowFiles(files, connections, report);
   const device = readInterface(raw.interface, context);
   checkMtu(device, namesIpv6({ interface: device, connections, rules, flows }), context);
+  checkDefaultTunnel(raw, connections, context);
   return {
     version: 1,
     backend: raw.backend ?? "auto",
@@ -124,7 +125,10 @@ function readInterface(raw: PartlyRaw["interface"], context: Context): Interface
     if (problem !== null) context.report.error(context.source.at(at), problem.message, problem.hint);
     return "prefix" in result ? result.prefix : null;
   });
-  return { name: raw?.name ?? DEFAULT_INTERFACE, mtu: raw?.mtu ?? "auto", addresses };
+  return {
+    ...{ name: raw?.name ?? DEFAULT_INTERFACE, mtu: raw?.mtu ?? "auto", addresses },
+    ...{ guard: raw?.guard ?? true, routes: raw?.routes ?? false },
+  };
 }
 
 function checkMtu(device: InterfaceConfig, ipv6: boolean, { source, report }: Context): void {
@@ -133,5 +137,29 @@ function checkMtu(device: InterfaceConfig, ipv6: boolean, { source, report }: Co
     source.at(["interface", "mtu"]),
     `mtu ${device.mtu} is too small for IPv6`,
     `write auto or at least ${IPV6_MIN_MTU}`,
+  );
+}
+
+/**
+ * A default-route tunnel needs a way for its own outer packets around it. The userspace engine's have a mark; the kernel's
+ * have none that this policy could give them.
+ */
+function checkDefaultTunnel(
+  raw: PartlyRaw,
+  connections: readonly ReadConnection[],
+  { source, report }: Context,
+): void {
+  const asked = (["guard", "routes"] as const).find((key) => raw.interface?.[key] === true);
+  const backend = raw.backend ?? "auto";
+  const isKernel =
+    backend === "auto" ? connections.every(({ esp }) => esp === null) : backend !== "userspace";
+  const owner = connections.find(({ subnets }) => subnets.some(({ length }) => length === 0));
+  if (asked === undefined || !isKernel || owner === undefined) return;
+  report.error(
+    source.at(["interface", asked]),
+    `${asked} cannot be for the default route, which ${owner.name} owns: on a kernel backend nothing keeps ESP packets themselves ` +
+      "out of the tunnel",
+    `leave ${asked} out, and route into the interface what is to be steered: that is guarded; or give the connections keys (esp) ` +
+      "for the userspace backend, whose packets have a mark",
   );
 }

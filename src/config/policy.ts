@@ -215,6 +215,10 @@ export interface InterfaceConfig {
   /** Bytes, or "auto" for what the encapsulation leaves of the underlay. */
   readonly mtu: number | "auto";
   readonly addresses: readonly InterfaceAddress[];
+  /** Unreachable routes stand beneath what connections own: it does not leave in the clear when the interface is gone. */
+  readonly guard: boolean;
+  /** Routes of what connections own into the interface are made and kept. */
+  readonly routes: boolean;
 }
 
 /** A steering program of the user's own, in front of the rules (bpf/xfrm_steer.h). */

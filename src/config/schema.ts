@@ -274,6 +274,16 @@ const interfaceSchema = z.strictObject(
     name: deviceName.optional().describe("ipsec0 if left out"),
     mtu: z.union([z.literal("auto"), integer(68, 65535, MTU_HINT)], MTU_HINT).optional(),
     addresses: z.array(z.string(PREFIX_HINT), 'write a list such as [10.0.0.1/32, "fd00::1/128"]').optional(),
+    guard: z
+      .boolean("write true or false")
+      .optional()
+      .describe(
+        "Unreachable routes beneath what connections own, so that it does not leave in the clear; true if left out",
+      ),
+    routes: z
+      .boolean("write true or false")
+      .optional()
+      .describe("Make routes of what connections own into the interface; false if left out"),
   },
   "write a mapping such as {name: ipsec0, mtu: auto, addresses: [10.0.0.1/32]}",
 );

@@ -1,3 +1,4 @@
+import { ENGINE_MARK } from "../sys/engine-mark.js";
 import { close } from "../sys/libc.js";
 import { scopedText } from "../sys/sockaddr.js";
 import { filterSocket, openEspSocket, openUdpGroup, openUdpSocket } from "../sys/udp.js";
@@ -41,8 +42,8 @@ export class SocketPool {
 
   #openUdp({ localAddress, localPort, link }: CheckedConnection): number[] {
     const { count } = this.#queues;
-    if (count === 1) return [openUdpSocket(localAddress, localPort, link)];
-    return openUdpGroup(localAddress, localPort, link, count, this.#queues.udpProgram);
+    if (count === 1) return [openUdpSocket(localAddress, localPort, link, ENGINE_MARK)];
+    return openUdpGroup(localAddress, localPort, link, count, this.#queues.udpProgram, ENGINE_MARK);
   }
 
   #openRaw({ localAddress, link }: CheckedConnection): number[] {
@@ -50,7 +51,7 @@ export class SocketPool {
     const fds: number[] = [];
     try {
       for (let queue = 0; queue < count; queue++) {
-        const fd = openEspSocket(localAddress, link);
+        const fd = openEspSocket(localAddress, link, ENGINE_MARK);
         fds.push(fd);
         if (count > 1) filterSocket(fd, this.#queues.rawProgram(queue));
       }

@@ -10,6 +10,7 @@ const RTM_GETADDR = 22;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_QDISC = 6;
+const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_STATS64 = 23;
 const IFLA_INFO_KIND = 1;
@@ -23,6 +24,7 @@ const IFLA_TUN_PERSIST = 6;
 const IFLA_TUN_MULTI_QUEUE = 7;
 const IFLA_TUN_NUM_QUEUES = 8;
 const IFLA_TUN_NUM_DISABLED_QUEUES = 9;
+const IFLA_VRF_TABLE = 1;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFF_UP = 1;
@@ -76,15 +78,30 @@ const ERRORS: Readonly<Record<keyof LinkErrors, number>> = {
 
 /** @returns null where there is no such device in the calling thread's namespace. @throws SystemError */
 export function readLink(ifindex: number): Link | null {
+  const [answer] = askLink(ifindex);
+  return answer === undefined ? null : linkOf(answer);
+}
+
+/** Nothing where there is no such device. */
+function askLink(ifindex: number): Uint8Array[] {
   const asked = new Uint8Array(IFINFOMSG_SIZE);
   viewOf(asked).setInt32(4, ifindex, LITTLE_ENDIAN);
   try {
-    const [answer] = request(RTM_GETLINK, asked, `reading network device ${ifindex}`);
-    return answer === undefined ? null : linkOf(answer);
+    return request(RTM_GETLINK, asked, `reading network device ${ifindex}`);
   } catch (error) {
-    if (error instanceof SystemError && error.errno === constants.errno.ENODEV) return null;
+    if (error instanceof SystemError && error.errno === constants.errno.ENODEV) return [];
     throw error;
   }
+}
+
+/** The routing table of the VRF that a device is in; null where it is in none. @throws SystemError */
+export function readVrfTable(ifindex: number): number | null {
+  const [device] = askLink(ifindex);
+  const master = device && new Attributes(device.subarray(IFINFOMSG_SIZE)).uint32(IFLA_MASTER);
+  const [vrf] = master === undefined ? [] : askLink(master);
+  const info = vrf && new Attributes(vrf.subarray(IFINFOMSG_SIZE)).nested(IFLA_LINKINFO);
+  if (info?.text(IFLA_INFO_KIND) !== "vrf") return null;
+  return info.nested(IFLA_INFO_DATA)?.uint32(IFLA_VRF_TABLE) ?? null;
 }
 
 function linkOf(message: Uint8Array): Link {

@@ -11,6 +11,7 @@ const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_METRICS = 8;
 const RTA_MULTIPATH = 9;
+const RTA_MARK = 16;
 const RTAX_MTU = 2;
 /** struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags. */
 const RTMSG_SIZE = 12;
@@ -36,18 +37,21 @@ export interface Route {
  * inet_rtm_getroute (net/ipv4/route.c) dumps the fib_info, and inet6_rtm_getroute (net/ipv6/route.c) the fib6_info.
  *
  * @param oif ifindex that the look-up is bound to, 0 for any
+ * @param mark of the packets that it is for
  * @throws SystemError such as ENETUNREACH
  */
-export function readRoute(address: string, oif: number): Route {
+export function readRoute(address: string, oif: number, mark = 0): Route {
   const bytes = ipaddr.parse(address).toByteArray();
   const destination = attribute(RTA_DST, bytes);
   const device = oif === 0 ? new Uint8Array() : attribute(RTA_OIF, uint32(oif));
-  const asked = new Uint8Array(RTMSG_SIZE + destination.length + device.length);
+  const marked = mark === 0 ? new Uint8Array() : attribute(RTA_MARK, uint32(mark));
+  const asked = new Uint8Array(RTMSG_SIZE + destination.length + device.length + marked.length);
   asked[0] = bytes.length === 4 ? AF_INET : AF_INET6;
   asked[1] = bytes.length * 8;
   viewOf(asked).setUint32(RTM_FLAGS, RTM_F_FIB_MATCH, LITTLE_ENDIAN);
   asked.set(destination, RTMSG_SIZE);
   asked.set(device, RTMSG_SIZE + destination.length);
+  asked.set(marked, RTMSG_SIZE + destination.length + device.length);
   const [answer] = request(RTM_GETROUTE, asked, `looking for the route to ${address}`);
   return routeOf(answer ?? new Uint8Array(RTMSG_SIZE));
 }

@@ -22,16 +22,26 @@ export function ip(...args: string[]): string {
   return run(args);
 }
 
-/** As `ip`, many commands in one process, one a line; stops at the first that fails, and names it. */
-export function ipBatch(lines: readonly string[]): void {
+/** As `ip`, many commands in one process, one a line, with options such as -6 for all; stops at the first that fails, and names it. */
+export function ipBatch(lines: readonly string[], options: readonly string[] = []): void {
   if (lines.length === 0) return;
   try {
-    run(["-batch", "-"], lines.join("\n"));
+    run([...options, "-batch", "-"], lines.join("\n"));
   } catch (error) {
     if (!(error instanceof IpError)) throw error;
     const [ending, number] = error.said.match(/Command failed -:(\d+)/) ?? [""];
     const line = lines[Number(number) - 1];
     throw line === undefined ? error : new IpError(line.split(" "), error.said.replace(ending, "").trim());
+  }
+}
+
+/** As `ipBatch`, but goes on behind a command that fails, and says nothing of it: for what may be gone already. */
+export function ipBatchForced(lines: readonly string[], options: readonly string[] = []): void {
+  if (lines.length === 0) return;
+  try {
+    run([...options, "-force", "-batch", "-"], lines.join("\n"));
+  } catch (error) {
+    if (!(error instanceof IpError)) throw error;
   }
 }
 

@@ -1,3 +1,4 @@
+import { ENGINE_MARK } from "./engine-mark.js";
 import {
   bindSocket,
   close,
@@ -16,6 +17,7 @@ import type { Destination } from "./udp-send.js";
 
 /** asm-generic/socket.h, linux/in.h and linux/in6.h */
 const SOL_SOCKET = 1;
+const SO_MARK = 36;
 const SO_BINDTOIFINDEX = 62;
 const IP_MTU = 14;
 const IPV6_MTU = 24;
@@ -46,6 +48,8 @@ function askForMtu(destination: Destination, link: number): number {
   try {
     const slab = new Slab(SOCKADDR_IN6_SIZE);
     const { base, bytes, view } = slab;
+    view.setInt32(0, ENGINE_MARK, true);
+    setsockopt(fd, SOL_SOCKET, SO_MARK, base, 4);
     // The route is looked up as that of a datagram: for IPv6 a bound device would forbid routes by others.
     if (v4) view.setInt32(0, link, true);
     else {

@@ -21,6 +21,7 @@ const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_REUSEPORT = 15;
+const SO_MARK = 36;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SO_ATTACH_BPF = 50;
@@ -55,11 +56,12 @@ const BUFFER_BYTES = 4 << 20;
  * datagram comes with its ingress ifindex (IP_PKTINFO or IPV6_PKTINFO) and traffic class, and datagrams of one flow and
  * size may come together (UDP_GRO).
  * @param link ifindex, the scope of an IPv6 link-local address; else unused
+ * @param mark of the packets that are sent (SO_MARK), where this process may set one
  * @returns the descriptor
  * @throws SystemError
  */
-export function openUdpSocket(local: Address, port: number, link: number): number {
-  return openUdp(local, port, link, false);
+export function openUdpSocket(local: Address, port: number, link: number, mark = 0): number {
+  return openUdp(local, port, link, mark, false);
 }
 
 /**
@@ -74,12 +76,13 @@ export function openUdpGroup(
   link: number,
   count: number,
   programFd: number,
+  mark = 0,
 ): number[] {
   const doing = `sharing the UDP port ${port} of ${local.text} between sockets`;
   const fds: number[] = [];
   try {
     for (let place = 0; place < count; place++) {
-      fds.push(openUdp(local, port, link, place > 0));
+      fds.push(openUdp(local, port, link, mark, place > 0));
       // The first takes the port for itself before it shares: another group of ours is to be refused.
       if (place === 0) check(setOption(fds[0] ?? -1, SOL_SOCKET, SO_REUSEPORT, 1), doing);
     }
@@ -91,10 +94,10 @@ export function openUdpGroup(
   }
 }
 
-function openUdp(local: Address, port: number, link: number, shared: boolean): number {
+function openUdp(local: Address, port: number, link: number, mark: number, shared: boolean): number {
   const doing = `binding the UDP socket ${local.text} port ${port}`;
   const advice = "the address must be up on this machine and the port free";
-  return openSocket({ type: SOCK_DGRAM, protocol: 0, local, port, link, doing, advice }, (option) => {
+  return openSocket({ type: SOCK_DGRAM, protocol: 0, local, port, link, mark, doing, advice }, (option) => {
     if (local.family !== AF_INET) check(option(IPPROTO_IPV6, IPV6_V6ONLY, 1), doing);
     // Refused before Linux 5.0: datagrams come one by one then.
     option(SOL_UDP, UDP_GRO, 1);
@@ -109,11 +112,11 @@ function openUdp(local: Address, port: number, link: number, shared: boolean): n
  * @returns the descriptor
  * @throws SystemError
  */
-export function openEspSocket(local: Address, link: number): number {
+export function openEspSocket(local: Address, link: number, mark = 0): number {
   const doing = `opening a raw socket for ESP on ${local.text}`;
   const advice = "the address must be up on this machine, and raw sockets need CAP_NET_RAW";
   const fd = openSocket(
-    { type: SOCK_RAW, protocol: IPPROTO_ESP, local, port: 0, link, doing, advice },
+    { type: SOCK_RAW, protocol: IPPROTO_ESP, local, port: 0, link, mark, doing, advice },
     () => {},
   );
   drain(fd);
@@ -152,6 +155,7 @@ interface SocketOptions {
   readonly local: Address;
   readonly port: number;
   readonly link: number;
+  readonly mark: number;
   readonly doing: string;
   /** What to do where it cannot be opened or bound. */
   readonly advice: string;
@@ -160,7 +164,7 @@ interface SocketOptions {
 type SetOption = (level: number, name: number, value: number) => number;
 
 function openSocket(
-  { type, protocol, local, port, link, doing, advice }: SocketOptions,
+  { type, protocol, local, port, link, mark, doing, advice }: SocketOptions,
   setUp: (option: SetOption) => void,
 ): number {
   const fd = check(socket(local.family, type | O_NONBLOCK | O_CLOEXEC, protocol), doing, advice);
@@ -176,6 +180,8 @@ function openSocket(
       check(option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), doing);
       check(option(IPPROTO_IPV6, IPV6_RECVTCLASS, 1), doing);
     }
+    // Without CAP_NET_ADMIN packets have no mark: only rules of ours by it would want one.
+    if (mark !== 0) option(SOL_SOCKET, SO_MARK, mark);
     allowFragments(fd, local.family === AF_INET, false);
     setUp(option);
     const name = new Slab(SOCKADDR_IN6_SIZE);

@@ -16,7 +16,8 @@ const policies = fc
   .record({ seed: fc.nat(2 ** 31), rules: fc.nat(40), subnets: fc.nat(8) })
   .map(({ seed, rules, subnets }): Policy => {
     const policy = randomPolicy(new Random(seed), rules, subnets);
-    return { ...policy, flows: { ...policy.flows, files: ["flows.csv"] } };
+    const device = { ...policy.interface, guard: seed % 2 === 0, routes: seed % 3 === 0 };
+    return { ...policy, interface: device, flows: { ...policy.flows, files: ["flows.csv"] } };
   });
 
 test("any policy comes out of its bundle as it went in", (t) => {

@@ -52,7 +52,7 @@ test("what is left out has its default", (t) => {
   t.deepEqual(policy, {
     version: 1,
     backend: "auto",
-    interface: { name: "ipsec0", mtu: "auto", addresses: [] },
+    interface: { name: "ipsec0", mtu: "auto", addresses: [], guard: true, routes: false },
     connections: [
       {
         name: "a",

@@ -112,7 +112,7 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
   return {
     version: 1,
     backend: "auto",
-    interface: { name: "ipsec0", mtu: "auto", addresses: [] },
+    interface: { name: "ipsec0", mtu: "auto", addresses: [], guard: true, routes: false },
     connections,
     rules: random.list(
       rules,

@@ -1,6 +1,7 @@
 import type { Policy } from "../../config/policy.js";
 import type { Applied, Status } from "../backend.js";
 import type { FlowAnswer } from "../flow-requests.js";
+import { guarded, settled, unguarded } from "../guard/guard.js";
 import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
@@ -19,13 +20,20 @@ export const kernelBpfBackend: FollowingBackend = {
   name: NAME,
   probe: probeKernelBpf,
   interfaces: () => keptInterfaces(NAME),
-  apply: (policy: Policy): Promise<Applied> => locked(() => applyPolicy(policy)),
+  apply: (policy: Policy): Promise<Applied> => locked(() => guarded(policy, NAME, () => applyPolicy(policy))),
   loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
   ifIdChanges: (policy) => ifKept(policy.interface.name, [], () => readIfIdChanges(policy)),
   status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
   flows: (name, request): Promise<FlowAnswer | null> => ifKept(name, null, () => changeFlows(name, request)),
-  remove: (name): Promise<boolean> => ifKept(name, false, () => removeInterface(name)),
-  refresh: (name): Promise<Applied | null> => ifKept(name, null, () => refresh(name)),
+  remove: (name): Promise<boolean> => ifKept(name, false, () => unguarded(name, () => removeInterface(name))),
+  refresh: (name): Promise<Applied | null> =>
+    ifKept(name, null, () =>
+      settled(
+        NAME,
+        () => refresh(name),
+        () => readLoaded(name),
+      ),
+    ),
 };
 
 async function ifKept<T>(name: string, otherwise: T, work: () => T | Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import { guarded, settled, unguarded } from "../guard/guard.js";
 import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
@@ -15,12 +16,19 @@ export const kernelLwtBackend: FollowingBackend = {
   name: NAME,
   probe: probeKernelLwt,
   interfaces: () => keptInterfaces(NAME),
-  apply: (policy) => locked(() => applyPolicy(policy)),
+  apply: (policy) => locked(() => guarded(policy, NAME, () => applyPolicy(policy))),
   loaded: (name) => ifKept(name, null, () => readLoaded(name)),
   ifIdChanges: (policy) => ifKept(policy.interface.name, [], () => readIfIdChanges(policy)),
   status: (name) => ifKept(name, null, () => readStatus(name)),
-  remove: (name) => ifKept(name, false, () => removeInterface(name)),
-  refresh: (name) => ifKept(name, null, () => refresh(name)),
+  remove: (name) => ifKept(name, false, () => unguarded(name, () => removeInterface(name))),
+  refresh: (name) =>
+    ifKept(name, null, () =>
+      settled(
+        NAME,
+        () => refresh(name),
+        () => readLoaded(name),
+      ),
+    ),
 };
 
 async function ifKept<T>(name: string, otherwise: T, work: () => T | Promise<T>): Promise<T> {

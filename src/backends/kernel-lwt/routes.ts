@@ -3,7 +3,7 @@ import { IpError, ip, ipBatch, ipJson } from "../../sys/ip.js";
 import type { Route } from "./plan.js";
 
 /** rtm_protocol of our routes (`ip route show proto 88`): tells them from other people's. Not in linux/rtnetlink.h. */
-const PROTOCOL = 88;
+export const LWT_PROTOCOL = 88;
 
 /** A route as `ip` takes it; equal routes have equal text. */
 export type RouteText = string;
@@ -21,7 +21,7 @@ const METRIC6 = 1;
 /** The words behind `ip route replace` and its like. @param device the external xfrm interface */
 export function routeText(device: string, { prefix, ifId, link }: Route): RouteText {
   const metric = prefix.family === 6 ? ` metric ${METRIC6}` : "";
-  const to = `${formatPrefix(prefix)} dev ${device} proto ${PROTOCOL}${metric}`;
+  const to = `${formatPrefix(prefix)} dev ${device} proto ${LWT_PROTOCOL}${metric}`;
   if (ifId === 0) return to;
   // ifN stands for a number: the device may have been renamed, or be gone.
   return `${to} encap xfrm if_id ${ifId}${link === 0 ? "" : ` link_dev if${link}`}`;
@@ -30,11 +30,13 @@ export function routeText(device: string, { prefix, ifId, link }: Route): RouteT
 /** Our routes into a device, by prefix. `ifindexOf` gives 0 where a name has no device. */
 export function readRoutes(device: string, ifindexOf: (name: string) => number): Map<string, RouteText> {
   const found = [4, 6].flatMap((family) =>
-    ipJson<RouteJson>(`-${family}`, "route", "show", "dev", device, "proto", `${PROTOCOL}`).map((route) => {
-      const prefix = prefixOf(route.dst, family as 4 | 6);
-      const link = route.link_dev === undefined ? 0 : linkOf(route.link_dev, ifindexOf);
-      return [formatPrefix(prefix), routeText(device, { prefix, ifId: route.if_id ?? 0, link })] as const;
-    }),
+    ipJson<RouteJson>(`-${family}`, "route", "show", "dev", device, "proto", `${LWT_PROTOCOL}`).map(
+      (route) => {
+        const prefix = prefixOf(route.dst, family as 4 | 6);
+        const link = route.link_dev === undefined ? 0 : linkOf(route.link_dev, ifindexOf);
+        return [formatPrefix(prefix), routeText(device, { prefix, ifId: route.if_id ?? 0, link })] as const;
+      },
+    ),
   );
   return new Map(found);
 }

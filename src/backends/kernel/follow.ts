@@ -26,7 +26,7 @@ export interface FollowOptions {
 }
 
 /**
- * Refreshes an interface whenever a network device of the calling thread's namespace changes, until `signal` says to
+ * Refreshes an interface whenever a network device or a route of the calling thread's namespace changes, until `signal` says to
  * stop. At most one refresh runs at a time; changes in the meantime are answered by one more.
  *
  * @throws BackendError where `ip monitor` ends by itself; what refresh() throws
@@ -36,7 +36,7 @@ export async function follow(
   interfaceName: string,
   { signal, onReady, onRefresh }: FollowOptions,
 ): Promise<void> {
-  const monitor = spawn("ip", ["monitor", "link"], { stdio: ["ignore", "pipe", "inherit"] });
+  const monitor = spawn("ip", ["monitor", "link", "route"], { stdio: ["ignore", "pipe", "inherit"] });
   let over = false;
   const ended = once(monitor, "exit").then(() => {
     over = true;
@@ -55,7 +55,7 @@ export async function follow(
       if (first) onReady?.();
       await Promise.race([changed.promise, ended]);
     }
-    if (!signal.aborted) throw new BackendError("`ip monitor link` ended by itself; start again");
+    if (!signal.aborted) throw new BackendError("`ip monitor` ended by itself; start again");
   } finally {
     signal.removeEventListener("abort", stop);
     stop();

@@ -58,7 +58,7 @@ export class StateDir<S> {
 const STATE = "state.json";
 
 /** Raised when Policy changes its shape: what another version kept is not there for this one. */
-const POLICY_FORMAT = 1;
+const POLICY_FORMAT = 2;
 const policyFile = (generation: number) => `policy-${generation}.v${POLICY_FORMAT}`;
 
 function readJson<T>(path: string): T | null {

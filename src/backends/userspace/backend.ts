@@ -9,6 +9,7 @@ import { modulePath } from "../../sys/paths.js";
 import type { Applied, Backend, Probe, Status } from "../backend.js";
 import { BackendError } from "../errors.js";
 import type { FlowAnswer } from "../flow-requests.js";
+import { guarded, unguarded } from "../guard/guard.js";
 import { locked } from "../kernel/locked.js";
 import { NOT_KNOWN } from "../kernel-probe.js";
 import { ask, type Requests, socketPath } from "./control.js";
@@ -38,7 +39,8 @@ export const userspaceBackend: Backend = {
 
   interfaces: recordedInterfaces,
 
-  apply: (policy: Policy): Promise<Applied> => locked(() => apply(policy)),
+  apply: (policy: Policy): Promise<Applied> =>
+    locked(() => guarded(policy, "userspace", () => apply(policy))),
 
   async loaded(interfaceName: string): Promise<Policy | null> {
     const answer = await ask(interfaceName, "policy", {});
@@ -52,9 +54,13 @@ export const userspaceBackend: Backend = {
   flows: (interfaceName, request): Promise<FlowAnswer | null> => ask(interfaceName, "flows", request),
 
   remove: (interfaceName: string): Promise<boolean> =>
-    locked(
-      async () =>
-        (await ask(interfaceName, "stop", { device: "remove" })) !== null || removeLeftDevice(interfaceName),
+    locked(() =>
+      unguarded(
+        interfaceName,
+        async () =>
+          (await ask(interfaceName, "stop", { device: "remove" })) !== null ||
+          removeLeftDevice(interfaceName),
+      ),
     ),
 };
 

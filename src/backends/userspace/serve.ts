@@ -4,6 +4,7 @@ import { deferred } from "../../sys/deferred.js";
 import { watchNamespace } from "../../sys/netns-reach.js";
 import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
 import { keepMemoryPrivate } from "../../sys/secrets.js";
+import { watchGuard } from "../guard/watch.js";
 import { ControlError, isServed, serveControl, socketPath } from "./control.js";
 import { DeviceRecord } from "./device-record.js";
 import { unpackKeys } from "./keys.js";
@@ -67,8 +68,10 @@ export async function serve(interfaceName: string): Promise<Served> {
   const watch = watchNamespace(() => {
     void service?.remove().then(stopped.resolve);
   });
+  const unwatch = watchGuard(() => service?.policy ?? null);
   const ended = Promise.race([stopped.promise, service.failed]).finally(async () => {
     watch.close();
+    unwatch();
     await service?.stop();
     server.close();
     rmSync(socketPath(interfaceName), { force: true });

@@ -46,13 +46,16 @@ export function fromWire(wire: WirePolicy): Policy {
     const { file, line, column } = needed(location, "location");
     return { file: at(wire.files, file, "file"), line, column };
   };
-  const { name, mtu, addresses } = needed(wire.interface, "interface");
+  const { name, mtu, addresses, guard, routes } = needed(wire.interface, "interface");
   const connections = wire.connections.map((each) => connection(each, locate));
   const known = new Set(connections.map((each) => each.name));
   return {
     version: 1,
     backend: one(BACKENDS, wire.backend),
-    interface: { name, mtu: mtu ?? "auto", addresses: addresses.map(prefix) },
+    interface: {
+      ...{ name, mtu: mtu ?? "auto", addresses: addresses.map(prefix) },
+      ...{ guard: guard ?? true, routes },
+    },
     connections,
     rules: wire.rules.map((each) => rule(each, known, locate)),
     flows: flows(wire.flows, connections.length),

@@ -43,11 +43,14 @@ class Files {
 
 export function toWire(policy: Policy): WirePolicy {
   const files = new Files();
-  const { name, mtu, addresses } = policy.interface;
+  const { name, mtu, addresses, guard, routes } = policy.interface;
   return {
     version: policy.version,
     backend: policy.backend.toUpperCase().replace("-", "_"),
-    interface: { name, ...(mtu === "auto" ? {} : { mtu }), addresses: addresses.map(prefix) },
+    interface: {
+      ...{ name, ...(mtu === "auto" ? {} : { mtu }), addresses: addresses.map(prefix) },
+      ...{ guard, routes },
+    },
     connections: policy.connections.map((each) => connection(each, files)),
     rules: policy.rules.map((each) => rule(each, files)),
     flows: flows(policy.flows),

@@ -108,7 +108,13 @@ export interface WireFlows {
 export interface WirePolicy {
   version: number;
   backend: string;
-  interface: { name: string; mtu?: number; addresses: WirePrefix[] } | null;
+  interface: {
+    name: string;
+    mtu?: number;
+    addresses: WirePrefix[];
+    guard?: boolean;
+    routes: boolean;
+  } | null;
   connections: WireConnection[];
   rules: WireRule[];
   flows: WireFlows | null;

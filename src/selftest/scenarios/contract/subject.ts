@@ -96,7 +96,7 @@ export function policyOf(subject: Subject, branches: readonly Branch[], more: Po
   });
   return `version: 1
 backend: ${subject.backend}
-interface: {name: ipsec0, addresses: [${quoted(more.addresses ?? ["10.0.0.1/32", "fd00::1/128"])}]}
+interface: {name: ipsec0, ${more.device ?? "guard: false"}, addresses: [${quoted(more.addresses ?? ["10.0.0.1/32", "fd00::1/128"])}]}
 connections:
 ${[...connections, ...(more.connections ?? [])].join("\n")}
 ${more.rules === undefined ? "" : `rules:\n${more.rules.map((rule) => `  - ${rule}`).join("\n")}`}
@@ -107,6 +107,8 @@ export interface PolicyText {
   readonly addresses?: readonly string[];
   /** Underlay devices by connection. */
   readonly links?: Readonly<Record<string, string>>;
+  /** Members of the interface's mapping; without them it has no guard, so that broad routes can be made after an apply. */
+  readonly device?: string;
   /** Lines of further connections. */
   readonly connections?: readonly string[];
   /** Rules as YAML flow mappings. */
