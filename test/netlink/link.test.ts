@@ -28,7 +28,7 @@ rootTest(
       const ifindex = ns.ifindex("v0");
       const { errors, ...link } = ns.run(() => readLink(ifindex)) ?? { errors: null };
       t.deepEqual(link, {
-        ...{ name: "v0", kind: "veth", external: false, mtu: 1400, up: true, qdisc: "noqueue" },
+        ...{ name: "v0", kind: "veth", external: false, mtu: 1400, up: true, qdisc: "noqueue", tun: null },
       });
       t.deepEqual(Object.keys(errors ?? {}), ["rx_errors", "tx_errors", "rx_dropped", "tx_carrier_errors"]);
       const global = ns.run(() => readAddresses(ifindex)).filter((address) => !address.startsWith("fe80"));

@@ -4,9 +4,11 @@ import { userspace } from "../contract/userspace-subject.js";
 import { forgedPmtu, smallUnderlay } from "./forged-pmtu.js";
 import { ifIdExchangeScenarios } from "./if-id-exchange.js";
 import { ifIdHeldScenarios } from "./if-id-held.js";
+import { killed } from "./kill.js";
 
 /** What goes wrong around the data path: nothing leaves in the clear, and nothing reaches a wrong connection. */
 export const faults: readonly Scenario[] = [
+  ...[userspace, kernelBpf, kernelLwt].map(killed),
   ...ifIdHeldScenarios,
   ...ifIdExchangeScenarios,
   ...[userspace, kernelBpf, kernelLwt].map(forgedPmtu),
