@@ -1,15 +1,22 @@
 import { randomUUID } from "node:crypto";
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { encodeBundle } from "../compiler/bundle/index.js";
 import { compile } from "../compiler/compile.js";
 import { withBuiltProgram } from "../program/build.js";
 import { ANY_DEVICE } from "./check.js";
+import { CliError, ExitCode } from "./exit.js";
 import { print, writing } from "./output.js";
 import { demandPolicy } from "./policy-file.js";
 
-/** The whole file or none of it. */
+/** The whole file or none of it. A file takes the place of what is there, which must not be a device: /dev/null is everybody's. */
 function write(output: string, bundle: Uint8Array): void {
+  const there = statSync(output, { throwIfNoEntry: false });
+  if (there !== undefined && !there.isFile() && !there.isDirectory())
+    throw new CliError(
+      `${output} is no regular file, and a bundle would take its place; name a file`,
+      ExitCode.usage,
+    );
   writing(output, () => {
     // Of a name that nobody can have put a link under, in a folder where others may write.
     const unfinished = `${output}.${randomUUID()}`;

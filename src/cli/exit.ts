@@ -4,6 +4,7 @@ import { CompileError } from "../compiler/error.js";
 import { FlowSyntaxError } from "../compiler/flow.js";
 import { KeyError } from "../config/index.js";
 import { ProgramError } from "../program/error.js";
+import { systemErrorText } from "../sys/error-text.js";
 
 /** What the process ends with; 3 is what plan says where there are changes; as kselftest counts them, 4 is a skip for a lacking kernel feature or right. */
 export const ExitCode = { done: 0, failed: 1, usage: 2, changes: 3, lacking: 4 } as const;
@@ -66,7 +67,13 @@ export function reportError(error: unknown): number {
     return say(error, ExitCode.lacking);
   const lacking = [MissingFeatureError, MissingLibraryError, MissingCompilerError];
   if (lacking.some((kind) => error instanceof kind)) return say(error, ExitCode.lacking);
-  if (codeOf(error) === "EPERM" || codeOf(error) === "EACCES") return say(error, ExitCode.lacking);
+  const code = codeOf(error) === "EPERM" || codeOf(error) === "EACCES" ? ExitCode.lacking : ExitCode.failed;
+  const text = systemErrorText(error);
+  if (text !== null) {
+    console.error(`xfrm-steer: ${text}`);
+    return code;
+  }
+  if (code === ExitCode.lacking) return say(error, code);
   if (EXPECTED.has(error.name)) return say(error, ExitCode.failed);
   console.error(`xfrm-steer: internal error: ${error.stack ?? error.message}`);
   return ExitCode.failed;

@@ -40,8 +40,8 @@ const program = new Command("xfrm-steer")
 
 // `xfrm-steer status | head` ends quietly when its reader has seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(ExitCode.done);
+  if (error.code === "EPIPE") process.exit(ExitCode.done);
+  process.exit(reportError(error));
 });
 
 const words = new Set(process.argv.slice(2));

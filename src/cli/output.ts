@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { systemErrorText } from "../sys/error-text.js";
 import { CliError, ExitCode } from "./exit.js";
 
 /** One JSON document on stdout, or the text; logs and progress go to stderr. */
@@ -6,12 +7,17 @@ export function print(json: boolean | undefined, value: unknown, text: () => str
   process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : `${text()}\n`);
 }
 
+/** Another name would not help. */
+const NOT_THE_NAME = ["ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "EIO"];
+
 /** Opens or writes a file that the user named. @throws CliError where it cannot be written */
 export function writing<T>(output: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    const text = NOT_THE_NAME.includes(code ?? "") ? systemErrorText(error) : null;
+    if (text !== null) throw new CliError(text, ExitCode.failed);
     throw new CliError(
       `${output} cannot be written (${code}); name a file in a folder that is there and yours`,
       ExitCode.failed,

@@ -1,3 +1,4 @@
+import { meaningOf } from "../sys/error-text.js";
 import { RegularFileError } from "../sys/regular-file.js";
 
 /** Most bytes of a YAML file. One of 100,000 connections is 20 MB, and read in as many seconds. */
@@ -21,6 +22,9 @@ export function describeReadError(error: unknown, file: string): readonly [messa
       : [`${file} is larger than ${error.found}`, "name a smaller file; many flows belong into flow files"];
   }
   const { code } = error as NodeJS.ErrnoException;
+  const [what, advice] = (code === undefined ? null : meaningOf(code)) ?? [];
+  if (what !== undefined && advice !== undefined && !Object.hasOwn(READ_ERRORS, code ?? ""))
+    return [`${file} cannot be read: ${what} (${code})`, advice];
   const [why, hint] = READ_ERRORS[code ?? ""] ?? [
     `cannot be read (${code ?? error})`,
     "name a readable file",

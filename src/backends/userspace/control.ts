@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
+import { systemErrorText } from "../../sys/error-text.js";
 import { makeRuntimeDir, runtimeDir } from "../../sys/runtime-dir.js";
 import type { Applied, Status } from "../backend.js";
 import type { FlowAnswer, FlowRequest } from "../flow-requests.js";
@@ -84,7 +85,7 @@ async function answer({ json, keys }: Framed, handlers: Handlers): Promise<Answe
     const { operation, request } = parseRequest(json);
     return { ok: await handlers[operation](request, keys) };
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
+    return { error: systemErrorText(error) ?? (error instanceof Error ? error.message : String(error)) };
   } finally {
     keys.fill(0);
   }
