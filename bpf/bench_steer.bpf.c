@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /* `xfrm-steer bench classify`: what comes in is marked with its connection's if_id and dropped, as nftables does it there. */
-#include "classify.h"
-#include "packet.h"
+#include "quote.h"
 #include <linux/pkt_cls.h>
 
 __u64 steered; /* packets */
@@ -12,12 +11,13 @@ int mark_and_drop(struct __sk_buff *skb)
 	struct decision decision = {};
 
 	if (only_subnets) {
-		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION), 0, &decision);
+		decide_by_owner(owner_of_address(skb, l3_offset, DESTINATION, NULL), 0, &decision);
 	} else {
 		struct key key = {};
-		int family = parse_packet(skb, &key, l3_offset);
+		__u32 upper_at;
+		int family = parse_packet(skb, &key, l3_offset, &upper_at);
 
-		if (family < 0)
+		if (family < 0 || is_whole_error(&key, family))
 			return TC_ACT_SHOT;
 		classify(&key, family, &decision);
 	}

@@ -4,6 +4,7 @@
  */
 #include "classify.h"
 #include "packet.h"
+#include "quote.h"
 #include "xfrm_steer.h"
 
 #define COUNTERS(name)                                                                                                 \
@@ -62,28 +63,53 @@ static __always_inline void set_fields(struct __sk_buff *skb, int family, __u32 
 		set_dscp(skb, family, target->dscp);
 }
 
+/* Counts the decision and does what it says of the packet, which is malformed where `family` is negative. */
+static __always_inline int conclude(struct __sk_buff *skb, int family, const struct decision *decision,
+				    struct xfrm_steer_info *info)
+{
+	__u32 bytes = skb->len - l3_offset;
+
+	count(&tx_counters, decision->counter, bytes);
+	if (family > 0) {
+		/* The rule's own count cannot tell its members apart. */
+		if (actions & ACTION_GROUP && decision->member != INDEX_NONE)
+			count(&tx_counters, n_rules + decision->member, bytes);
+		if (actions & (ACTION_MARK | ACTION_DSCP) && decision->rule != INDEX_NONE)
+			set_fields(skb, family, decision->rule);
+	}
+	*info = decision->info;
+	return decision->verdict;
+}
+
+/* An ICMP error, by what it quotes. */
+static __attribute__((noinline)) int decide_error(struct __sk_buff *skb, struct xfrm_steer_info *info)
+{
+	struct decision decision = {};
+	int family = classify_error(skb, l3_offset, &decision);
+
+	if (family < 0)
+		decide_by_owner(OWNER_MALFORMED, n_rules, &decision);
+	return conclude(skb, family, &decision, info);
+}
+
+/* Of decide_by_key(): it is an ICMP error. That is not decided there, as the stack has no place for two packets' keys. */
+enum { DECIDE_ERROR = -1 };
+
 /* By flows, rules and subnets, in this order. Apart, as what it needs would take registers from packets without. */
 static __attribute__((noinline)) int decide_by_key(struct __sk_buff *skb, struct xfrm_steer_info *info)
 {
 	struct decision decision = {};
 	struct key key = {};
-	__u32 l3 = l3_offset;
-	int family = parse_packet(skb, &key, l3);
+	__u32 upper_at;
+	int family = parse_packet(skb, &key, l3_offset, &upper_at);
 
 	if (family < 0)
 		decide_by_owner(OWNER_MALFORMED, n_rules, &decision);
+	else if (is_whole_error(&key, family))
+		return DECIDE_ERROR;
 	else
 		classify(&key, family, &decision);
-	count(&tx_counters, decision.counter, skb->len - l3);
-	if (family > 0) {
-		/* The rule's own count cannot tell its members apart. */
-		if (actions & ACTION_GROUP && decision.member != INDEX_NONE)
-			count(&tx_counters, n_rules + decision.member, skb->len - l3);
-		if (actions & (ACTION_MARK | ACTION_DSCP) && decision.rule != INDEX_NONE)
-			set_fields(skb, family, decision.rule);
-	}
-	*info = decision.info;
-	return decision.verdict;
+	return conclude(skb, family, &decision, info);
 }
 
 __attribute__((always_inline)) int xfrm_steer_decide(struct __sk_buff *skb, struct xfrm_steer_info *info)
@@ -93,9 +119,12 @@ __attribute__((always_inline)) int xfrm_steer_decide(struct __sk_buff *skb, stru
 
 	if (!info)
 		return XFRM_STEER_DROP;
-	if (!only_subnets)
-		return decide_by_key(skb, info);
-	decide_by_owner(owner_of_address(skb, l3, DESTINATION), 0, &decision);
+	if (!only_subnets) {
+		int verdict = decide_by_key(skb, info);
+
+		return verdict == DECIDE_ERROR ? decide_error(skb, info) : verdict;
+	}
+	decide_by_owner(owner_of_address(skb, l3, DESTINATION, NULL), 0, &decision);
 	count(&tx_counters, decision.counter, skb->len - l3);
 	/* One by one: as a whole, clang would join them in a register and take them apart again. */
 	info->if_id = decision.info.if_id;
@@ -131,6 +160,7 @@ __attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32
 {
 	__u32 index = connection_of(if_id), owner, bytes;
 	const struct connection *all = table(connections), *connection;
+	int may_be_error = 0, admitted;
 
 	if (l3 > XFRM_STEER_L3_MAX)
 		return XFRM_STEER_DROP;
@@ -145,12 +175,18 @@ __attribute__((always_inline)) int xfrm_steer_admit(struct __sk_buff *skb, __u32
 		count(&rx_counters, 2 * n_connections + RX_HELD, bytes);
 		return XFRM_STEER_DROP;
 	}
-	owner = owner_of_address(skb, l3, SOURCE);
+	owner = owner_of_address(skb, l3, SOURCE, &may_be_error);
 	if (owner == OWNER_MALFORMED) {
 		count(&rx_counters, 2 * n_connections + RX_MALFORMED, bytes);
 		return XFRM_STEER_DROP;
 	}
-	if (!owns(owner, index)) {
+	admitted = owns(owner, index);
+	if (may_be_error) {
+		int quote = judge_quote(skb, l3, if_id);
+
+		admitted = admitted ? quote != QUOTE_OTHERS : quote == QUOTE_OWN;
+	}
+	if (!admitted) {
 		count(&rx_counters, n_connections + index, bytes);
 		return XFRM_STEER_DROP;
 	}

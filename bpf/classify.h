@@ -113,22 +113,31 @@ static __always_inline __u32 flow_or_destination_owner(const struct key *key, in
 	return owner == OWNER_NONE ? destination_owner(key, family) : owner;
 }
 
-static __always_inline void classify(const struct key *key, int family, struct decision *decision)
+/* By the owner of an exact flow, or by a rule, or by the subnets: the first of them that there is. */
+static __always_inline void decide_by(const struct key *key, int family, __u32 owner, __u32 rule,
+				      struct decision *decision)
 {
-	__u32 owner = OWNER_NONE;
-
 	decision->verdict = XFRM_STEER_DROP;
 	decision->rule = INDEX_NONE;
 	decision->member = INDEX_NONE;
-	if (has_flows())
-		owner = flow_owner(key, family);
 	if (owner == OWNER_NONE) {
-		decision->rule = match_rules(key, family);
-		if (decision->rule != INDEX_NONE) {
+		decision->rule = rule;
+		if (rule != INDEX_NONE) {
 			apply_rule(key, family, decision);
 			return;
 		}
 		owner = destination_owner(key, family);
 	}
 	decide_by_owner(owner, n_rules, decision);
+}
+
+static __always_inline void classify(const struct key *key, int family, struct decision *decision)
+{
+	__u32 owner = OWNER_NONE, rule = INDEX_NONE;
+
+	if (has_flows())
+		owner = flow_owner(key, family);
+	if (owner == OWNER_NONE)
+		rule = match_rules(key, family);
+	decide_by(key, family, owner, rule, decision);
 }

@@ -53,6 +53,9 @@ const volatile struct rule_trees {
 	__u32 extra; /* enum extra */
 } rule_trees4 = {}, rule_trees6 = {};
 
+/* Trees over the rules that name the family's ICMP, once more, for ICMP errors: root and count; the rest is as above. */
+const volatile struct rule_trees icmp_trees4 = {}, icmp_trees6 = {};
+
 /* enum action */
 const volatile __u32 actions = 0;
 
@@ -65,6 +68,12 @@ enum { only_subnets = 1 };
 #else
 const volatile __u32 only_subnets = 0;
 #endif
+
+/*
+ * Whether a packet that is quoted shows all that rules ask for: none of them asks for the mark, the input interface or another
+ * field of which the quoted packet does not show what it was when the packet was sent.
+ */
+const volatile __u32 quotes_tell = 0;
 
 const volatile __u32 n_rules = 0, n_connections = 0;
 

@@ -30,14 +30,24 @@
 
 #define IPV6_EXTENSIONS_MAX 8
 
+/* Types of ICMP messages, as in linux/icmp.h, which needs the C library: RFC 792, RFC 4443. */
+enum icmp_type {
+	ICMP_ECHOREPLY = 0,
+	ICMP_DEST_UNREACH = 3,
+	ICMP_SOURCE_QUENCH = 4,
+	ICMP_ECHO = 8,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETERPROB = 12,
+	ICMPV6_INFORMATION = 128, /* the lowest that is no error */
+	ICMPV6_ECHO_REQUEST = 128,
+	ICMPV6_ECHO_REPLY = 129,
+};
+
 /*
  * Bytes in front of the IP header of every packet: 0 on tun and xfrm devices, 14 on Ethernet ones. Set before load.
  * The functions below take in `l3` this and what an incoming packet has besides.
  */
 const volatile __u32 l3_offset = 0;
-
-/* Whether any rule matches on the ICMP type: it costs a load that flows of pings need not pay. Set before load. */
-const volatile __u32 uses_icmp = 0;
 
 /* What a parser finds behind the addresses. */
 struct upper {
@@ -59,7 +69,7 @@ static __always_inline void load_upper(struct __sk_buff *skb, __u32 offset, stru
 			return;
 		upper->ports = bpf_ntohl(raw);
 		upper->ported = 1;
-	} else if (upper->proto == icmp && uses_icmp && !bpf_skb_load_bytes(skb, offset, &type, sizeof(type))) {
+	} else if (upper->proto == icmp && !bpf_skb_load_bytes(skb, offset, &type, sizeof(type))) {
 		upper->icmp_type = type;
 	}
 }
@@ -116,7 +126,8 @@ static __always_inline __u32 ipv4_header_length(struct __sk_buff *skb, const str
 	return length > sizeof(*ip) && l3 + length <= skb->len ? length : 0;
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, const struct iphdr *ip, struct key *key, __u32 l3)
+static __always_inline int parse_ipv4(struct __sk_buff *skb, const struct iphdr *ip, struct key *key, __u32 l3,
+				      __u32 *upper_at)
 {
 	struct upper upper = {.icmp_type = ICMP_NONE};
 	__u32 header = ipv4_header_length(skb, ip, l3);
@@ -140,6 +151,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, const struct iphdr 
 		load_upper(skb, l3 + header, &upper, IPPROTO_ICMP);
 	}
 	finish_key(skb, key, l3, &upper);
+	*upper_at = l3 + header;
 	return 4;
 }
 
@@ -170,7 +182,7 @@ static __always_inline __u32 extension_size(__u32 type, __u32 length)
 	}
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3)
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __u32 l3, __u32 *upper_at)
 {
 	struct upper upper = {.icmp_type = ICMP_NONE};
 	struct ipv6hdr *ip = header_at(skb, l3, sizeof(*ip));
@@ -208,11 +220,15 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct key *key, __
 	upper.proto = proto;
 	load_upper(skb, offset, &upper, IPPROTO_ICMPV6);
 	finish_key(skb, key, l3, &upper);
+	*upper_at = offset;
 	return 6;
 }
 
-/* Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. */
-static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, __u32 l3)
+/*
+ * Fills `key` and returns the packet's family, 4 or 6, or -1 where it is malformed. The header behind those of IP begins at
+ * `upper_at`, which may lie behind the packet's end.
+ */
+static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, __u32 l3, __u32 *upper_at)
 {
 	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
 
@@ -220,9 +236,9 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct key *key, 
 		return -1;
 	switch (ip->version) {
 	case 4:
-		return parse_ipv4(skb, ip, key, l3);
+		return parse_ipv4(skb, ip, key, l3, upper_at);
 	case 6:
-		return parse_ipv6(skb, key, l3);
+		return parse_ipv6(skb, key, l3, upper_at);
 	default:
 		return -1;
 	}
@@ -238,15 +254,41 @@ struct address {
 	__u32 word[4];
 };
 
-/* Reads one of the packet's addresses and returns its family, or -1 where the packet is malformed. */
+/*
+ * Types of messages that quote a packet: RFC 792, RFC 4443 section 2.1, of which 2.4 (a) has hosts heed unknown ones too. A
+ * redirect is none of them: it is for the link on which it is sent. ICMP_NONE is neither's.
+ */
+static __always_inline int is_error_type(__u32 type, int family)
+{
+	if (family == 6)
+		return type < ICMPV6_INFORMATION;
+	return type == ICMP_DEST_UNREACH || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
+	       type == ICMP_PARAMETERPROB;
+}
+
+/* Of an ICMP message at `offset`, or what is in its place. */
+static __always_inline int begins_error(struct __sk_buff *skb, __u32 offset, int family)
+{
+	__u8 type;
+
+	return !bpf_skb_load_bytes(skb, offset, &type, sizeof(type)) && is_error_type(type, family);
+}
+
+/* What load_address says besides of a packet whose source it reads: perhaps it is an ICMP error. */
+enum { MAY_BE_ERROR = 0x100 };
+
+/* Reads one of the packet's addresses and returns its family and MAY_BE_ERROR, or -1 where the packet is malformed. */
 static __attribute__((noinline)) int load_address(struct __sk_buff *skb, __u32 l3, enum side side,
 						  struct address *address)
 {
 	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
 	const struct ipv6hdr *ip6;
+	__u32 header = ip && ip->version == 4 ? ipv4_header_length(skb, ip, l3) : 0;
 
-	if (ip && ip->version == 4 && ipv4_header_length(skb, ip, l3)) {
+	if (header) {
 		address->word[0] = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
+		if (side == SOURCE && ip->protocol == IPPROTO_ICMP && begins_error(skb, l3 + header, 4))
+			return 4 | MAY_BE_ERROR;
 		return 4;
 	}
 	if (!ip || ip->version != 6)
@@ -256,6 +298,9 @@ static __attribute__((noinline)) int load_address(struct __sk_buff *skb, __u32 l
 		return -1;
 	for (int i = 0; i < 4; i++)
 		address->word[i] = bpf_ntohl((side == SOURCE ? &ip6->saddr : &ip6->daddr)->in6_u.u6_addr32[i]);
+	if (side == SOURCE && (ip6->nexthdr == IPPROTO_ICMPV6 ? begins_error(skb, l3 + sizeof(*ip6), 6)
+							      : extension_size(ip6->nexthdr, 0) != 0))
+		return 6 | MAY_BE_ERROR;
 	return 6;
 }
 
@@ -265,24 +310,30 @@ static __attribute__((noinline)) __u32 owner_of_address6(const struct address *a
 }
 
 /*
- * Owner of the longest subnet that holds one of the packet's addresses, of which nothing else is looked at. What most
- * packets are, IPv4 without options in the linear part, is all that is inline: the rest would take its registers.
+ * Owner of the longest subnet that holds one of the packet's addresses, of which nothing else is looked at but, where it is the
+ * source, whether it `may_be_error`. What most packets are, IPv4 without options in the linear part, is all that is inline: the
+ * rest would take its registers.
  */
-static __always_inline __u32 owner_of_address(struct __sk_buff *skb, __u32 l3, enum side side)
+static __always_inline __u32 owner_of_address(struct __sk_buff *skb, __u32 l3, enum side side, int *may_be_error)
 {
 	const struct iphdr *ip = PACKET_POINTER(skb, data) + l3;
 	struct address address;
 	__u32 word;
 
-	if ((void *)(ip + 1) <= PACKET_POINTER(skb, data_end) && *(const __u8 *)ip == IPV4_WITHOUT_OPTIONS) {
+	if ((void *)(ip + 1) <= PACKET_POINTER(skb, data_end) && *(const __u8 *)ip == IPV4_WITHOUT_OPTIONS &&
+	    (side == DESTINATION || ip->protocol != IPPROTO_ICMP)) {
 		word = bpf_ntohl(side == SOURCE ? ip->saddr : ip->daddr);
 	} else {
 		int family = load_address(skb, l3, side, &address);
 
+		if (family < 0)
+			return OWNER_MALFORMED;
+		if (side == SOURCE) {
+			*may_be_error = family & MAY_BE_ERROR;
+			family &= ~MAY_BE_ERROR;
+		}
 		if (family == 6)
 			return owner_of_address6(&address);
-		if (family != 4)
-			return OWNER_MALFORMED;
 		word = address.word[0];
 	}
 	return subnet_owner(4, (__u64)word << 32, 0);

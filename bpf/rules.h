@@ -163,3 +163,29 @@ static __always_inline __u32 match_rules(const struct key *key, int family)
 	return family == 4 ? match_trees(key, 4, rule_trees4.root, rule_trees4.count)
 			   : match_trees(key, 6, rule_trees6.root, rule_trees6.count);
 }
+
+/* match_trees for ICMP errors and what they quote: on little stack. */
+static __always_inline __u32 match_one_by_one(const struct key *key, int family, const volatile struct rule_trees *trees)
+{
+	const __u64 *slot = table(slots);
+	__u32 best = INDEX_NONE;
+
+	for (__u32 t = 0; t < RULE_TREES && t < trees->count; t++) {
+		__u64 root = slot[(trees->root + t) & mask.slots];
+
+		best = family == 4 ? match_tree4(key, root, best) : match_tree6(key, root, best);
+	}
+	return best;
+}
+
+/* Index of the first rule that names the family's ICMP and matches, or INDEX_NONE. */
+static __attribute__((noinline)) __u32 match_icmp_rules(const struct key *key, int family)
+{
+	return family == 4 ? match_one_by_one(key, 4, &icmp_trees4) : match_one_by_one(key, 6, &icmp_trees6);
+}
+
+/* As match_rules. */
+static __attribute__((noinline)) __u32 match_rules_apart(const struct key *key, int family)
+{
+	return family == 4 ? match_one_by_one(key, 4, &rule_trees4) : match_one_by_one(key, 6, &rule_trees6);
+}

@@ -4,6 +4,7 @@
  */
 #define xfrm_steer_decide xfrm_steer_rules_decide
 #define xfrm_steer_admit xfrm_steer_rules_admit
+#define PROGRAM_IN_FRONT
 #include "classifier.bpf.c"
 
 /*

@@ -61,7 +61,7 @@ for (const [source, defines] of [
 for (const [name, { halves, defines = {} }] of Object.entries(objects)) {
   const { object } = await linkLlvm(
     halves.map((half) => join(root, "bpf", `${half}.bpf.c`)),
-    { output: join(out, name), exports: ["match_tree4", "match_tree6"], defines },
+    { output: join(out, name), exports: ["match_tree4", "match_tree6", "xfrm_steer_parse"], defines },
   );
   link([object], join(out, name)); // leaves the debug information out
 }

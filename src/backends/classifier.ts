@@ -63,7 +63,6 @@ export function loadClassifier(
     object.map("tx_counters").setMaxEntries(Math.ceil(counts.tx / CounterBlockSize.BLOCK_COUNTERS));
     object.map("rx_counters").setMaxEntries(Math.ceil(counts.rx / CounterBlockSize.BLOCK_COUNTERS));
     set("shared_steps", generation.sharedSteps);
-    set("uses_icmp", generation.usesIcmp ? 1 : 0);
     set("l3_offset", options.l3Offset ?? 0);
     if (options.liveFlows) {
       object.map(`${prefix}live_flows`).setMaxEntries(options.liveFlows);
@@ -127,8 +126,14 @@ function setConstants(object: BpfObject, generation: Generation, prefix: string)
     groups: last("groups"),
     connections: last("connections"),
   });
-  set("rule_trees4", generation.ruleTrees4);
-  set("rule_trees6", generation.ruleTrees6);
+  for (const family of [4, 6] as const) {
+    const [all, icmp] = [generation[`ruleTrees${family}`], generation[`icmpTrees${family}`]];
+    // The same walk serves both.
+    const bounds = { depth: Math.max(all.depth, icmp.depth), leaf: Math.max(all.leaf, icmp.leaf) };
+    set(`rule_trees${family}`, { ...all, ...bounds });
+    set(`icmp_trees${family}`, icmp);
+  }
+  set("quotes_tell", generation.quotesTell ? 1 : 0);
   set("subnets4", prefixTrie(generation.subnets4));
   set("subnets6", prefixTrie(generation.subnets6));
   set("if_ids", prefixTrie(generation.ifIds));

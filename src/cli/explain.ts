@@ -14,7 +14,10 @@ export function explainCommand(): Command {
     .option("--json", "one JSON document on stdout")
     .addHelpText(
       "after",
-      '\nExample:\n  xfrm-steer explain steer.yaml "udp 10.0.0.1:1234 > 192.168.1.200:5060 dscp ef"',
+      '\nExample:\n  xfrm-steer explain steer.yaml "udp 10.0.0.1:1234 > 192.168.1.200:5060 dscp ef"' +
+        "\n\nAn ICMP error follows the packet that it quotes, the other way:\n" +
+        "  xfrm-steer explain steer.yaml \\\n" +
+        "    'icmp 10.9.0.1 > 10.2.0.5 type 3 code 4 quoting \"udp 10.2.0.5:53 > 10.0.0.1:1234\"'",
     )
     .action((file: string, packet: string, options: { json?: boolean }) => {
       const explanation = explain(demandPolicy(file), parsePacketText(packet));

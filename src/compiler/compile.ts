@@ -1,6 +1,7 @@
 import { Connection as ConnectionEntry, Owner, RxReason, Slot, TxReason } from "../bpf/tables.bpf.js";
 import type { Diagnostic } from "../config/diagnostics.js";
-import type { Family, Location, Policy, Rule } from "../config/policy.js";
+import type { Family, Location, Match, Policy, Rule } from "../config/policy.js";
+import { ICMP_OF } from "../config/protocols.js";
 import { type Devices, locating } from "./alternatives.js";
 import { Distinct } from "./distinct.js";
 import { CompileError } from "./error.js";
@@ -8,6 +9,7 @@ import { buildFlowTable, type FlowTable } from "./flow-table.js";
 import { buildForest, CrowdedRows, type Forest } from "./forest.js";
 import { allocatePrefixes, mergeEqual, putPrefix, sortPrefixes } from "./prefix-set.js";
 import { buildPrefixTrie, type PrefixTrie } from "./prefix-table.js";
+import { namesIcmp, quoteTells } from "./quote.js";
 import { expandRules, type Rows, TooManyRows } from "./rows.js";
 import { actionsAlike, matchWords, sameWords } from "./same-rules.js";
 import { SharedLists } from "./shared-lists.js";
@@ -15,12 +17,18 @@ import { subnetsOf } from "./subnets.js";
 import { EntrySize, memberWords, Table, type TableName } from "./table.js";
 import { buildTargets, VERDICT } from "./targets.js";
 
+/** Trees over the rules of one family, and which fields of rule_extra any of them uses. */
+type RuleTrees = Forest & { readonly extra: number };
+
 /** A compiled policy: flat tables and load-time constants, ready for any backend that runs the classifier. */
 export interface Generation {
   /** Table contents, little endian; most are a power of two of entries long. */
   readonly tables: Readonly<Record<TableName, Uint8Array>>;
-  readonly ruleTrees4: Forest & { readonly extra: number };
-  readonly ruleTrees6: Forest & { readonly extra: number };
+  readonly ruleTrees4: RuleTrees;
+  readonly ruleTrees6: RuleTrees;
+  /** Over the rules that name ICMP, once more: they come first for ICMP errors. */
+  readonly icmpTrees4: RuleTrees;
+  readonly icmpTrees6: RuleTrees;
   readonly subnets4: PrefixTrie;
   readonly subnets6: PrefixTrie;
   readonly ifIds: PrefixTrie;
@@ -30,7 +38,8 @@ export interface Generation {
   readonly flowTable6: FlowTable;
   /** Bits of enum action in bpf/tables.h. */
   readonly actions: number;
-  readonly usesIcmp: boolean;
+  /** Whether rules ask only for what a packet that an ICMP error quotes shows. */
+  readonly quotesTell: boolean;
   readonly defaultVerdict: number;
   /** Some connections are held: the program drops their packets. */
   readonly hasHeld: boolean;
@@ -120,6 +129,8 @@ export function compile(
     ) as Generation["tables"],
     ruleTrees4: forests.ruleTrees4,
     ruleTrees6: forests.ruleTrees6,
+    icmpTrees4: forests.icmpTrees4,
+    icmpTrees6: forests.icmpTrees6,
     subnets4,
     subnets6,
     ifIds,
@@ -127,7 +138,7 @@ export function compile(
     flowTable4,
     flowTable6,
     actions,
-    usesIcmp: kept?.usesIcmp ?? policy.rules.some(({ match }) => match.icmpType.length > 0),
+    quotesTell: kept?.quotesTell ?? policy.rules.every(({ match }) => quoteTells(match)),
     defaultVerdict: VERDICT[policy.default],
     hasHeld: policy.connections.some(({ ifId }) => held.has(ifId)),
     matches,
@@ -152,16 +163,33 @@ type Tables = Record<TableName, Table>;
 function buildForests(policy: Policy, devices: Devices, tables: Tables) {
   const { slots } = tables;
   const ranges = new Distinct(tables.ranges);
-  const forest = (family: Family) => {
-    const rows = namingRule(policy, () => expandRules(policy, family, devices));
+  const forests = (family: Family) => {
     const [rules, extra] = family === 4 ? [tables.rules4, tables.extra4] : [tables.rules6, tables.extra6];
-    const trees = namingRules(policy, rows, () => buildForest(rows, slots, rules, extra, ranges));
+    const forest = (rows: Rows) => ({
+      ...namingRules(policy, rows, () => buildForest(rows, slots, rules, extra, ranges)),
+      extra: rows.usesExtra,
+    });
+    const all = namingRule(policy, () => expandRules(policy, family, devices));
+    const trees = forest(all);
+    const icmp = namingRule(policy, () => expandRules(policy, family, devices, icmpOnly(family)));
+    // One walk serves both, and takes rule_extra to be there for all rows or none.
+    const icmpTrees = forest({ ...icmp, usesExtra: all.usesExtra });
     // The walk indexes both tables with the same mask.
     if (extra.length > 0) extra.reserve(rules.length - extra.length);
-    return { ...trees, extra: rows.usesExtra };
+    return { trees, icmpTrees };
   };
-  return { ruleTrees4: forest(4), ruleTrees6: forest(6) };
+  const [of4, of6] = [forests(4), forests(6)];
+  return {
+    ...{ ruleTrees4: of4.trees, ruleTrees6: of6.trees },
+    ...{ icmpTrees4: of4.icmpTrees, icmpTrees6: of6.icmpTrees },
+  };
 }
+
+/** What a rule asks of ICMP packets of the family if it names ICMP, else null. */
+const icmpOnly =
+  (family: Family) =>
+  (match: Match): Match | null =>
+    namesIcmp(match, family) ? { ...match, proto: [ICMP_OF[family]] } : null;
 
 const RULE_TABLES: ReadonlySet<TableName> = new Set([
   "slots",

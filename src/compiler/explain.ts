@@ -1,13 +1,21 @@
 import { basename } from "node:path";
 import { formatAddress, formatPrefix } from "../config/address.js";
 import { SET_NOTHING } from "../config/match.js";
-import type { Match, MatchField, Policy, Range, SetFields } from "../config/policy.js";
+import type { Match, MatchField, Policy, Range, Rule, SetFields } from "../config/policy.js";
 import { dscpName, ecnName, protocolName } from "../config/protocols.js";
 import { formatTarget } from "../config/target.js";
 import { formatFlow } from "./flow.js";
 import { BUCKETS, flowBucket } from "./flow-hash.js";
-import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
-import { type Decision, decide, fieldMatches, longestSubnet, MATCH_FIELDS } from "./reference.js";
+import { dstAddress, isErrorType, type Malformed, type PacketKey, srcAddress } from "./packet.js";
+import { namesIcmp } from "./quote.js";
+import {
+  type Decision,
+  decide,
+  decidingPacket,
+  fieldMatches,
+  longestSubnet,
+  MATCH_FIELDS,
+} from "./reference.js";
 import { unansweredPacket } from "./replies.js";
 
 /** One rule on the way to the decision. */
@@ -19,6 +27,8 @@ export interface Step {
   readonly file: string;
   readonly line: number;
   readonly matched: boolean;
+  /** Asked about an ICMP error itself, before what it quotes: only rules that name ICMP are. */
+  readonly ofError: boolean;
   /** For each field that did not match: what it wants and what the packet has. */
   readonly reasons: readonly string[];
 }
@@ -26,6 +36,8 @@ export interface Step {
 export interface Explanation {
   /** The packet in words; null when it is malformed. */
   readonly flow: string | null;
+  /** Of an ICMP error that no flow and no rule takes for itself: the quoted flow's other direction, as which it is decided. */
+  readonly follows: string | null;
   /** File of the policy's program, which comes first: the rest holds for what it leaves to the rules. */
   readonly program: string | null;
   readonly decision: Decision;
@@ -46,6 +58,8 @@ export interface Explanation {
 /** Says what becomes of a packet on transmit, and why each rule in front of the deciding one did not match. */
 export function explain(policy: Policy, packet: PacketKey | Malformed): Explanation {
   const decision = decide(policy, packet);
+  const asked = "malformed" in packet ? packet : decidingPacket(policy, packet);
+  const follows = asked === packet || "malformed" in asked ? null : formatFlow(asked);
   const { action } = decision;
   const target = action.kind === "connection" ? policy.connections[action.connection] : undefined;
   const connection =
@@ -56,24 +70,33 @@ export function explain(policy: Policy, packet: PacketKey | Malformed): Explanat
   const set = decision.by === "rule" ? (policy.rules[decision.rule]?.set ?? SET_NOTHING) : SET_NOTHING;
   return {
     flow: "malformed" in packet ? null : formatFlow(packet),
+    follows,
     program: policy.program?.file ?? null,
     decision,
     rule,
     connection,
     set,
-    summary: `${becomes(decision, connection)}${changed(set)}: ${because(policy, packet, decision, rule)}`,
-    unanswered: unansweredPacket(policy, packet, decision),
-    steps: "malformed" in packet ? [] : steps(policy, packet, decision),
+    summary: `${becomes(decision, connection)}${changed(set)}: ${because(policy, asked, decision, rule)}`,
+    // Nobody answers an error.
+    unanswered: isError(packet) ? null : unansweredPacket(policy, packet, decision),
+    steps: "malformed" in packet || "malformed" in asked ? [] : steps(policy, packet, asked, decision),
   };
 }
 
 /** The explanation for a terminal, one line a rule. */
-export function formatExplanation({ flow, program, summary, unanswered, steps }: Explanation): string {
+export function formatExplanation(explanation: Explanation): string {
+  const { flow, follows, program, summary, unanswered, steps } = explanation;
   const severalFiles = new Set(steps.map(({ file }) => file)).size > 1;
-  const lines = steps.map(({ rule, file, line, matched, reasons }) => {
-    const outcome = matched ? "matches" : `does not match: ${reasons.join("; ")}`;
-    return `  rule ${rule} (${severalFiles ? `${file}:` : "line "}${line}) ${outcome}`;
-  });
+  const lineOf = ({ rule, file, line, matched, ofError, reasons }: Step) => {
+    const outcome = `${matched ? "matches" : "does not match"}${ofError ? " the ICMP error itself" : ""}`;
+    const why = matched ? "" : `: ${reasons.join("; ")}`;
+    return `  rule ${rule} (${severalFiles ? `${file}:` : "line "}${line}) ${outcome}${why}`;
+  };
+  const lines = [
+    ...steps.filter(({ ofError }) => ofError).map(lineOf),
+    ...(follows === null ? [] : [`  it follows what it quotes, the other way: ${follows}`]),
+    ...steps.filter(({ ofError }) => !ofError).map(lineOf),
+  ];
   const first =
     program === null
       ? []
@@ -87,23 +110,41 @@ export function formatExplanation({ flow, program, summary, unanswered, steps }:
   ].join("\n");
 }
 
-function steps(policy: Policy, packet: PacketKey, decision: Decision): Step[] {
+/** @param asked what is decided in the packet's place, where it is an ICMP error */
+function steps(policy: Policy, packet: PacketKey, asked: PacketKey, decision: Decision): Step[] {
   if (decision.by === "flow") return []; // it comes before the rules
-  const count = decision.by === "rule" ? decision.rule + 1 : policy.rules.length;
-  return policy.rules.slice(0, count).map(({ name, match, location }, index) => {
-    const failing = MATCH_FIELDS.filter((field) => !fieldMatches(field, match, packet));
-    return {
-      rule: name,
-      index,
-      file: location.file,
-      line: location.line,
-      matched: failing.length === 0,
-      reasons: failing.map(
-        (field) =>
-          `wants ${keyOf(field)} ${formatField(field, match)}, the packet has ${found(field, packet)}`,
-      ),
-    };
-  });
+  const last = decision.by === "rule" ? decision.rule : policy.rules.length - 1;
+  const naming = isError(packet)
+    ? policy.rules.flatMap(({ match }, index) => (namesIcmp(match, packet.family) ? [index] : []))
+    : [];
+  const taken = decision.by === "rule" && asked === packet && naming.includes(decision.rule);
+  return [
+    ...naming.filter((index) => !taken || index <= last).map((index) => stepOf(policy, index, packet, true)),
+    ...(taken ? [] : [...policy.rules.keys()])
+      .filter((index) => index <= last)
+      .map((index) => stepOf(policy, index, asked, false)),
+  ];
+}
+
+function isError(packet: PacketKey | Malformed): boolean {
+  if ("malformed" in packet) return false;
+  return isErrorType(packet.family, packet.icmpType) && packet.fragment === "none";
+}
+
+function stepOf({ rules }: Policy, index: number, packet: PacketKey, ofError: boolean): Step {
+  const { name, match, location } = rules[index] as Rule;
+  const failing = MATCH_FIELDS.filter((field) => !fieldMatches(field, match, packet));
+  return {
+    rule: name,
+    index,
+    file: location.file,
+    line: location.line,
+    matched: failing.length === 0,
+    ofError,
+    reasons: failing.map(
+      (field) => `wants ${keyOf(field)} ${formatField(field, match)}, the packet has ${found(field, packet)}`,
+    ),
+  };
 }
 
 /** The field's key in a steer.yaml. */

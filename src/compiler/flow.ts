@@ -6,14 +6,20 @@ import {
   dscpNumber,
   ecnName,
   ecnNumber,
-  ICMP,
-  ICMPV6,
+  ICMP_OF,
   IPV6_EXTENSIONS,
   PORT_PROTOCOLS,
   protocolName,
   protocolNumber,
 } from "../config/protocols.js";
-import { dstAddress, type Malformed, type PacketKey, parsePacket, srcAddress } from "./packet.js";
+import {
+  dstAddress,
+  isErrorType,
+  type Malformed,
+  type PacketKey,
+  parsePacket,
+  srcAddress,
+} from "./packet.js";
 
 /** A packet in words that cannot be read; the hint says what would be right. */
 export class FlowSyntaxError extends Error {
@@ -28,7 +34,8 @@ export class FlowSyntaxError extends Error {
 
 const USAGE =
   'write "udp 10.0.0.1:1234 > 192.168.1.200:5060", "tcp [fd00::1]:1 > [fd00::2]:443" or "icmp 10.0.0.1 > 10.0.0.2", ' +
-  "then, if wanted, type 8, dscp ef, ecn ce, mark 0x1, iif lan0, group lan, len 1400, fragment later";
+  "then, if wanted, type 8, dscp ef, ecn ce, mark 0x1, iif lan0, group lan, len 1400, fragment later; " +
+  'and behind an ICMP error, as type 3, quoting "udp 10.0.0.1:1234 > 192.168.1.200:5060"';
 
 /** A packet as text: a flow, or its bytes from the IP header on in hexadecimal. @throws FlowSyntaxError */
 export function parsePacketText(text: string): PacketKey | Malformed {
@@ -44,8 +51,38 @@ export function parseHex(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(digits, "hex"));
 }
 
-/** Reads `PROTO SRC[:PORT] > DST[:PORT]` and the optional words behind it. @throws FlowSyntaxError */
+/**
+ * Reads `PROTO SRC[:PORT] > DST[:PORT]` and the optional words behind it; behind an ICMP error also `quoting` and the flow of the
+ * packet that it is about, which may stand in double quotes. @throws FlowSyntaxError
+ */
 export function parseFlow(text: string): PacketKey {
+  const [, own, inQuotes, bare] = /^(.*?)\squoting\s+(?:"([^"]*)"\s*|([^"]*))$/s.exec(text) ?? [];
+  if (own === undefined) return parseOne(text);
+  const error = parseOne(own);
+  if (!isErrorType(error.family, error.icmpType) || error.fragment !== "none")
+    throw new FlowSyntaxError(
+      "only a whole ICMP error quotes a packet",
+      error.family === 4 ? "write type 3, 4, 11 or 12" : "write a type from 0 to 127, such as 2",
+    );
+  return { ...error, quoted: parseQuoted(inQuotes ?? bare ?? "", error.family) };
+}
+
+/** What an ICMP error quotes: it says nothing of marks and devices, and is no error. */
+function parseQuoted(text: string, family: PacketKey["family"]): PacketKey {
+  const quoted = parseFlow(text);
+  if (quoted.family !== family)
+    throw new FlowSyntaxError(
+      `the error is IPv${family}, what it quotes IPv${quoted.family}`,
+      "write addresses of one family",
+    );
+  if (isErrorType(family, quoted.icmpType))
+    throw new FlowSyntaxError("there are no ICMP errors about ICMP errors", "quote another packet");
+  if (quoted.mark !== 0 || quoted.iif !== null || quoted.iifGroup !== null)
+    throw new FlowSyntaxError("a quoted packet shows no mark, iif and group", "write them before quoting");
+  return quoted;
+}
+
+function parseOne(text: string): PacketKey {
   const [protoText = "", srcText = "", arrow, dstText = "", ...rest] = text.trim().split(/\s+/);
   if (arrow !== ">") throw new FlowSyntaxError(`${JSON.stringify(text)} is not a flow`, USAGE);
   const proto = protocolNumber(protoText);
@@ -70,11 +107,16 @@ export function parseFlow(text: string): PacketKey {
       `${protoText} over IPv6 is an extension header, which is walked over`,
       "write the protocol behind it, or fragment later",
     );
-  if (
-    options.icmpType !== undefined &&
-    (proto !== (family === 4 ? ICMP : ICMPV6) || options.fragment === "later")
-  )
-    throw new FlowSyntaxError(`${protoText} over IPv${family} has no ICMP type there`, "leave out type");
+  const { icmpCode, ...fields } = options;
+  for (const [name, value] of [
+    ["type", options.icmpType],
+    ["code", icmpCode],
+  ] as const)
+    if (value !== undefined && (proto !== ICMP_OF[family] || options.fragment === "later"))
+      throw new FlowSyntaxError(
+        `${protoText} over IPv${family} has no ICMP ${name} there`,
+        `leave out ${name}`,
+      );
   return {
     family,
     src: src.address.words,
@@ -91,7 +133,8 @@ export function parseFlow(text: string): PacketKey {
     iifGroup: null,
     // The shortest packet with these headers.
     length: (family === 4 ? 20 : 40) + (hasPorts ? 8 : 0),
-    ...options,
+    quoted: null,
+    ...fields,
   };
 }
 
@@ -110,6 +153,7 @@ export function formatFlow(key: PacketKey): string {
   if (key.iif !== null) words.push(`iif ${key.iif}`);
   if (key.iifGroup !== null) words.push(`group ${key.iifGroup.slice(DEVICE_GROUP.length)}`);
   if (key.fragment !== "none") words.push(`fragment ${key.fragment}`);
+  if (key.quoted !== null) words.push(`quoting "${formatFlow(key.quoted)}"`);
   return words.join(" ");
 }
 
@@ -146,7 +190,10 @@ function parseEndpoint(text: string, hasPorts: boolean, proto: string): Endpoint
 }
 
 type Options = Partial<
-  Pick<PacketKey, "icmpType" | "dscp" | "ecn" | "mark" | "iif" | "iifGroup" | "length" | "fragment">
+  Pick<PacketKey, "icmpType" | "dscp" | "ecn" | "mark" | "iif" | "iifGroup" | "length" | "fragment"> & {
+    /** No rule asks for it. */
+    icmpCode: number;
+  }
 >;
 
 /** The optional words, as pairs of a name and a value. */
@@ -173,6 +220,10 @@ function parseOptions(words: readonly string[]): Options {
         if (!/^\d+$/.test(value) || Number(value) > 255) throw wrong("write a number from 0 to 255");
         options.icmpType = Number(value);
         break;
+      case "code":
+        if (!/^\d+$/.test(value) || Number(value) > 255) throw wrong("write a number from 0 to 255");
+        options.icmpCode = Number(value);
+        break;
       case "group":
         if (!/^[\w.-]+$/.test(value)) throw wrong("write the name or number of a device group");
         options.iifGroup = `${DEVICE_GROUP}${value}`;
@@ -198,7 +249,7 @@ function parseOptions(words: readonly string[]): Options {
       default:
         throw new FlowSyntaxError(
           `${JSON.stringify(name)} is not known here`,
-          "behind the flow may stand type, dscp, ecn, mark, iif, group, len and fragment",
+          "behind the flow may stand type, code, dscp, ecn, mark, iif, group, len, fragment, and quoting at last",
         );
     }
   }

@@ -97,6 +97,7 @@ function outerPackets({ local, remote, localPort, remotePort }: EspConfig): Oute
     iif: null,
     iifGroup: null,
     length: 1400,
+    quoted: null,
   });
   return [
     { what: "ESP", key: key(17, localPort, remotePort) },

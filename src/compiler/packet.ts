@@ -26,6 +26,11 @@ export interface PacketKey {
   readonly iifGroup: string | null;
   /** Bytes from the start of the IP header, as captured; length fields in the headers are not looked at. */
   readonly length: number;
+  /**
+   * The packet that an ICMP error quotes, as it was sent as far as it shows that: without mark and iif, its length by its
+   * header. Null when the packet is no whole ICMP error, or what it quotes is not an IP header of its version, or is an error.
+   */
+  readonly quoted: PacketKey | null;
 }
 
 /** A packet without a whole IP header; it is dropped. */
@@ -44,6 +49,8 @@ const NO_METADATA: PacketMetadata = { mark: 0, iif: null };
 
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
+/** In front of the packet that an error quotes, in both versions. */
+const ICMP_HEADER = 8;
 /** More extension headers than this leave proto unknown: the BPF program walks them in a bounded loop. */
 export const MAX_EXTENSION_HEADERS = 8;
 /** Every IPv6 extension header is at least this long (RFC 8200 section 4). */
@@ -81,19 +88,22 @@ function parseIpv4(view: DataView, metadata: PacketMetadata): PacketKey | Malfor
   const later = (fragmentField & 0x1fff) !== 0;
   const more = (fragmentField & 0x2000) !== 0;
   const proto = view.getUint8(9);
+  const type = icmpType(view, headerLength, !later && proto === ICMP);
+  const quotes = isErrorType(4, type) && !more;
   return {
     family: 4,
     src: words(view, 12, 1),
     dst: words(view, 16, 1),
     proto,
     ...ports(view, headerLength, later ? null : proto),
-    icmpType: icmpType(view, headerLength, !later && proto === ICMP),
+    icmpType: type,
     dscp: view.getUint8(1) >>> 2,
     ecn: view.getUint8(1) & 3,
     fragment: fragmentKind(later, more),
     ...metadata,
     iifGroup: metadata.iifGroup ?? null,
     length: view.byteLength,
+    quoted: quotes ? quotedPacket(view, 4, headerLength + ICMP_HEADER) : null,
   };
 }
 
@@ -101,20 +111,44 @@ function parseIpv4(view: DataView, metadata: PacketMetadata): PacketKey | Malfor
 function parseIpv6(view: DataView, metadata: PacketMetadata): PacketKey | Malformed {
   if (view.byteLength < IPV6_HEADER) return { malformed: `${view.byteLength} bytes of an IPv6 header` };
   const { proto, offset, fragment } = walkExtensions(view, view.getUint8(6));
+  const type = icmpType(view, offset, fragment !== "later" && proto === ICMPV6);
+  const quotes = isErrorType(6, type) && fragment === "none";
   return {
     family: 6,
     src: words(view, 8, 4),
     dst: words(view, 24, 4),
     proto,
     ...ports(view, offset, fragment === "later" ? null : proto),
-    icmpType: icmpType(view, offset, fragment !== "later" && proto === ICMPV6),
+    icmpType: type,
     dscp: (view.getUint16(0) >>> 6) & 0x3f,
     ecn: (view.getUint16(0) >>> 4) & 3,
     fragment,
     ...metadata,
     iifGroup: metadata.iifGroup ?? null,
     length: view.byteLength,
+    quoted: quotes ? quotedPacket(view, 6, offset + ICMP_HEADER) : null,
   };
+}
+
+/** ICMP errors: RFC 792 and RFC 4443 section 2.1. A redirect is none: it is for the link on which it is sent. */
+const ICMP_ERRORS: ReadonlySet<number> = new Set([3, 4, 11, 12]);
+/** The lowest type of ICMPv6 that is no error. */
+const ICMPV6_INFORMATION = 128;
+
+/** Whether ICMP messages of this type quote the packet that they are about. */
+export function isErrorType(family: Family, type: number | null): boolean {
+  if (type === null) return false;
+  return family === 4 ? ICMP_ERRORS.has(type) : type < ICMPV6_INFORMATION;
+}
+
+function quotedPacket(view: DataView, family: Family, offset: number): PacketKey | null {
+  if (offset >= view.byteLength) return null;
+  const packet = new DataView(view.buffer, view.byteOffset + offset, view.byteLength - offset);
+  if (packet.getUint8(0) >>> 4 !== family) return null;
+  const key = family === 4 ? parseIpv4(packet, NO_METADATA) : parseIpv6(packet, NO_METADATA);
+  // There are no errors about errors (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+  if ("malformed" in key || isErrorType(family, key.icmpType)) return null;
+  return { ...key, length: family === 4 ? packet.getUint16(2) : IPV6_HEADER + packet.getUint16(4) };
 }
 
 interface UpperLayer {

@@ -2,7 +2,8 @@ import { type Address, contains } from "../config/address.js";
 import type { FlowSubnets, Match, MatchField, Policy, Prefix, Range, Rule } from "../config/policy.js";
 import { PORT_PROTOCOLS } from "../config/protocols.js";
 import { flowBucket, groupBuckets } from "./flow-hash.js";
-import { dstAddress, type Malformed, type PacketKey, srcAddress } from "./packet.js";
+import { dstAddress, isErrorType, type Malformed, type PacketKey, srcAddress } from "./packet.js";
+import { followed, namesIcmp, quoteTells } from "./quote.js";
 
 /**
  * The rules' meaning, written out as plainly as it goes: one rule after the other, one prefix after the other. The
@@ -44,7 +45,8 @@ export const MATCH_FIELDS: readonly MatchField[] = [
 
 /**
  * Decides on transmit: an exact flow, else the first rule that matches, else the longest subnet around dst, else the default.
- * What would go to one of the `held` if_ids is dropped.
+ * About an ICMP error, an exact flow of it and rules that name ICMP decide first; else as about a packet of the quoted flow's other
+ * direction. What would go to one of the `held` if_ids is dropped.
  */
 export function decide(
   policy: Policy,
@@ -63,6 +65,28 @@ const NONE_HELD: ReadonlySet<number> = new Set();
 
 function decideOpen(policy: Policy, packet: PacketKey | Malformed): Decision {
   if ("malformed" in packet) return { by: "malformed", reason: packet.malformed, action: { kind: "drop" } };
+  const naming = icmpRule(policy, packet);
+  if (exactFlow(policy, packet) === null && naming !== null) {
+    const rule = policy.rules[naming] as Rule;
+    return { by: "rule", rule: naming, action: actionOf(policy, rule, packet) };
+  }
+  return decideAs(policy, decidingPacket(policy, packet));
+}
+
+/** The packet that flows, rules and subnets are asked about: the packet itself, or what an ICMP error is followed as. */
+export function decidingPacket(policy: Policy, packet: PacketKey): PacketKey {
+  const itself = exactFlow(policy, packet) !== null || icmpRule(policy, packet) !== null;
+  return itself ? packet : followed(packet);
+}
+
+/** Index of the first rule that takes an ICMP error for itself, or null. */
+function icmpRule({ rules }: Policy, packet: PacketKey): number | null {
+  if (!isErrorType(packet.family, packet.icmpType) || packet.fragment !== "none") return null;
+  const index = rules.findIndex(({ match }) => namesIcmp(match, packet.family) && matches(match, packet));
+  return index < 0 ? null : index;
+}
+
+function decideAs(policy: Policy, packet: PacketKey): Decision {
   const row = exactFlow(policy, packet);
   if (row !== null) {
     const { connection } = policy.flows[`exact${packet.family}`];
@@ -92,6 +116,37 @@ export function sourceAllowed(
 ): boolean {
   if ("malformed" in packet || held.has(policy.connections[connection]?.ifId ?? 0)) return false;
   return longestSubnet(policy, srcAddress(packet))?.connections.includes(connection) ?? false;
+}
+
+/**
+ * Whether a decrypted packet of this connection is let in: its source is one that the connection may have. An ICMP error may
+ * come from elsewhere where it quotes a packet that the connection may have been sent, and may not come at all where that was
+ * another's. Nothing is let in of an if_id that is `held`.
+ */
+export function admitted(
+  policy: Policy,
+  connection: number,
+  packet: PacketKey | Malformed,
+  held: ReadonlySet<number> = NONE_HELD,
+): boolean {
+  if ("malformed" in packet || held.has(policy.connections[connection]?.ifId ?? 0)) return false;
+  const owns = sourceAllowed(policy, connection, packet);
+  const quote = judgeQuote(policy, connection, packet);
+  return owns ? quote !== "others" : quote === "own";
+}
+
+function judgeQuote(policy: Policy, connection: number, packet: PacketKey): "own" | "others" | "none" {
+  const { quoted, family, proto, icmpType, fragment, dst } = packet;
+  // Behind so many extension headers, or behind one that is cut off, there could be an error.
+  if (proto === null) return "others";
+  if (!isErrorType(family, icmpType)) return "none";
+  if (fragment !== "none") return "others";
+  if (quoted === null) return "none";
+  const { action } = decide(policy, quoted);
+  if (action.kind !== "connection") return "none";
+  if (action.connection === connection)
+    return quoted.src.every((word, i) => word === dst[i]) ? "own" : "none";
+  return policy.rules.every(({ match }) => quoteTells(match)) ? "others" : "none";
 }
 
 function into(policy: Policy, connection: number, link: string | null = null): Action {

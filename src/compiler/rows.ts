@@ -63,12 +63,21 @@ const PLACES: Readonly<Record<(typeof FIELDS)[number], Place>> = {
   fragment: { word: KeyWord.KEY_MORE, shift: More.FRAGMENT_SHIFT, bits: RANGE_BITS.fragment, kind: "range" },
 };
 
-/** @throws TooManyRows */
-export function expandRules(policy: Policy, family: Family, devices: Devices): Rows {
+/**
+ * @param narrowed gives what each rule asks instead, or null to leave it out
+ * @throws TooManyRows
+ */
+export function expandRules(
+  policy: Policy,
+  family: Family,
+  devices: Devices,
+  narrowed: (match: Match) => Match | null = (match) => match,
+): Rows {
   const words = family === 4 ? 1 : 4;
   const builder = new RowBuilder(words);
   policy.rules.forEach((rule, index) => {
-    const { match } = rule;
+    const match = narrowed(rule.match);
+    if (match === null) return;
     const named = match.iif.length === 0 ? devices : locating(devices, "rule", rule);
     builder.add(index, match, (field) => alternatives(field, match, family, named));
   });

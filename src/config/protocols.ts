@@ -26,6 +26,8 @@ const PROTOCOLS: Readonly<Record<string, number>> = {
 
 export const ICMP = 1;
 export const ICMPV6 = 58;
+/** ICMP of an IP version. */
+export const ICMP_OF = { 4: ICMP, 6: ICMPV6 } as const;
 
 /**
  * IPv6 extension headers, which the classifier walks over (extension_size() in bpf/packet.h), so that only a later fragment

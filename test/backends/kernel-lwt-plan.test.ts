@@ -167,6 +167,7 @@ rules:
         iif: null,
         iifGroup: null,
         length: 20,
+        quoted: null,
       },
     });
     const wanted = action.kind === "connection" ? policy.connections[action.connection]?.ifId : undefined;

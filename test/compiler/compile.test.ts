@@ -2,8 +2,8 @@ import test from "ava";
 import { KeyWord, Owner, Slot } from "../../src/bpf/tables.bpf.js";
 import { compile, counterCounts } from "../../src/compiler/compile.js";
 import { CompileError } from "../../src/compiler/error.js";
-import { dstAddress, parsePacket } from "../../src/compiler/packet.js";
-import { decide, longestSubnet } from "../../src/compiler/reference.js";
+import { dstAddress, isErrorType, parsePacket } from "../../src/compiler/packet.js";
+import { decide, decidingPacket, longestSubnet } from "../../src/compiler/reference.js";
 import { EntrySize, type TableName } from "../../src/compiler/table.js";
 import { type Policy, parsePolicy } from "../../src/config/index.js";
 import { Random } from "../support/random.js";
@@ -38,16 +38,25 @@ for (const [rules, subnets] of [
     const policy = randomPolicy(random, rules, subnets);
     const generation = compile(policy, DEVICES);
     for (let i = 0; i < 2000; i++) {
-      const packet = parsePacket(randomPacket(random, policy), {
+      const sent = parsePacket(randomPacket(random, policy), {
         mark: random.below(6),
         ...random.pick([NO_DEVICE, LO]),
       });
-      if ("malformed" in packet) continue;
+      if ("malformed" in sent) continue;
+      const decision = decide(policy, sent);
+      const packet = decidingPacket(policy, sent);
       const key = keyOf(packet, DEVICES.ifindexOf);
-      const decision = decide(policy, packet);
+      const isError = isErrorType(sent.family, sent.icmpType) && sent.fragment === "none";
       const flow = matchFlow(generation, key, packet);
       t.is(flow === null, decision.by !== "flow", `seed ${seed}, packet ${i}`);
       if (decision.by === "flow") continue;
+      if (isError) {
+        const own = keyOf(sent, DEVICES.ifindexOf);
+        const naming = matchRules(generation, own, false, undefined, "icmpTrees");
+        const takesItself = decision.by === "rule" && packet === sent && naming !== Slot.INDEX_NONE;
+        t.is(naming, takesItself ? decision.rule : Slot.INDEX_NONE, `seed ${seed}, packet ${i}`);
+        if (takesItself) continue;
+      }
       const index = matchRules(generation, key, packet.sport !== null);
       t.is(index, decision.by === "rule" ? decision.rule : Slot.INDEX_NONE, `seed ${seed}, packet ${i}`);
       const owner = ownerOf(

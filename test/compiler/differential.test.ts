@@ -4,7 +4,7 @@ import { add, NO_TRAFFIC, readCounters, type Traffic } from "../../src/backends/
 import { compile, type Generation } from "../../src/compiler/compile.js";
 import { CompileError } from "../../src/compiler/error.js";
 import { type Malformed, type PacketKey, parsePacket } from "../../src/compiler/packet.js";
-import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
+import { admitted, type Decision, decide } from "../../src/compiler/reference.js";
 import { VERDICT } from "../../src/compiler/targets.js";
 import { parsePolicy } from "../../src/config/index.js";
 import type { Policy } from "../../src/config/policy.js";
@@ -193,7 +193,7 @@ rootTest("the BPF program admits sources as the linear reference does, and sets 
       const ifId = known ? (connection?.ifId ?? 0) : random.word();
       const beside = { ...metadata(random), ifId };
       const key = parsePacket(packet, beside);
-      const admit = known && !("malformed" in key) && sourceAllowed(policy, index, key, held);
+      const admit = known && !("malformed" in key) && admitted(policy, index, key, held);
       const got = run(object, "run_admit", packet, beside);
       const { value, mask } = connection?.rxMark ?? { value: 0, mask: 0 };
       const mark = admit ? ((beside.mark & ~mask) | (value & mask)) >>> 0 : beside.mark;

@@ -28,25 +28,35 @@ test("the hub's voice flow: rule, connection, and why each earlier rule did not 
   t.is(
     formatExplanation(explanation),
     `udp 10.0.0.1:1234 > 192.168.1.200:5060
-  rule ping-a (line 27) does not match: wants proto icmp, the packet has udp
-  rule ping6-b (line 30) does not match: wants dst fd00:1::200/128, the packet has 192.168.1.200; wants proto ipv6-icmp, the packet has udp
-  rule bulk-a (line 33) does not match: wants proto tcp, the packet has udp; wants dport 5201-5299, the packet has 5060
-  rule bulk-b (line 36) does not match: wants proto tcp, the packet has udp; wants dport 5301-5399, the packet has 5060
-  rule voice-a (line 39) does not match: wants dport 4000-4999, the packet has 5060
-  rule voice-b (line 42) matches
+  rule ping-a (line 28) does not match: wants proto icmp, the packet has udp; wants icmp_type 8, the packet has none
+  rule ping6-b (line 31) does not match: wants dst fd00:1::200/128, the packet has 192.168.1.200; wants proto ipv6-icmp, the packet has udp; wants icmp_type 128, the packet has none
+  rule bulk-a (line 34) does not match: wants proto tcp, the packet has udp; wants dport 5201-5299, the packet has 5060
+  rule bulk-b (line 37) does not match: wants proto tcp, the packet has udp; wants dport 5301-5399, the packet has 5060
+  rule voice-a (line 40) does not match: wants dport 4000-4999, the packet has 5060
+  rule voice-b (line 43) matches
 goes to connection site-b (if_id 102): rule voice-b decides`,
   );
 });
 
 const hubFlows: readonly (readonly [flow: string, rule: string | null, connection: string | null])[] = [
-  ["icmp 10.0.0.1 > 192.168.1.200", "ping-a", "site-a"],
-  ["ipv6-icmp fd00::1 > fd00:1::200", "ping6-b", "site-b"],
+  ["icmp 10.0.0.1 > 192.168.1.200 type 8", "ping-a", "site-a"],
+  ["ipv6-icmp fd00::1 > fd00:1::200 type 128", "ping6-b", "site-b"],
   ["tcp 10.0.0.1:40000 > 192.168.1.200:5201", "bulk-a", "site-a"],
   ["tcp [fd00::1]:40000 > [fd00:1::200]:5201", "bulk-a", "site-a"],
   ["tcp 10.0.0.1:40000 > 192.168.1.200:5301", "bulk-b", "site-b"],
   ["tcp [fd00::1]:40000 > [fd00:1::200]:5301", "bulk-b", "site-b"],
   ["udp 10.0.0.1:40000 > 192.168.1.200:4000", "voice-a", "site-a"],
   ["udp [fd00::1]:40000 > [fd00:1::200]:7078", "voice-b", "site-b"],
+  [
+    'icmp 10.0.9.9 > 192.168.1.200 type 3 code 4 quoting "tcp 192.168.1.200:5301 > 10.0.0.1:40000"',
+    "bulk-b",
+    "site-b",
+  ],
+  [
+    'icmp 10.0.9.9 > 192.168.1.200 type 3 code 4 quoting "udp 192.168.1.200:7078 > 10.0.0.1:7078"',
+    "voice-b",
+    "site-b",
+  ],
   ["udp 10.0.0.1:40000 > 192.168.1.200:9", null, null],
   ["tcp [fd00::1]:40000 > [fd00:1::200]:22", null, null],
 ];
@@ -125,6 +135,39 @@ test("a decision names the link, and a drop rule is named", (t) => {
     "goes to connection a (if_id 1, link wan0): rule picky decides",
   );
   t.is(explain(policy, parseFlow("tcp 10.0.0.1:5 > 10.1.0.1:53")).summary, "dropped: rule quiet decides");
+});
+
+test("an ICMP error is explained by rules that name ICMP, then by what it quotes", (t) => {
+  const { policy } = parsePolicy(
+    `version: 1
+connections: {a: {if_id: 1, subnets: [10.1.0.0/16]}, b: {if_id: 2, subnets: [10.2.0.0/16]}}
+rules:
+  - {name: web, match: {proto: tcp, sport: 443}, to: b}
+  - {name: ping, match: {proto: icmp, src: 10.9.0.0/16}, to: a}
+`,
+    "steer.yaml",
+  );
+  const told = (flow: string) => formatExplanation(explain(policy as Policy, parseFlow(flow)));
+  const quoted = 'quoting "tcp 10.1.0.5:5000 > 10.0.0.7:443"';
+  t.is(
+    told(`icmp 10.77.0.1 > 10.1.0.5 type 3 ${quoted}`),
+    `icmp 10.77.0.1 > 10.1.0.5 type 3 ${quoted}
+  rule ping (line 5) does not match the ICMP error itself: wants src 10.9.0.0/16, the packet has 10.77.0.1
+  it follows what it quotes, the other way: tcp 10.0.0.7:443 > 10.1.0.5:5000
+  rule web (line 4) matches
+goes to connection b (if_id 2): rule web decides`,
+  );
+  t.is(
+    told(`icmp 10.9.0.1 > 10.1.0.5 type 3 ${quoted}`),
+    `icmp 10.9.0.1 > 10.1.0.5 type 3 ${quoted}
+  rule ping (line 5) matches the ICMP error itself
+goes to connection a (if_id 1): rule ping decides`,
+  );
+  t.true(
+    told("icmp 10.77.0.1 > 10.1.0.5 type 3").endsWith(
+      "no rule matches, and 10.1.0.0/16 is the longest subnet around its destination",
+    ),
+  );
 });
 
 test("a malformed packet is explained without rules", (t) => {

@@ -61,6 +61,7 @@ test("an IPv4 packet's addresses, ports, code point and length are read", (t) =>
     iif: "lan0",
     iifGroup: null,
     length: 28,
+    quoted: null,
   });
 });
 
@@ -82,6 +83,7 @@ test("an IPv6 packet's addresses, ports, code point and length are read", (t) =>
     iif: null,
     iifGroup: null,
     length: 48,
+    quoted: null,
   });
 });
 
@@ -225,6 +227,15 @@ const flows: readonly (readonly [text: string, expected: Partial<PacketKey>, for
   ],
   ["udp 10.0.0.1:1 > 10.0.0.2:2 dscp ef mark 0x1 iif lan0", { dscp: 46, mark: 1, iif: "lan0" }],
   [
+    "icmp 10.9.0.1 > 10.0.0.1 type 3 code 4 quoting udp 10.0.0.1:1 > 10.0.0.2:2",
+    { icmpType: 3, quoted: parseFlow("udp 10.0.0.1:1 > 10.0.0.2:2") },
+    'icmp 10.9.0.1 > 10.0.0.1 type 3 quoting "udp 10.0.0.1:1 > 10.0.0.2:2"',
+  ],
+  [
+    'ipv6-icmp fd00:9::1 > fd00::1 type 2 mark 0x1 quoting "udp fd00::1 > fd00::2 fragment later"',
+    { mark: 1, quoted: parseFlow("udp fd00::1 > fd00::2 fragment later") },
+  ],
+  [
     "udp 10.0.0.1:1 > 10.0.0.2:2 len 1400 mark 4294967295",
     { length: 1400, mark: 0xffffffff },
     "udp 10.0.0.1:1 > 10.0.0.2:2 mark 0xffffffff",
@@ -254,6 +265,24 @@ const badFlows: readonly (readonly [text: string, message: string])[] = [
   ["udp 10.0.0.1:1 > 10.0.0.2:2 mark 0x100000000", '"0x100000000" is not a valid mark'],
   ["udp 10.0.0.1:1 > 10.0.0.2:2 iif", '"" is not a valid iif'],
   ["udp 10.0.0.1:1 > 10.0.0.2:2 len x", '"x" is not a valid len'],
+  ["udp 10.0.0.1:1 > 10.0.0.2:2 code 5", "udp over IPv4 has no ICMP code there"],
+  [
+    "icmp 10.0.0.1 > 10.0.0.2 type 8 quoting udp 10.0.0.2:1 > 10.0.0.3:2",
+    "only a whole ICMP error quotes a packet",
+  ],
+  ["icmp 10.0.0.1 > 10.0.0.2 type 3 quoting nothing", '"nothing" is not a flow'],
+  [
+    "icmp 10.0.0.1 > 10.0.0.2 type 3 quoting udp [fd00::1]:1 > [fd00::2]:2",
+    "the error is IPv4, what it quotes IPv6",
+  ],
+  [
+    "icmp 10.0.0.1 > 10.0.0.2 type 3 quoting icmp 10.0.0.2 > 10.0.0.3 type 11",
+    "there are no ICMP errors about ICMP errors",
+  ],
+  [
+    "icmp 10.0.0.1 > 10.0.0.2 type 3 quoting udp 10.0.0.2:1 > 10.0.0.3:2 mark 1",
+    "a quoted packet shows no mark, iif and group",
+  ],
   ["udp 10.0.0.1:1 > 10.0.0.2:2 ttl 5", '"ttl" is not known here'],
 ];
 

@@ -1,7 +1,7 @@
 import test from "ava";
 import { parseFlow } from "../../src/compiler/flow.js";
 import { parsePacket } from "../../src/compiler/packet.js";
-import { type Decision, decide, sourceAllowed } from "../../src/compiler/reference.js";
+import { admitted, type Decision, decide } from "../../src/compiler/reference.js";
 import { type Policy, parsePolicy } from "../../src/config/index.js";
 
 function policyOf(text: string): Policy {
@@ -98,18 +98,18 @@ const sources: readonly (readonly [src: string, admitted: readonly number[]])[] 
   ["fd01::1", []],
 ];
 
-for (const [src, admitted] of sources) {
-  test(`source ${src} is admitted from connections [${admitted}] only`, (t) => {
+for (const [src, owners] of sources) {
+  test(`source ${src} is admitted from connections [${owners}] only`, (t) => {
     const flow = parseFlow(`${src.includes(":") ? "ipv6-icmp" : "icmp"} ${src} > ${src}`);
     t.deepEqual(
-      [0, 1, 2].filter((connection) => sourceAllowed(POLICY, connection, flow)),
-      admitted,
+      [0, 1, 2].filter((connection) => admitted(POLICY, connection, flow)),
+      owners,
     );
   });
 }
 
 test("a malformed packet has no source that could be admitted", (t) => {
-  t.false(sourceAllowed(POLICY, 0, parsePacket(new Uint8Array(0))));
+  t.false(admitted(POLICY, 0, parsePacket(new Uint8Array(0))));
 });
 
 /** Whether a match admits a packet in words. */

@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { parseFlow } from "../../src/compiler/flow.js";
-import { decide, sourceAllowed } from "../../src/compiler/reference.js";
+import { admitted, decide } from "../../src/compiler/reference.js";
 import { formatDiagnostic, loadPolicy } from "../../src/config/index.js";
 import { folderWith } from "../support/folder.js";
 
@@ -98,8 +98,8 @@ test("an exact flow decides before the rules, a subnet of a flow file like any o
   t.is(connection("icmp 10.0.0.1 > 10.9.0.2 type 8"), "flow b");
   t.is(connection("tcp 10.0.0.1:1 > 10.1.2.3:2"), "subnet b");
   t.is(connection("tcp [fd00::1]:1 > [fd00:1::3]:2"), "subnet b");
-  t.true(sourceAllowed(policy, 1, parseFlow("tcp 10.1.2.3:1 > 10.0.0.1:2")));
-  t.false(sourceAllowed(policy, 0, parseFlow("tcp 10.1.2.3:1 > 10.0.0.1:2")));
+  t.true(admitted(policy, 1, parseFlow("tcp 10.1.2.3:1 > 10.0.0.1:2")));
+  t.false(admitted(policy, 0, parseFlow("tcp 10.1.2.3:1 > 10.0.0.1:2")));
 });
 
 const wrong: readonly (readonly [title: string, name: string, text: string, said: string[]])[] = [

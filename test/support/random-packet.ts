@@ -5,13 +5,14 @@ import { randomWords } from "./random-policy.js";
 const EXTENSIONS = [0, 43, 44, 51, 60, 135, 139, 140];
 const PROTOCOLS = [1, 6, 17, 33, 50, 58, 132, 136, 0, 255];
 
-/** A packet from its IP header on: any family, options, fragments, extension headers; often cut off somewhere. */
+/** A packet from its IP header on: any family, options, fragments, extension headers, ICMP errors; often cut off somewhere. */
 export function randomPacket(random: Random, policy: Policy): Uint8Array {
   if (random.chance(8)) {
     const flow = exactFlow(random, policy);
     if (flow) return flow;
   }
-  const packet = random.chance(2) ? ipv4(random, policy) : ipv6(random, policy);
+  const family = random.pick([4, 6] as const);
+  const packet = random.chance(4) ? icmpError(random, policy, family) : OF[family](random, policy, {});
   if (random.chance(40)) packet[0] = random.below(256);
   if (random.chance(6)) return packet.subarray(0, 1 + random.below(packet.length));
   return packet;
@@ -69,31 +70,71 @@ function transport(random: Random): Uint8Array {
   return payload;
 }
 
-function ipv4(random: Random, policy: Policy): Uint8Array {
+/** Fields that are not left to chance. */
+interface Given {
+  readonly proto?: number;
+  readonly dst?: readonly number[];
+  readonly payload?: Uint8Array;
+}
+
+const ERROR_TYPES = { 4: [3, 4, 11, 12, 5], 6: [1, 2, 3, 4, 100, 137] } as const;
+
+/**
+ * An ICMP error about a random packet, mostly for whom that is from: quotes are whole, cut off anywhere, of the other IP
+ * version, fragments, of ICMP and of errors.
+ */
+function icmpError(random: Random, policy: Policy, family: Family): Uint8Array {
+  const about = quotable(random, policy, random.chance(20) ? random.pick([4, 6] as const) : family);
+  const quoted = random.chance(4) ? about.subarray(0, random.below(about.length + 1)) : about;
+  const payload = new Uint8Array(8 + quoted.length);
+  payload[0] = random.chance(10) ? random.below(256) : random.pick(ERROR_TYPES[family]);
+  payload.set(quoted, 8);
+  const start = family === 4 ? 12 : 8;
+  const size = family === 4 ? 4 : 16;
+  const isFor = !random.chance(8) && about.length >= start + size;
+  const view = new DataView(about.buffer, about.byteOffset);
+  const dst = Array.from({ length: size / 4 }, (_, w) => view.getUint32(start + 4 * w));
+  return OF[family](random, policy, { proto: family === 4 ? 1 : 58, payload, ...(isFor && { dst }) });
+}
+
+/** A packet, half of them one of those that an exact flow's other side sends. */
+function quotable(random: Random, policy: Policy, family: Family): Uint8Array {
+  const flow = random.chance(3) ? exactFlow(random, policy) : null;
+  if (flow === null || (flow[0] as number) >>> 4 !== family)
+    return random.chance(10) ? icmpError(random, policy, family) : OF[family](random, policy, {});
+  if (random.chance(2)) return flow;
+  const [start, size] = family === 4 ? [12, 4] : [8, 16];
+  const src = flow.slice(start, start + size);
+  flow.copyWithin(start, start + size, start + 2 * size);
+  flow.set(src, start + size);
+  return flow;
+}
+
+function ipv4(random: Random, policy: Policy, given: Given): Uint8Array {
   const options = random.chance(5) ? random.below(11) * 4 : 0;
-  const payload = transport(random);
+  const payload = given.payload ?? transport(random);
   const packet = new Uint8Array(20 + options + payload.length);
   const view = new DataView(packet.buffer);
   view.setUint8(0, 0x40 | ((20 + options) / 4));
   view.setUint8(1, (random.pick([0, 10, 46, random.below(64)]) << 2) | random.below(4));
   view.setUint16(2, packet.length);
-  if (random.chance(4))
+  if (random.chance(given.payload ? 16 : 4))
     view.setUint16(6, (random.below(8) << 13) | (random.chance(2) ? 0 : random.below(8192)));
   view.setUint8(8, 64);
-  view.setUint8(9, random.pick(PROTOCOLS));
+  view.setUint8(9, given.proto ?? random.pick(PROTOCOLS));
   view.setUint32(12, address(random, policy, 4, "src")[0] as number);
-  view.setUint32(16, address(random, policy, 4, "dst")[0] as number);
+  view.setUint32(16, (given.dst ?? address(random, policy, 4, "dst"))[0] as number);
   packet.set(payload, 20 + options);
   return packet;
 }
 
-function ipv6(random: Random, policy: Policy): Uint8Array {
-  const chain = random.chance(2)
+function ipv6(random: Random, policy: Policy, given: Given): Uint8Array {
+  const chain = random.chance(given.payload ? 6 : 2)
     ? random.list(random.below(random.chance(4) ? 12 : 4), () => random.pick(EXTENSIONS))
     : [];
-  const proto = random.pick(PROTOCOLS);
+  const proto = given.proto ?? random.pick(PROTOCOLS);
   const headers = chain.map((type, i) => extension(random, type, chain[i + 1] ?? proto));
-  const payload = transport(random);
+  const payload = given.payload ?? transport(random);
   const packet = new Uint8Array(40 + headers.reduce((sum, { length }) => sum + length, 0) + payload.length);
   const view = new DataView(packet.buffer);
   view.setUint32(0, (6 << 28) | (random.pick([0, 10, 46, random.below(64)]) << 22) | random.below(1 << 22));
@@ -101,7 +142,8 @@ function ipv6(random: Random, policy: Policy): Uint8Array {
   view.setUint8(6, chain[0] ?? proto);
   view.setUint8(7, 64);
   for (const [i, word] of address(random, policy, 6, "src").entries()) view.setUint32(8 + 4 * i, word);
-  for (const [i, word] of address(random, policy, 6, "dst").entries()) view.setUint32(24 + 4 * i, word);
+  for (const [i, word] of (given.dst ?? address(random, policy, 6, "dst")).entries())
+    view.setUint32(24 + 4 * i, word);
   let at = 40;
   for (const part of [...headers, payload]) {
     packet.set(part, at);
@@ -109,6 +151,8 @@ function ipv6(random: Random, policy: Policy): Uint8Array {
   }
   return packet;
 }
+
+const OF = { 4: ipv4, 6: ipv6 } as const;
 
 function extension(random: Random, type: number, next: number): Uint8Array {
   const units = random.chance(3) ? random.below(4) : 0;

@@ -145,14 +145,15 @@ function prefixMasks(rest: bigint): bigint {
   );
 }
 
-/** Index of the first matching rule, or INDEX_NONE. */
+/** Index of the first matching rule, of all or of those that name ICMP; or INDEX_NONE. */
 export function matchRules(
   generation: Generation,
   key: Key,
   ported: boolean,
   walked: Steps = { steps: 0 },
+  trees: "ruleTrees" | "icmpTrees" = "ruleTrees",
 ): number {
-  const forest = key.family === 4 ? generation.ruleTrees4 : generation.ruleTrees6;
+  const forest = generation[`${trees}${key.family}`];
   const rules = quads(key.family === 4 ? generation.tables.rules4 : generation.tables.rules6);
   const extra = quads(key.family === 4 ? generation.tables.extra4 : generation.tables.extra6);
   const ranges = quads(generation.tables.ranges);
