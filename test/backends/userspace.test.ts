@@ -118,7 +118,7 @@ for (const [what, policy, message] of [
   ],
   [
     "an interface address that the kernel refuses",
-    HUB_POLICY.replace("10.0.0.1/32", '10.0.0.1/32, "ff02::77/128"'),
+    HUB_POLICY.replace("10.0.0.1/32", '10.0.0.1/32, "::1/128"'),
     /multicast|Invalid|assign/,
   ],
 ] as const)

@@ -112,9 +112,9 @@ test("a rule that does not fit the tables is an error of its file; check goes on
   const files = [big, typo, "examples/minimal/steer.yaml"];
   const { code, stdout } = await xfrmSteer("check", ...files);
   t.is(code, 2);
-  const [first, second, ...more] = stdout.split("\n");
+  const [first, ...more] = stdout.split("\n");
   t.is(first, `${big}:5:5: ${MISFIT}`);
-  t.true(second?.startsWith(`${typo}:3:`));
+  t.true(more.some((line) => line.startsWith(`${typo}:3:`)));
   t.regex(more.join("\n"), /minimal\/steer\.yaml: ok/);
   const results = JSON.parse((await xfrmSteer("check", "--json", ...files)).stdout);
   t.deepEqual(
