@@ -6,6 +6,7 @@ import { ANY_MATCH } from "../config/match.js";
 import type { Connection, EspConfig, Policy, Rule } from "../config/policy.js";
 import { PrefixMap } from "../config/prefix-map.js";
 import { targetConnections } from "../config/target.js";
+import { splitFragments } from "./fragments.js";
 import type { PacketKey } from "./packet.js";
 import { matches } from "./reference.js";
 import { unansweredRules } from "./replies.js";
@@ -20,6 +21,7 @@ export function lint(policy: Policy): Diagnostic[] {
     ...shadowedSubnets(policy),
     ...unusedConnections(policy),
     ...unansweredRules(policy),
+    ...splitFragments(policy),
   ];
 }
 

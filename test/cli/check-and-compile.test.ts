@@ -96,7 +96,7 @@ test("compile says what is wrong where the bundle cannot be written", async (t) 
 const ODD = `{not: [${Array.from({ length: 131 }, (_, i) => 2 * i + 1).join(", ")}]}`;
 /** 132 ranges of ports on either side are left. */
 const TOO_BIG = `version: 1
-connections: {a: {if_id: 1}}
+connections: {a: {if_id: 1, subnets: [0.0.0.0/0, "::/0"]}}
 rules:
   - {match: {proto: tcp}, to: a}
   - name: big
