@@ -42,7 +42,8 @@ export function endpointProblems(
   });
   const { local, remote } = ends;
   if (problems.length > 0) return problems;
-  if (local.text !== remote.text) return [];
+  // Both ends may be on this machine: their ports tell them apart.
+  if (local.text !== remote.text || ipaddr.parse(local.text).range() === "loopback") return [];
   return [
     { end: "remote", message: `remote ${remote.text} is local too`, hint: "write the other end's address" },
   ];
