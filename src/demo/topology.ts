@@ -92,12 +92,11 @@ export function buildTopology(scope: Scope): Topology {
   return { netns, ...writePolicies(scope) };
 }
 
-/** Routes into the steering interfaces, once these are up. */
+/** Routes into the sites' steering interfaces, once these are up; the hub's policy makes its own. */
 export function addRoutes({ netns }: Topology): void {
   const route = (ns: string, ...destinations: string[]) => {
     for (const destination of destinations) ip("-n", ns, "route", "add", destination, "dev", "ipsec0");
   };
-  route(netns.hub, SITE.ipv4, SITE.ipv6);
   route(netns["site-a"], HUB.ipv4, HUB.ipv6);
   route(netns["site-b"], HUB.ipv4, HUB.ipv6);
 }

@@ -5,6 +5,7 @@ import { align, LITTLE_ENDIAN, viewOf } from "./attributes.js";
 /** <linux/netlink.h> and <linux/socket.h> */
 const AF_NETLINK = 16;
 const NETLINK_ROUTE = 0;
+export const NETLINK_XFRM = 6;
 const SOL_NETLINK = 270;
 const NETLINK_GET_STRICT_CHK = 12;
 const NLM_F_REQUEST = 0x1;
@@ -19,7 +20,7 @@ const HEADER_SIZE = 16;
 const BUFFER_SIZE = 65536;
 
 /**
- * Asks rtnetlink of the calling thread's network namespace (rtnetlink(7)).
+ * Asks rtnetlink, or another netlink protocol, of the calling thread's network namespace (rtnetlink(7)).
  *
  * @param type RTM_GET...
  * @param body the message behind its header, such as a struct ifinfomsg; its attributes behind that
@@ -27,8 +28,13 @@ const BUFFER_SIZE = 65536;
  * @returns the bodies of the answers
  * @throws SystemError with the kernel's errno; `doing` is what it says of itself
  */
-export function request(type: number, body: Uint8Array, doing: string, { dump = false } = {}): Uint8Array[] {
-  const fd = check(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), doing);
+export function request(
+  type: number,
+  body: Uint8Array,
+  doing: string,
+  { dump = false, protocol = NETLINK_ROUTE } = {},
+): Uint8Array[] {
+  const fd = check(socket(AF_NETLINK, SOCK_RAW, protocol), doing);
   try {
     const buffer = new Slab(BUFFER_SIZE);
     buffer.view.setInt32(0, 1, LITTLE_ENDIAN);

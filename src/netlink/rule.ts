@@ -11,8 +11,9 @@ const FRA_PRIORITY = 6;
 const FRA_FWMARK = 10;
 const FRA_SUPPRESS_PREFIXLEN = 14;
 const FRA_TABLE = 15;
-const FRA_OIFNAME = 17;
 const FRA_PROTOCOL = 21;
+const FRA_IP_PROTO = 22;
+const FRA_DPORT_RANGE = 24;
 const FIB_RULE_INVERT = 2;
 /** struct fib_rule_hdr: family, dst_len, src_len, tos, table, two reserved, action, flags u32. */
 const HEADER_SIZE = 12;
@@ -28,7 +29,9 @@ export interface KernelRule {
   readonly not: boolean;
   /** Address or prefix. */
   readonly to: string | null;
-  readonly oif: string | null;
+  readonly ipProto: number | null;
+  /** The first of a range. */
+  readonly dport: number | null;
   readonly mark: number | null;
   /** Routes of at most so many bits do not count. */
   readonly suppress: number | null;
@@ -50,6 +53,7 @@ function ruleOf(message: Uint8Array, family: 4 | 6): KernelRule {
   const destination = attributes.bytes(FRA_DST);
   const suppress = attributes.uint32(FRA_SUPPRESS_PREFIXLEN);
   const length = message[1] ?? 0;
+  const ports = attributes.bytes(FRA_DPORT_RANGE);
   return {
     family,
     priority: attributes.uint32(FRA_PRIORITY) ?? 0,
@@ -57,7 +61,8 @@ function ruleOf(message: Uint8Array, family: 4 | 6): KernelRule {
     table: attributes.uint32(FRA_TABLE) ?? message[4] ?? 0,
     not: (viewOf(message).getUint32(8, LITTLE_ENDIAN) & FIB_RULE_INVERT) !== 0,
     to: destination === undefined ? null : `${ipaddr.fromByteArray([...destination])}/${length}`,
-    oif: attributes.text(FRA_OIFNAME) ?? null,
+    ipProto: attributes.bytes(FRA_IP_PROTO)?.[0] ?? null,
+    dport: ports === undefined ? null : viewOf(ports).getUint16(0, LITTLE_ENDIAN),
     mark: attributes.uint32(FRA_FWMARK) ?? null,
     // -1 where there is none.
     suppress: suppress === undefined || suppress === 0xffffffff ? null : suppress,

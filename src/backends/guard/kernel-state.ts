@@ -80,11 +80,12 @@ function addressText(bytes: Uint8Array): string {
 }
 
 export function ruleText(rule: Omit<KernelRule, "protocol">): RuleText {
-  const { family, priority, table, not, to, oif, mark, suppress } = rule;
+  const { family, priority, table, not, to, ipProto, dport, mark, suppress } = rule;
   return [
     ...[`${family}`, ...(not ? ["not"] : [])],
     ...(to === null ? [] : [`to ${to}`]),
-    ...(oif === null ? [] : [`oif ${oif}`]),
+    ...(ipProto === null ? [] : [`ipproto ${ipProto}`]),
+    ...(dport === null ? [] : [`dport ${dport}`]),
     ...(mark === null ? [] : [`fwmark 0x${mark.toString(16)}`]),
     `lookup ${table}${suppress === null ? "" : ` suppress_prefixlength ${suppress}`}`,
     `priority ${priority} protocol ${GUARD_PROTOCOL}`,

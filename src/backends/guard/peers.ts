@@ -1,8 +1,8 @@
 import { contains, formatAddress, parseAddress } from "../../config/address.js";
 import type { Policy } from "../../config/policy.js";
+import { readOutboundTemplates } from "../../netlink/policy.js";
 import type { KernelRoute, NextHop } from "../../netlink/routes.js";
 import { findIfindex } from "../../sys/ifindex.js";
-import { ip } from "../../sys/ip.js";
 import { MAIN_TABLE } from "./constants.js";
 
 /** The other end of a tunnel. */
@@ -19,28 +19,14 @@ export function keyedPeers({ connections }: Policy): Peer[] {
   return connections.flatMap(({ esp, link }) => (esp === null ? [] : peerOf(esp.remote, link)));
 }
 
-/**
- * Peers of the kernel's policies with the if_ids of connections that have a link: the outer routes of the others take the
- * same way as any packet. An IPv6 lookup that is bound to a device passes by a guard.
- */
+/** Peers of the kernel's policies with the if_ids of connections, as far as there are policies. */
 export function kernelPeers({ connections }: Policy): Peer[] {
-  const links = new Map(
-    connections.flatMap(({ ifId, link }) => (link === null ? [] : [[ifId, link] as const])),
-  );
-  if (links.size === 0) return [];
-  let text: string;
-  try {
-    text = ip("xfrm", "policy", "list", "dir", "out");
-  } catch {
-    return []; // a kernel without CONFIG_XFRM_USER has no policies either
-  }
-  return text.split(/^(?=src )/m).flatMap((policy) => {
-    const link = links.get(Number(/\bif_id (0x[0-9a-f]+|\d+)/.exec(policy)?.[1] ?? 0));
-    const remote = /\btmpl src \S+ dst (\S+)/.exec(policy)?.[1];
-    return link === undefined || remote === undefined
-      ? []
-      : peerOf(remote, link).filter(({ family }) => family === 4);
+  const links = new Map(connections.map(({ ifId, link }) => [ifId, link]));
+  const peers = readOutboundTemplates().flatMap(({ ifId, remote }) => {
+    const link = links.get(ifId);
+    return link === undefined ? [] : peerOf(remote, link);
   });
+  return [...new Map(peers.map((peer) => [`${peer.address} ${peer.link}`, peer])).values()];
 }
 
 function peerOf(text: string, link: string | null): Peer[] {

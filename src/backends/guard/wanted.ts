@@ -31,6 +31,16 @@ import { type GuardPrefixes, guardPrefixes, ownedRoutes, ownsDefault } from "./p
 /** rtm_protocol of routes that come and go with a policy: of the interface's own addresses (RTPROT_KERNEL), and kernel-lwt's. */
 const WITH_POLICY: readonly number[] = [2, LWT_PROTOCOL];
 
+/**
+ * Outer packets of the kernel: ESP, ESP in UDP, IKE. The look-ups of its IPsec have the protocol since Linux 6.12, and in branches of older ones
+ * (struct xfrm_dst_lookup_params in include/net/xfrm.h).
+ */
+const OUTER = [
+  { ipProto: 50, dport: null },
+  { ipProto: 17, dport: 4500 },
+  { ipProto: 17, dport: 500 },
+] as const;
+
 /** Routes and rules that a policy asks for, as the kernel's other routes are now, and what its user should know. */
 export interface Wanted extends Installed {
   readonly notes: readonly string[];
@@ -180,13 +190,9 @@ class Plan implements Wanted {
       this.routes.add(routeText(`${peer.address}/${family === 4 ? 32 : 128}`, hop, table));
       const rule = { family, priority: RULE_PRIORITY.peers, table, not: false, suppress: null };
       const to = `${peer.address}/${family === 4 ? 32 : 128}`;
-      this.rules.add(
-        ruleText(
-          backend === "userspace"
-            ? { ...rule, to: null, oif: null, mark: ENGINE_MARK }
-            : { ...rule, to, oif: peer.link, mark: null },
-        ),
-      );
+      if (backend === "userspace")
+        this.rules.add(ruleText({ ...rule, to: null, ipProto: null, dport: null, mark: ENGINE_MARK }));
+      else for (const outer of OUTER) this.rules.add(ruleText({ ...rule, to, ...outer, mark: null }));
     }
   }
 
@@ -210,7 +216,7 @@ class Plan implements Wanted {
     }
     if (policy.interface.guard) this.#addGuard(formatPrefix(wholeFamily(family)), table, "owned");
     if (ifindex !== null && (policy.interface.routes || routed)) this.#addRoute(wholeFamily(family), table);
-    const any = { family, to: null, oif: null };
+    const any = { family, to: null, ipProto: null, dport: null };
     const { main, tunnel } = RULE_PRIORITY;
     this.rules.add(
       ruleText({ ...any, priority: main, table: MAIN_TABLE, not: false, mark: null, suppress: 0 }),
