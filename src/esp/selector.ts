@@ -1,4 +1,5 @@
 import * as ip from "./headers.js";
+import { icmpOf, quotedPacket, upperLayer } from "./upper-layer.js";
 
 export interface SelectorPrefix {
   readonly family: 4 | 6;
@@ -32,10 +33,6 @@ export const ANY_SELECTOR: Selector = {
 export const isAny = (selector: Selector): boolean =>
   Object.values(selector).every((field) => field === null);
 
-const IPPROTO_FRAGMENT = 44;
-/** Hop-by-hop options, routing, destination options: {next header, length in 8 bytes without the first 8}. */
-const EXTENSIONS = new Set([0, 43, 60]);
-const IPV6_FRAGMENT_OFFSET = 0xfff8;
 /** Protocols whose header begins with the ports: TCP, UDP, DCCP, SCTP, UDP-Lite (net/xfrm/xfrm_policy.c, decode_session4). */
 const WITH_PORTS = new Set([6, 17, 33, 132, 136]);
 
@@ -52,34 +49,48 @@ export class SelectorTest {
     this.#family = selector.source?.family ?? selector.destination?.family ?? null;
   }
 
-  /** Whether the IP packet at `packet`, whose headers lie before `end`, is one of the selector's. */
+  /**
+   * Whether the IP packet at `packet`, whose headers lie before `end`, is one of the selector's. An ICMP error belongs to the flow
+   * of the packet that it quotes (RFC 4301 section 6): it is one where a packet of that flow's other direction is, whatever its own
+   * addresses are, or where the selector names ICMP and the error itself is one.
+   */
   matches(view: DataView, packet: number, end: number): boolean {
+    const quoted = quotedPacket(view, packet, end);
+    if (quoted < 0) return this.#takes(view, packet, end, false);
+    const namesIcmp = this.#selector.protocol === icmpOf(familyOf(view, packet));
+    return (namesIcmp && this.#takes(view, packet, end, false)) || this.#takes(view, quoted, end, true);
+  }
+
+  /** @param reversed take source and destination for each other */
+  #takes(view: DataView, packet: number, end: number, reversed: boolean): boolean {
     const { source, destination } = this.#selector;
-    const family = view.getUint8(packet) >>> 4 === 6 ? 6 : 4;
+    const family = familyOf(view, packet);
     if (this.#family !== null && this.#family !== family) return false;
-    const from = packet + (family === 6 ? ip.IPV6_SOURCE : ip.IPV4_SOURCE);
-    const to = from + (family === 6 ? 16 : 4);
+    const first = packet + (family === 6 ? ip.IPV6_SOURCE : ip.IPV4_SOURCE);
+    const second = first + (family === 6 ? 16 : 4);
     return (
-      (source === null || within(view, from, source)) &&
-      (destination === null || within(view, to, destination)) &&
-      this.#matchesUpper(view, packet, end, family)
+      (source === null || within(view, reversed ? second : first, source)) &&
+      (destination === null || within(view, reversed ? first : second, destination)) &&
+      this.#takesUpper(view, packet, end, reversed)
     );
   }
 
-  #matchesUpper(view: DataView, packet: number, end: number, family: 4 | 6): boolean {
+  #takesUpper(view: DataView, packet: number, end: number, reversed: boolean): boolean {
     const { protocol, sourcePort, destinationPort } = this.#selector;
     if (protocol === null) return true;
-    const upper = family === 6 ? upperLayer6(view, packet, end) : upperLayer4(view, packet);
+    const upper = upperLayer(view, packet, end);
     if (upper.protocol !== protocol) return false;
     if (sourcePort === null && destinationPort === null) return true;
     // As the kernel has it, a packet that does not show its ports has none.
-    if (!WITH_PORTS.has(protocol) || upper.ports === null || upper.ports + 4 > end) return false;
+    if (!WITH_PORTS.has(protocol) || upper.header === null || upper.header + 4 > end) return false;
     return (
-      inRange(view.getUint16(upper.ports), sourcePort) &&
-      inRange(view.getUint16(upper.ports + 2), destinationPort)
+      inRange(view.getUint16(upper.header + (reversed ? 2 : 0)), sourcePort) &&
+      inRange(view.getUint16(upper.header + (reversed ? 0 : 2)), destinationPort)
     );
   }
 }
+
+const familyOf = (view: DataView, packet: number): 4 | 6 => (view.getUint8(packet) >>> 4 === 6 ? 6 : 4);
 
 const inRange = (port: number, range: PortRange | null): boolean =>
   range === null || (port >= range.from && port <= range.to);
@@ -89,33 +100,4 @@ function within(view: DataView, address: number, { words, length }: SelectorPref
     const bits = mask(length - 32 * index);
     return ((view.getUint32(address + 4 * index) ^ word) & bits) === 0;
   });
-}
-
-interface UpperLayer {
-  readonly protocol: number;
-  /** Where its header is, null in a later fragment. */
-  readonly ports: number | null;
-}
-
-function upperLayer4(view: DataView, packet: number): UpperLayer {
-  const later = (view.getUint16(packet + ip.IPV4_FRAGMENT) & ip.IPV4_OFFSET) !== 0;
-  const header = (view.getUint8(packet) & 15) * 4;
-  return { protocol: view.getUint8(packet + ip.IPV4_PROTOCOL), ports: later ? null : packet + header };
-}
-
-function upperLayer6(view: DataView, packet: number, end: number): UpperLayer {
-  let protocol = view.getUint8(packet + ip.IPV6_NEXT_HEADER);
-  let at = packet + ip.IPV6_HEADER_SIZE;
-  while (at + 8 <= end) {
-    if (protocol === IPPROTO_FRAGMENT) {
-      const later = (view.getUint16(at + 2) & IPV6_FRAGMENT_OFFSET) !== 0;
-      if (later) return { protocol: view.getUint8(at), ports: null };
-      protocol = view.getUint8(at);
-      at += 8;
-    } else if (EXTENSIONS.has(protocol)) {
-      protocol = view.getUint8(at);
-      at += 8 * (view.getUint8(at + 1) + 1);
-    } else break;
-  }
-  return { protocol, ports: at };
 }
