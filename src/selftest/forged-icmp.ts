@@ -13,13 +13,21 @@ export interface Forgery {
   readonly victim: string;
   readonly destination: string;
   readonly mtu: number;
+  /** Protocol and first 8 bytes of what the victim is to have sent; an echo reply if left out. */
+  readonly quoted?: { readonly protocol: number; readonly bytes: Uint8Array };
 }
 
-/**
- * Tells a host by ICMP "fragmentation needed" (RFC 1191) that packets to a destination are too big. It quotes an echo
- * reply, which no socket has to have sent: the kernel takes it from anybody (net/ipv4/icmp.c, icmp_err).
- */
-export function forgeFragNeeded({ path, victim, destination, mtu }: Forgery): void {
+/** No socket has to have sent it: the kernel takes errors about it from anybody (net/ipv4/icmp.c, icmp_err). */
+const ECHO_REPLY = { protocol: 1, bytes: new Uint8Array(ICMP_SIZE) };
+
+/** Tells a host by ICMP "fragmentation needed" (RFC 1191) that packets to a destination are too big. */
+export function forgeFragNeeded({
+  path,
+  victim,
+  destination,
+  mtu,
+  quoted: about = ECHO_REPLY,
+}: Forgery): void {
   const message = Buffer.alloc(ICMP_SIZE + IPV4_SIZE + ICMP_SIZE);
   message.writeUInt8(ICMP_DEST_UNREACH, 0);
   message.writeUInt8(ICMP_FRAG_NEEDED, 1);
@@ -29,9 +37,10 @@ export function forgeFragNeeded({ path, victim, destination, mtu }: Forgery): vo
   quoted.writeUInt16BE(1400, 2);
   quoted.writeUInt16BE(0x4000, 6); // DF
   quoted.writeUInt8(64, 8);
-  quoted.writeUInt8(1, 9); // ICMP; its type, 0, is that of an echo reply
+  quoted.writeUInt8(about.protocol, 9);
   quoted.set(ipaddr.parse(victim).toByteArray(), 12);
   quoted.set(ipaddr.parse(destination).toByteArray(), 16);
+  quoted.set(about.bytes.subarray(0, ICMP_SIZE), IPV4_SIZE);
   message.writeUInt16BE(internetChecksum(message), 2);
   sendIcmp(path, message, victim);
 }

@@ -3,6 +3,7 @@ import { kernelBpf, kernelLwt } from "../contract/kernel-subject.js";
 import { userspace } from "../contract/userspace-subject.js";
 import { forgedPmtu, smallUnderlay } from "./forged-pmtu.js";
 import { guard, guardOverPeer } from "./guard.js";
+import { icmpErrorScenarios } from "./icmp-errors.js";
 import { ifIdExchangeScenarios } from "./if-id-exchange.js";
 import { ifIdHeldScenarios } from "./if-id-held.js";
 import { killed } from "./kill.js";
@@ -19,4 +20,5 @@ export const faults: readonly Scenario[] = [
   ]),
   ...[userspace, kernelBpf, kernelLwt].map(forgedPmtu),
   smallUnderlay,
+  ...icmpErrorScenarios,
 ];
