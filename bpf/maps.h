@@ -23,15 +23,16 @@
 		start;                                                                                                 \
 	})
 
+FLAT_TABLE(trie4, __u32); /* words */
+FLAT_TABLE(trie6, __u32);
+FLAT_TABLE(trie_ids, __u32);
+#ifndef ONLY_PREFIXES /* defined by a program that looks up nothing else: each table is a map */
 FLAT_TABLE(slots, __u64);
 FLAT_TABLE(rules4, struct rule4);
 FLAT_TABLE(rules6, struct rule6);
 FLAT_TABLE(ranges, struct ranges);
 FLAT_TABLE(extra4, struct rule_extra);
 FLAT_TABLE(extra6, struct rule_extra);
-FLAT_TABLE(trie4, __u32); /* words */
-FLAT_TABLE(trie6, __u32);
-FLAT_TABLE(trie_ids, __u32);
 FLAT_TABLE(shared, __u32);
 FLAT_TABLE(flows4, struct flow4);
 FLAT_TABLE(flows6, struct flow6);
@@ -41,6 +42,7 @@ FLAT_TABLE(rule_targets, __u32); /* by rule: which of targets */
 FLAT_TABLE(targets, struct target);
 FLAT_TABLE(groups, __u32);
 FLAT_TABLE(connections, struct connection);
+#endif
 
 /* One less than each table's (power of two) number of entries. */
 const volatile struct {

@@ -24,6 +24,7 @@ const objects = {
   "steer_tun.bpf.o": { halves: tun },
   "steer_tun_subnets.bpf.o": { halves: tun, defines: { ONLY_SUBNETS: true } },
   "steer_test.bpf.o": { halves: ["classifier", "test_run"] },
+  "underlay.bpf.o": { halves: ["underlay_ingress"] },
 };
 
 const parts = new Map();
@@ -68,6 +69,7 @@ for (const [name, { halves, defines = {} }] of Object.entries(objects)) {
 // The compiler needs the tables' layout only, and no libbpf.
 for (const [name, module] of [
   ["classifier", generateModule(parts.get("classifier"))],
+  ["underlay", generateModule(parts.get("underlay_ingress"))],
   ["tables", generateModule(parts.get("test_run"), { typesOnly: true })],
 ]) {
   const path = join(modules, `${name}.bpf.ts`);

@@ -2,6 +2,7 @@ import type { Change } from "../compiler/plan.js";
 import type { BackendName, Policy } from "../config/policy.js";
 import type { Traffic } from "./counters.js";
 import type { FlowAnswer, FlowRequest } from "./flow-requests.js";
+import type { UnderlayStatus } from "./underlay/status.js";
 
 /** Whether a backend can serve on this machine, and what it would take where it cannot. */
 export interface Probe {
@@ -55,6 +56,11 @@ export interface Status {
   /** Packets that neither a rule nor a subnet decided, and what became of them. */
   readonly default: { readonly action: Policy["default"]; readonly matched: Traffic };
   readonly held: readonly HeldIfId[];
+  /**
+   * Programs that refuse plaintext from the underlay whose source a connection owns; null where there are none. Their
+   * packets are among the drops as plaintextFromUnderlay.
+   */
+  readonly underlay: UnderlayStatus | null;
   /** Drops by reason; those of the data path are named as in /proc/net/xfrm_stat. */
   readonly drops: Readonly<Record<string, number>>;
 }

@@ -159,7 +159,7 @@ function entries(generation: Generation): [TableName, Uint8Array][] {
 }
 
 /** Addresses are 64-bit words, most significant first; an IPv4 address is the high half of the first. */
-function prefixTrie({ start, shared, picked, hashed, ...trie }: CompiledTrie): PrefixTrie {
+export function prefixTrie({ start, shared, picked, hashed, ...trie }: CompiledTrie): PrefixTrie {
   return {
     ...trie,
     start: halves(start.map((word, i) => (word & (shared[i] as number)) >>> 0)),

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { compile, type Devices } from "../compiler/compile.js";
 import { CompileError } from "../compiler/error.js";
 import { lint } from "../compiler/lint.js";
+import { underlayNotes } from "../compiler/underlay.js";
 import { type Diagnostic, formatDiagnostic, type Policy } from "../config/index.js";
 import { ExitCode } from "./exit.js";
 import { FixIts } from "./fix-it.js";
@@ -31,7 +32,10 @@ export function checkCommand(): Command {
           connections: policy?.connections.length ?? 0,
           rules: policy?.rules.length ?? 0,
           flows: flows.reduce((sum, rows) => sum + (rows?.line.length ?? 0), 0),
-          diagnostics: policy === null ? diagnostics : [...diagnostics, ...misfits, ...lint(policy)],
+          diagnostics:
+            policy === null
+              ? diagnostics
+              : [...diagnostics, ...misfits, ...lint(policy), ...underlayNotes(policy)],
         };
       });
       const fixIts = new FixIts();

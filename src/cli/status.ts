@@ -85,6 +85,11 @@ function format(status: Status): string {
       ],
     ),
     ...status.held.map(formatHeld),
+    ...(status.underlay === null
+      ? []
+      : [
+          `plaintext from connections' sources is refused on ${status.underlay.devices.join(", ") || "no device"}`,
+        ]),
     ...Object.entries(status.drops)
       .filter(([, count]) => count > 0)
       .map(([reason, count]) => `dropped ${count}: ${reason}`),

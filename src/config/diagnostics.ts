@@ -2,7 +2,8 @@ import type { Location } from "./policy.js";
 
 /** One problem in a file. Line and column start at 1. */
 export interface Diagnostic extends Location {
-  readonly severity: "error" | "warning";
+  /** A note says what a policy does not do, which may well be meant. */
+  readonly severity: "error" | "warning" | "note";
   /** What is wrong. */
   readonly message: string;
   /** What would be right. */

@@ -149,3 +149,26 @@ export function readAddresses(ifindex: number): string[] {
     return `${ipaddr.fromByteArray([...address])}/${message[1]}`;
   });
 }
+
+/** A network device, as a list of all shows it. */
+export interface ListedLink {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly kind: string | undefined;
+  /** Ifindex of the bridge, bond or VRF that it is a port of; 0: none. */
+  readonly master: number;
+}
+
+/** All devices of the calling thread's network namespace. @throws SystemError */
+export function listLinks(): ListedLink[] {
+  const asked = new Uint8Array(IFINFOMSG_SIZE);
+  return request(RTM_GETLINK, asked, "listing network devices", { dump: true }).map((message) => {
+    const attributes = new Attributes(message.subarray(IFINFOMSG_SIZE));
+    return {
+      ifindex: viewOf(message).getInt32(4, LITTLE_ENDIAN),
+      name: attributes.text(IFLA_IFNAME) ?? "",
+      kind: attributes.nested(IFLA_LINKINFO)?.text(IFLA_INFO_KIND),
+      master: attributes.uint32(IFLA_MASTER) ?? 0,
+    };
+  });
+}

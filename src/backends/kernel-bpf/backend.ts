@@ -6,11 +6,15 @@ import type { FollowingBackend } from "../kernel/follow.js";
 import { locked } from "../kernel/locked.js";
 import { keptInterfaces } from "../kernel/state-dir.js";
 import { probeKernelBpf } from "../kernel-probe.js";
+import { guardingUnderlay, pinnedOwners, refreshUnderlay, removeUnderlay } from "../underlay/index.js";
 import { applyPolicy, refresh, removeInterface } from "./apply.js";
 import { changeFlows } from "./flows.js";
 import { readIfIdChanges, readLoaded, readStatus } from "./status.js";
 
 const NAME = "kernel-bpf";
+const owner = (name: string) => ({ backend: NAME, name }) as const;
+/** An apply that was killed early has left programs on the underlay only. */
+const interfaces = () => [...new Set([...keptInterfaces(NAME), ...pinnedOwners(NAME)])];
 
 /**
  * An external xfrm interface whose own tc programs give each packet its xfrm metadata (Linux 6.2). Links, programs and
@@ -19,18 +23,34 @@ const NAME = "kernel-bpf";
 export const kernelBpfBackend: FollowingBackend = {
   name: NAME,
   probe: probeKernelBpf,
-  interfaces: () => keptInterfaces(NAME),
-  apply: (policy: Policy): Promise<Applied> => locked(() => guarded(policy, NAME, () => applyPolicy(policy))),
+  interfaces,
+  apply: (policy: Policy): Promise<Applied> =>
+    locked(() =>
+      guarded(policy, NAME, () =>
+        guardingUnderlay(owner(policy.interface.name), policy, () => applyPolicy(policy)),
+      ),
+    ),
   loaded: (name): Promise<Policy | null> => ifKept(name, null, () => readLoaded(name)),
   ifIdChanges: (policy) => ifKept(policy.interface.name, [], () => readIfIdChanges(policy)),
   status: (name): Promise<Status | null> => ifKept(name, null, () => readStatus(name)),
   flows: (name, request): Promise<FlowAnswer | null> => ifKept(name, null, () => changeFlows(name, request)),
-  remove: (name): Promise<boolean> => ifKept(name, false, () => unguarded(name, () => removeInterface(name))),
+  remove: (name): Promise<boolean> =>
+    ifKept(name, false, () =>
+      unguarded(name, async () => {
+        const removed = await removeInterface(name);
+        const hadUnderlay = await removeUnderlay(owner(name));
+        return removed || hadUnderlay;
+      }),
+    ),
   refresh: (name): Promise<Applied | null> =>
     ifKept(name, null, () =>
       settled(
         NAME,
-        () => refresh(name),
+        async () => {
+          const policy = readLoaded(name);
+          if (policy) await refreshUnderlay(owner(name), policy);
+          return await refresh(name);
+        },
         () => readLoaded(name),
       ),
     ),
@@ -38,5 +58,5 @@ export const kernelBpfBackend: FollowingBackend = {
 
 async function ifKept<T>(name: string, otherwise: T, work: () => T | Promise<T>): Promise<T> {
   // The lock makes the folder: not where there is nothing.
-  return keptInterfaces(NAME).includes(name) ? await locked(work) : otherwise;
+  return interfaces().includes(name) ? await locked(work) : otherwise;
 }

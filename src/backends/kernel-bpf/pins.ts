@@ -15,6 +15,7 @@ import type { LiveFlowMaps } from "../live-flows.js";
  *     net-COOKIE/if-IFINDEX/         one interface (a name could hold a dot, which bpffs refuses)
  *       egress, ingress              tcx links
  *       gen-N/                       xfrm_egress, xfrm_ingress, tx_counters, rx_counters; with live flows their maps
+ *     net-COOKIE/underlay-.../       see src/backends/underlay/pins.ts
  */
 const PARENT = "/run/xfrm-steer";
 export const PIN_ROOT = join(PARENT, "bpf");
@@ -45,13 +46,9 @@ export class PinDir {
     return join(this.path, `gen-${number}`, what);
   }
 
-  /** Makes the folder, and mounts bpffs where it is not. @throws BackendError where the mount would not last */
-  async make(): Promise<void> {
-    await withLock(PARENT, () => {
-      mountPinRoot();
-      sweepDead();
-      mkdirSync(this.path, { recursive: true, mode: 0o700 });
-    });
+  /** See makePinFolder(). */
+  make(): Promise<void> {
+    return makePinFolder(this.path);
   }
 
   pinGeneration(number: number, object: BpfObject, live: LiveFlowMaps | null): void {
@@ -89,13 +86,27 @@ export class PinDir {
   }
 
   /** Unpins everything, and unmounts bpffs where nothing else is pinned. */
-  async remove(): Promise<void> {
-    await withLock(PARENT, () => {
-      removePins(this.path);
-      sweepDead();
-      if (existsSync(PIN_ROOT) && isMounted() && namespaces().length === 0) unmountPinRoot();
-    });
+  remove(): Promise<void> {
+    return removePinFolder(this.path);
   }
+}
+
+/** Makes a folder, and mounts bpffs where it is not. @throws BackendError where the mount would not last */
+export async function makePinFolder(path: string): Promise<void> {
+  await withLock(PARENT, () => {
+    mountPinRoot();
+    sweepDead();
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  });
+}
+
+/** Unpins everything of a folder, and unmounts bpffs where nothing else is pinned. */
+export async function removePinFolder(path: string): Promise<void> {
+  await withLock(PARENT, () => {
+    removePins(path);
+    sweepDead();
+    if (existsSync(PIN_ROOT) && isMounted() && namespaces().length === 0) unmountPinRoot();
+  });
 }
 
 function isMounted(): boolean {
@@ -142,14 +153,16 @@ function sweepDead(): void {
   }
 }
 
-/** A tcx link whose device is gone says ifindex 0. Without a link (clsact) one cannot tell. */
+/** Tcx links whose devices are gone say ifindex 0. Without a link (clsact) one cannot tell. */
 function isDead(folder: string): boolean {
-  const path = join(folder, "egress");
-  if (!existsSync(path)) return false;
-  const link = TcxLink.openPinned(path);
-  const { ifindex } = link;
-  link.close();
-  return ifindex === 0;
+  const links = readdirSync(folder).filter((name) => name === "egress" || name.startsWith("link-"));
+  return links.length > 0 && links.every((name) => !isAttached(join(folder, name)));
+}
+
+/** Whether a pinned tcx link still has its device. */
+export function isAttached(path: string): boolean {
+  using link = TcxLink.openPinned(path);
+  return link.ifindex !== 0;
 }
 
 function removePins(path: string): void {

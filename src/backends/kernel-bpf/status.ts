@@ -7,6 +7,7 @@ import { heldIfIds, planIfIds } from "../kernel/if-ids.js";
 import { installedSas } from "../kernel/installed-sas.js";
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus } from "../kernel/summary.js";
+import { underlayDrops, underlayStatus } from "../underlay/index.js";
 import { lastApplied, readInstalled, sumCounters } from "./installed.js";
 import { appliedBy, type State } from "./state.js";
 
@@ -18,6 +19,7 @@ export function readStatus(name: string): Status | null {
   if (ifindex === null || pins === null || running === null) return null;
   const counters = sumCounters(state, pins, state.generations);
   if (counters === null) return null;
+  const underlay = underlayStatus({ backend: "kernel-bpf", name });
   return {
     backend: "kernel-bpf",
     interface: name,
@@ -26,10 +28,12 @@ export function readStatus(name: string): Status | null {
     applied: running.applied,
     ...countedStatus(running.summary, counters),
     held: heldIfIds(appliedBy(running)),
+    underlay,
     drops: {
       held: counters.held.packets,
       malformed: counters.malformed.packets,
       unknownIfId: counters.unknownIfId.packets,
+      ...underlayDrops(underlay),
       ...dataPathDrops(name),
     },
   };

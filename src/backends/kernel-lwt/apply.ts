@@ -23,6 +23,7 @@ import { HOST_DEVICES, noting, renumbered } from "../kernel/resolved-devices.js"
 import { StateDir } from "../kernel/state-dir.js";
 import { countedStatus, summarize } from "../kernel/summary.js";
 import { ifindexOf, wantedLinkState } from "../link-setup.js";
+import { underlayDrops, underlayStatus } from "../underlay/index.js";
 import { planRoutes } from "./plan.js";
 import { changeRoutes, readRoutes, routeText } from "./routes.js";
 import type { State } from "./state.js";
@@ -127,6 +128,7 @@ export function readStatus(name: string): Status | null {
   const applied = lastApplied(name);
   if (state?.running == null || applied === null) return null;
   const { running } = state;
+  const underlay = underlayStatus({ backend: "kernel-lwt", name });
   return {
     backend: "kernel-lwt",
     interface: name,
@@ -135,7 +137,8 @@ export function readStatus(name: string): Status | null {
     applied: running.applied,
     ...countedStatus(running.summary, NOTHING_COUNTED),
     held: heldIfIds(applied),
-    drops: dataPathDrops(name),
+    underlay,
+    drops: { ...underlayDrops(underlay), ...dataPathDrops(name) },
   };
 }
 

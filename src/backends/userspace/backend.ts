@@ -12,6 +12,7 @@ import type { FlowAnswer } from "../flow-requests.js";
 import { guarded, unguarded } from "../guard/guard.js";
 import { locked } from "../kernel/locked.js";
 import { NOT_KNOWN } from "../kernel-probe.js";
+import { pinnedOwners, removeUnderlay } from "../underlay/index.js";
 import { ask, type Requests, socketPath } from "./control.js";
 import type { Announcement } from "./daemon.js";
 import { TunDevice } from "./device.js";
@@ -37,7 +38,7 @@ export const userspaceBackend: Backend = {
     }
   },
 
-  interfaces: recordedInterfaces,
+  interfaces: () => [...new Set([...recordedInterfaces(), ...pinnedOwners("userspace")])],
 
   apply: (policy: Policy): Promise<Applied> =>
     locked(() => guarded(policy, "userspace", () => apply(policy))),
@@ -55,12 +56,13 @@ export const userspaceBackend: Backend = {
 
   remove: (interfaceName: string): Promise<boolean> =>
     locked(() =>
-      unguarded(
-        interfaceName,
-        async () =>
+      unguarded(interfaceName, async () => {
+        const removed =
           (await ask(interfaceName, "stop", { device: "remove" })) !== null ||
-          removeLeftDevice(interfaceName),
-      ),
+          (await removeLeftDevice(interfaceName));
+        const hadUnderlay = await removeUnderlay({ backend: "userspace", name: interfaceName });
+        return removed || hadUnderlay;
+      }),
     ),
 };
 

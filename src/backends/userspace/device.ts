@@ -1,4 +1,4 @@
-import { readLink } from "../../netlink/link.js";
+import { readAddresses, readLink } from "../../netlink/link.js";
 import { findIfindex } from "../../sys/ifindex.js";
 import { ip } from "../../sys/ip.js";
 import { makePersistentTun, openTun, type Tun, TunError } from "../../sys/tun.js";
@@ -43,7 +43,11 @@ export class TunDevice {
     const known = record?.read() ?? null;
     const tun = readLink(ifindex)?.tun ?? null;
     if (known !== null && [ifindex, BEING_MADE].includes(known.ifindex) && tun?.asOurs && tun.owner === 0)
-      return new TunDevice(name, { ifindex, addresses: known.addresses, made: false }, record);
+      return new TunDevice(
+        name,
+        { ifindex, addresses: given(ifindex, known.addresses), made: false },
+        record,
+      );
     throw new TunError(
       "in-use",
       `there is a network device ${name} that xfrm-steer did not make; \`ip link delete ${name}\`, ` +
@@ -97,4 +101,10 @@ export class TunDevice {
     if (readLink(this.ifindex) === null) this.#record?.forget();
     else this.#record?.close();
   }
+}
+
+/** Of the addresses that are written down, those that the device has: one that the kernel refused was never there. */
+function given(ifindex: number, recorded: readonly string[]): string[] {
+  const there = readAddresses(ifindex);
+  return recorded.filter((address) => there.includes(address));
 }

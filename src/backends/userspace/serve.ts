@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { decodeBundle, encodeBundle } from "../../compiler/bundle/index.js";
+import { watchNetwork } from "../../netlink/monitor.js";
 import { deferred } from "../../sys/deferred.js";
 import { watchNamespace } from "../../sys/netns-reach.js";
 import { tidyRuntimeDir } from "../../sys/runtime-dir.js";
@@ -48,11 +49,16 @@ export async function serve(interfaceName: string): Promise<Served> {
       return {};
     },
     stop: async ({ device }) => {
+      await network.stop();
       await (device === "remove" ? demand().remove() : demand().stop());
       stopped.resolve();
       return {};
     },
   });
+  const network = watchNetwork(
+    async () => await service?.networkChanged(),
+    () => {}, // what it could not reach now it meets again at the next change, or an apply reports it
+  );
   const stop = async () => {
     await service?.stop();
     stopped.resolve();
@@ -60,6 +66,7 @@ export async function serve(interfaceName: string): Promise<Served> {
   try {
     service = new UserspaceService(interfaceName, record);
   } catch (error) {
+    void network.stop();
     server.close();
     rmSync(socketPath(interfaceName), { force: true });
     record.close();
@@ -72,6 +79,7 @@ export async function serve(interfaceName: string): Promise<Served> {
   const ended = Promise.race([stopped.promise, service.failed]).finally(async () => {
     watch.close();
     unwatch();
+    await network.stop();
     await service?.stop();
     server.close();
     rmSync(socketPath(interfaceName), { force: true });

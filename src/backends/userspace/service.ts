@@ -32,6 +32,13 @@ import {
   wantedLinkState,
 } from "../link-setup.js";
 import { LIVE_FLOWS_MAX, LiveFlows } from "../live-flows.js";
+import {
+  guardingUnderlay,
+  refreshUnderlay,
+  removeUnderlay,
+  underlayDrops,
+  underlayStatus,
+} from "../underlay/index.js";
 import { EventLog, type RekeyRequest, type XfrmDatabases } from "./databases.js";
 import { TunDevice } from "./device.js";
 import type { DeviceRecord } from "./device-record.js";
@@ -103,7 +110,11 @@ export class UserspaceService {
   }
 
   /** See Backend.apply. The keys are overwritten with zeros once the data path has them; otherwise by the caller. */
-  async apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
+  apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
+    return guardingUnderlay(this.#owner, policy, () => this.#apply(policy, keys));
+  }
+
+  async #apply(policy: Policy, keys: readonly ConnectionKeys[]): Promise<Applied> {
     const before = this.#running;
     const started = performance.now();
     const generation = compile(policy, hostDevices(), before ?? undefined);
@@ -221,6 +232,15 @@ export class UserspaceService {
     return this.#carried ? addCounters(this.#carried, own) : own;
   }
 
+  /** After a change of routing or devices. */
+  async networkChanged(): Promise<void> {
+    if (this.#running) await refreshUnderlay(this.#owner, this.#running.policy);
+  }
+
+  get #owner() {
+    return { backend: "userspace", name: this.#name } as const;
+  }
+
   /** The running one. */
   get policy(): Policy | null {
     return this.#running?.policy ?? null;
@@ -266,6 +286,7 @@ export class UserspaceService {
     const counters = this.#counters(running);
     const statistics = this.#datapath.statistics();
     const refused = readRefused(running.object.map("xfrm_steer_refused"), this.#refused);
+    const underlay = underlayStatus(this.#owner);
     const matched = (name: string) => counters.rules.get(name) ?? NO_TRAFFIC;
     const connections = policy.connections.map(({ name, ifId, link }): ConnectionStatus => {
       const sa = statistics.connections.get(ifId);
@@ -300,9 +321,11 @@ export class UserspaceService {
       })),
       default: { action: policy.default, matched: counters.default },
       held: [],
+      underlay,
       drops: {
         malformed: counters.malformed.packets,
         unknownIfId: counters.unknownIfId.packets,
+        ...underlayDrops(underlay),
         ...nonZero({ ...statistics.errors, ...statistics.io, ...refused }),
       },
     };
@@ -320,6 +343,7 @@ export class UserspaceService {
   /** Ends the data path and removes the device. Idempotent. */
   async remove(): Promise<void> {
     await this.#end(() => this.#device.remove());
+    await removeUnderlay(this.#owner);
   }
 
   async #end(release: () => void): Promise<void> {

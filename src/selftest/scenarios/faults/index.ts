@@ -7,6 +7,7 @@ import { icmpErrorScenarios } from "./icmp-errors.js";
 import { ifIdExchangeScenarios } from "./if-id-exchange.js";
 import { ifIdHeldScenarios } from "./if-id-held.js";
 import { killed } from "./kill.js";
+import { underlayPlaintexts } from "./underlay-plaintext.js";
 
 /** What goes wrong around the data path: nothing leaves in the clear, and nothing reaches a wrong connection. */
 export const faults: readonly Scenario[] = [
@@ -21,4 +22,5 @@ export const faults: readonly Scenario[] = [
   ...[userspace, kernelBpf, kernelLwt].map(forgedPmtu),
   smallUnderlay,
   ...icmpErrorScenarios,
+  ...underlayPlaintexts,
 ];

@@ -1,0 +1,3 @@
+export { pinnedOwners } from "./pins.js";
+export { type UnderlayStatus, underlayDrops } from "./status.js";
+export { guardingUnderlay, refreshUnderlay, removeUnderlay, underlayStatus } from "./underlay.js";
