@@ -1,6 +1,7 @@
 /** The control socket takes requests apart whatever pieces they come in, and says what is wrong with one that is not right. */
 import { randomBytes } from "node:crypto";
 import { createConnection } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import {
   ask,
@@ -82,6 +83,8 @@ serialRootTest("keys reach the handler as they are, and are wiped when it is don
   const handlers = {
     rekey: async (_request, keys) => {
       seen = keys;
+      // Meanwhile the client's end of the connection is over.
+      await sleep(100);
       intact = given.equals(keys);
       return {};
     },

@@ -97,9 +97,11 @@ export function readRequest(
   const reader = new FrameReader();
   let waiting = true;
   const end = (error: Error | null) => {
-    if (error !== null) reader.wipe();
-    if (waiting && error !== null) failed(error);
+    if (!waiting) return; // the keys are those of whoever took the request
     waiting = false;
+    if (error === null) return;
+    reader.wipe();
+    failed(error);
   };
   const take = (count: number, buffer: Uint8Array): boolean => {
     const piece = buffer.subarray(0, count);

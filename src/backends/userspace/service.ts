@@ -274,6 +274,7 @@ export class UserspaceService {
     const found = this.#running?.policy.connections.find(({ name }) => name === connection);
     if (found === undefined || this.#datapath === null)
       throw new BackendError(`${this.#name} has no connection ${connection}`);
+    if (step !== "remove") demandNotWiped(key, connection);
     const change: Rekey = step === "remove" ? { step, spi } : { step, sa: { spi, key } };
     await this.#datapath.rekey(found.ifId, change);
   }
@@ -370,6 +371,8 @@ export class UserspaceService {
 /** Connections that the engine has SAs for. What is steered to another is dropped there and counted, as in the kernel. */
 function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): ConnectionConfig[] {
   const byName = new Map(keys.map((key) => [key.connection, key]));
+  for (const { connection, out, in: inbound, alsoIn } of keys)
+    for (const key of [out, inbound, ...alsoIn]) demandNotWiped(key, connection);
   const keyed = policy.connections.flatMap(({ name, ifId, link, esp }) => {
     const key = byName.get(name);
     return esp && key ? [{ esp, key, ifId, link: link === null ? 0 : ifindexOf(link) }] : [];
@@ -383,6 +386,12 @@ function connectionConfigs(policy: Policy, keys: readonly ConnectionKeys[]): Con
     in: { spi: esp.in.spi, key: key.in },
     alsoIn: esp.alsoIn.map(({ spi }, index) => ({ spi, key: key.alsoIn[index] ?? new Uint8Array(0) })),
   }));
+}
+
+/** @throws BackendError for a key of zeros: one that was overwritten too early would protect nothing */
+function demandNotWiped(key: Uint8Array, connection: string): void {
+  if (key.every((byte) => byte === 0))
+    throw new BackendError(`a key of ${connection} is all zeros; make it of random bytes`);
 }
 
 function nonZero(counters: Readonly<Record<string, number>>): Record<string, number> {
