@@ -62,13 +62,20 @@ export function exemptions(policy: Policy, peersOf: PeersOf = configuredPeers): 
   );
 }
 
-/** What `check` says of a policy: which connections are without this check, and why. */
+/** Connections that `check` names, each in a line of its own. */
+const NAMED = 3;
+
+/** Notes of `check` about the connections without this check, and why; the last line counts those that are not named. */
 export function underlayNotes(policy: Policy): Diagnostic[] {
   if (!asksForGuard(policy)) return [];
-  return exemptions(policy).map(({ connection, reason }) => ({
+  const all = exemptions(policy);
+  const more = all.length - NAMED;
+  return all.slice(0, NAMED).map(({ connection, reason }, index) => ({
     ...connection.location,
     severity: "note",
-    message: `plaintext from the underlay with a source of ${connection.name} is not refused: it owns ${reason}`,
+    message:
+      `plaintext from the underlay with a source of ${connection.name} is not refused: it owns ${reason}` +
+      (index === NAMED - 1 && more > 0 ? `; the same holds for ${more} more` : ""),
     hint: "own less, if sources are to be checked where they come in",
   }));
 }

@@ -115,10 +115,17 @@ export class Gateway {
       const { code, stderr } = await this.apply(node, policy);
       if (code !== 0) throw new Error(`apply on ${node}: ${stderr}`);
     }
-    for (const destination of ["10.1.0.0/16", "fd00:1::/48"])
-      await this.ip("hub", "route add", destination, "dev ipsec0");
-    for (const destination of ["10.0.0.0/16", "fd00::/64"])
-      await this.ip("site", "route add", destination, "dev ipsec0");
+    await this.#routeInto("hub", "10.1.0.0/16", "fd00:1::/48");
+    await this.#routeInto("site", "10.0.0.0/16", "fd00::/64");
+  }
+
+  /** Where the policy has `routes: true` they are there already. */
+  async #routeInto(node: Node, ...destinations: string[]): Promise<void> {
+    for (const destination of destinations) {
+      const family = destination.includes(":") ? "-6" : "-4";
+      if ((await this.ip(node, family, "route show", destination, "dev ipsec0")) === "")
+        await this.ip(node, "route add", destination, "dev ipsec0");
+    }
   }
 
   /** Writes a policy beside the keys and applies it. */

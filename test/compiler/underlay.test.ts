@@ -72,3 +72,16 @@ test("where nothing is to be refused there is no program", (t) => {
   const some = read("  a: {if_id: 1, subnets: [0.0.0.0/0]}\n  b: {if_id: 2, subnets: [10.2.0.0/16]}\n");
   t.not(compileUnderlay(some, exemptions(some)), null);
 });
+
+test("check names a few connections without the check, and counts the others", (t) => {
+  const connections = Array.from(
+    { length: 10 },
+    (_, i) => `  c${i}: {if_id: ${i + 1}, subnets: ["0.0.0.0/0"]}\n`,
+  );
+  // They share all addresses: a rule has to decide.
+  const members = connections.map((_, i) => `{c${i}: 1}`).join(", ");
+  const policy = read(`${connections.join("")}rules:\n  - {to: {group: [${members}]}}\n`);
+  const notes = underlayNotes(policy).map(({ message }) => message);
+  t.is(notes.length, 3);
+  t.regex(notes[2] ?? "", /; the same holds for 7 more$/);
+});

@@ -123,6 +123,21 @@ export function randomPolicy(random: Random, rules: number, subnets: number): Po
   };
 }
 
+/** Gives each flow that another one equals a source of its own. */
+function tellApart(
+  { src, dst, proto, ports }: Pick<Flows["exact4"], "src" | "dst" | "proto" | "ports">,
+  count: number,
+): void {
+  const words = src.length / count;
+  const taken = new Set<string>();
+  for (let i = 0; i < count; i++) {
+    const at = i * words;
+    const key = () => [src.subarray(at, at + words), dst.subarray(at, at + words), proto[i], ports[i]].join();
+    while (taken.has(key())) src[at + words - 1] = (src[at + words - 1] as number) + 1;
+    taken.add(key());
+  }
+}
+
 /** Bulk subnets (some of them the connections' own) and exact flows between addresses that packets have. */
 function randomFlows(random: Random, count: number, connections: number): Flows {
   const origins = () => ({ file: new Uint8Array(count), line: new Uint32Array(count) });
@@ -140,11 +155,10 @@ function randomFlows(random: Random, count: number, connections: number): Flows 
     const proto = Uint8Array.from(random.list(count, () => random.pick([6, 17, 1, 50])));
     const ports = (number: number) => (number === 6 || number === 17 ? random.below(100) * 0x10001 : 0);
     const addresses = () => Uint32Array.from(random.list(count, () => randomWords(random, family)).flat());
+    const flows = { src: addresses(), dst: addresses(), proto, ports: Uint32Array.from(proto, ports) };
+    tellApart(flows, count);
     return {
-      src: addresses(),
-      dst: addresses(),
-      proto,
-      ports: Uint32Array.from(proto, ports),
+      ...flows,
       connection: owners(),
       ...origins(),
     };
