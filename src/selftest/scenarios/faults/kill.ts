@@ -33,6 +33,7 @@ export function killed(subject: Subject): Scenario {
     name: `faults-kill-${subject.backend}`,
     topology: TOPOLOGY,
     needs: subject.needs,
+    host: subject.backend === "userspace",
     limitMs: 3_600_000,
     typicalMs: 90_000,
     async run(t) {
