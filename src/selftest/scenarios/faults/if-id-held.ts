@@ -201,7 +201,7 @@ async function makeTenant(t: ScenarioContext, hub: Namespace, subject: Subject, 
 function policyOf({ backend, counts }: Subject, [a, b]: readonly [number, number]): string {
   return `version: 1
 backend: ${backend}
-interface: {name: ipsec0, addresses: [10.0.0.1/32]}
+interface: {name: ipsec0, guard: false, addresses: [10.0.0.1/32]}
 connections:
   a: {if_id: ${a}, subnets: [${counts ? "10.9.0.0/16" : "10.1.0.0/16"}]}
   b: {if_id: ${b}, subnets: [${counts ? "10.9.0.0/16" : "10.2.0.0/16"}]}
